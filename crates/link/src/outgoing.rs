@@ -1,0 +1,206 @@
+//! Writing: frames collected in a batch, written at once.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+
+use shovel_protocol::head::HEADER_BYTES;
+use shovel_protocol::limits::FRAME_PAYLOAD_BYTES;
+
+use crate::Socket;
+
+const LONGEST_FRAME_BYTES: usize = HEADER_BYTES + FRAME_PAYLOAD_BYTES;
+
+/// A batch above this is given back once it is written, so that one burst is not kept for ever.
+const KEPT_BYTES: usize = 256 * 1024;
+
+/// The frames that wait to be written to a link.
+///
+/// Not bounded by itself: whoever puts frames looks at [`Outgoing::waiting_bytes`] first.
+///
+/// A payload of several pieces is not put into the batch whole: one piece of it goes with each
+/// batch, so that it does not hold up the frames behind it. Frames with the same id keep their
+/// order.
+#[derive(Debug, Default)]
+pub struct Outgoing {
+    batch: Vec<u8>,
+    written: usize,
+    long: VecDeque<Long>,
+    long_bytes: usize,
+}
+
+/// Frames of one id, the first of them a payload of several pieces.
+#[derive(Debug)]
+struct Long {
+    id: u64,
+    frames: VecDeque<u8>,
+}
+
+/// Whether a write took everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// Nothing waits any more.
+    All,
+    /// The socket took a part and is full: wait for [`Socket::writable`].
+    Full,
+}
+
+impl Outgoing {
+    /// Appends what `write` writes: whole frames that all carry `id`.
+    ///
+    /// Returns where they begin in the batch, if it is there that they went.
+    pub fn put(&mut self, id: u64, write: impl FnOnce(&mut Vec<u8>)) -> Option<usize> {
+        let start = self.batch.len();
+        write(&mut self.batch);
+        let len = self.batch.len() - start;
+        if self.long.is_empty() && len <= LONGEST_FRAME_BYTES {
+            return Some(start);
+        }
+        let behind = self.long.iter().position(|long| long.id == id);
+        if behind.is_none() && len <= LONGEST_FRAME_BYTES {
+            return Some(start);
+        }
+        let frames = self.batch.drain(start..);
+        self.long_bytes += len;
+        match behind {
+            Some(at) => self.long[at].frames.extend(frames),
+            None => self.long.push_back(Long { id, frames: frames.collect() }),
+        }
+        None
+    }
+
+    /// The batch from `start` on, for a frame to be changed that was just put there.
+    pub fn tail(&mut self, start: usize) -> &mut [u8] {
+        self.batch.get_mut(start..).unwrap_or_default()
+    }
+
+    /// Bytes of the batch so far: where the next frame will begin.
+    pub fn batch_bytes(&self) -> usize {
+        self.batch.len()
+    }
+
+    /// Bytes that have been put and not yet been written.
+    pub fn waiting_bytes(&self) -> usize {
+        self.batch.len() - self.written + self.long_bytes
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting_bytes() == 0
+    }
+
+    /// Writes until nothing waits or the socket is full.
+    ///
+    /// # Errors
+    /// Those of the socket: the link has ended.
+    pub fn write_to(&mut self, socket: &Socket) -> io::Result<Written> {
+        loop {
+            while self.written < self.batch.len() {
+                match socket.try_write(&[IoSlice::new(&self.batch[self.written..])]) {
+                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Ok(written) => self.written += written,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        return Ok(Written::Full);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            self.batch.clear();
+            self.batch.shrink_to(KEPT_BYTES);
+            self.written = 0;
+            if !self.take_pieces() {
+                return Ok(Written::All);
+            }
+        }
+    }
+
+    /// Moves the next frame of every long payload into the batch. `false` if there is none.
+    fn take_pieces(&mut self) -> bool {
+        for long in &mut self.long {
+            let len = frame_bytes(&long.frames);
+            self.long_bytes -= len;
+            self.batch.extend(long.frames.drain(..len));
+        }
+        self.long.retain(|long| !long.frames.is_empty());
+        !self.batch.is_empty()
+    }
+}
+
+/// Length of the frame at the front, from its header. All frames here were written by us.
+fn frame_bytes(frames: &VecDeque<u8>) -> usize {
+    let len = frames.iter().take(4).rev().fold(0, |len, byte| len << 8 | usize::from(*byte));
+    (HEADER_BYTES + len).min(frames.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use shovel_protocol::head::{self, Kind, flags};
+
+    use super::*;
+    use crate::{Filled, Incoming};
+
+    fn put(outgoing: &mut Outgoing, id: u64, len: usize) {
+        outgoing.put(id, |out| head::put_pieces(out, Kind::WsSend, 0, id, &vec![id as u8; len]));
+    }
+
+    /// Writes everything to the other end and returns `(id, length, more)` of each frame there.
+    async fn pass(outgoing: &mut Outgoing) -> Vec<(u64, usize, bool)> {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (ours, theirs) = (Socket::new(ours).unwrap(), Socket::new(theirs).unwrap());
+        let (mut incoming, mut seen) = (Incoming::default(), Vec::new());
+        loop {
+            let written = outgoing.write_to(&ours).unwrap();
+            assert_eq!(incoming.fill(&theirs).await.unwrap(), Filled::Bytes);
+            while let Some(frame) = incoming.next_frame().unwrap() {
+                assert!(frame.payload.iter().all(|byte| u64::from(*byte) == frame.id));
+                seen.push((frame.id, frame.payload.len(), frame.has(flags::MORE)));
+            }
+            if written == Written::All && incoming.try_fill(&theirs).unwrap() == Filled::Nothing {
+                return seen;
+            }
+            while let Some(frame) = incoming.next_frame().unwrap() {
+                seen.push((frame.id, frame.payload.len(), frame.has(flags::MORE)));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_long_payload_lets_others_pass_but_not_its_own_id() {
+        const FULL: usize = FRAME_PAYLOAD_BYTES;
+        let mut outgoing = Outgoing::default();
+        put(&mut outgoing, 1, 2 * FULL + 5);
+        put(&mut outgoing, 1, 10);
+        put(&mut outgoing, 2, 20);
+        let seen = pass(&mut outgoing).await;
+        let expected =
+            [(2, 20, false), (1, FULL, true), (1, FULL, true), (1, 5, false), (1, 10, false)];
+        assert_eq!(seen, expected);
+        assert!(outgoing.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_full_socket_loses_nothing() {
+        let mut outgoing = Outgoing::default();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (ours, theirs) = (Socket::new(ours).unwrap(), Socket::new(theirs).unwrap());
+        for _ in 0..100 {
+            put(&mut outgoing, 3, 10_000);
+        }
+        let (mut incoming, mut frames) = (Incoming::default(), 0);
+        assert_eq!(outgoing.write_to(&ours).unwrap(), Written::Full);
+        while frames < 100 {
+            let (written, filled) = tokio::join!(ours.writable(), incoming.fill(&theirs));
+            written.unwrap();
+            assert_eq!(filled.unwrap(), Filled::Bytes);
+            while incoming.next_frame().unwrap().is_some() {
+                frames += 1;
+            }
+            if !outgoing.is_empty() {
+                outgoing.write_to(&ours).unwrap();
+            }
+        }
+        assert!(outgoing.is_empty());
+    }
+}

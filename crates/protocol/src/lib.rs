@@ -1,0 +1,47 @@
+//! What the supervisor and its workers agree on.
+//!
+//! Every byte on a link is described here: the frame header ([`head`]), the frames of each
+//! direction ([`to_worker`], [`to_supervisor`]), the payloads of control frames ([`control`]),
+//! ids ([`id`]), close codes ([`close`]), limits ([`limits`]), credit ([`credit`]).
+//!
+//! Bytes in, values out: this crate does no IO, reads no clock and knows no runtime.
+//!
+//! The walk: bytes -> [`head::Header`] -> [`pieces::Pieces`] (only for payloads cut into several
+//! frames) -> [`ToWorker`] or [`ToSupervisor`]. `docs/wire.md` says the same in prose, for those
+//! who write a worker in another language.
+
+mod channel_payload;
+pub mod close;
+pub mod control;
+pub mod credit;
+pub mod handshake;
+pub mod head;
+pub mod id;
+pub mod limits;
+pub mod pieces;
+pub mod to_supervisor;
+pub mod to_worker;
+
+pub use close::{Close, CloseCode};
+pub use head::{BadFrame, Frame, Header, Kind};
+pub use id::{
+    ConnectionId, ConnectionUuid, Generation, PublishToken, RequestId, WorkerId, WorkerIndex,
+};
+pub use to_supervisor::ToSupervisor;
+pub use to_worker::ToWorker;
+
+/// Text or binary: the two kinds of a WebSocket message (RFC 6455 §5.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MessageKind {
+    /// Valid UTF-8.
+    Text,
+    /// Any bytes.
+    Binary,
+}
+
+impl MessageKind {
+    /// `true` for [`MessageKind::Binary`].
+    pub fn is_binary(self) -> bool {
+        self == MessageKind::Binary
+    }
+}

@@ -1,0 +1,124 @@
+//! Puts payloads together again that were cut into several frames.
+
+use crate::head::{BadFrame, Frame, Kind, flags};
+
+/// Most payloads that may be under way at once on one link: more than a well-meaning peer has, and
+/// few enough that a hostile one gains nothing by opening them.
+const OPEN_PAYLOADS: usize = 4096;
+
+/// The unfinished payloads of one link.
+///
+/// Bounded twice: each payload, and all of them together (four times as much). Only bytes that
+/// have arrived take memory.
+#[derive(Debug)]
+pub struct Pieces {
+    limit_bytes: usize,
+    held: Vec<Held>,
+    held_bytes: usize,
+    whole: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Held {
+    kind: u8,
+    id: u64,
+    payload: Vec<u8>,
+}
+
+impl Pieces {
+    /// `limit_bytes` bounds one payload.
+    pub fn new(limit_bytes: usize) -> Self {
+        Pieces { limit_bytes, held: Vec::new(), held_bytes: 0, whole: Vec::new() }
+    }
+
+    /// Takes the next frame of the link and returns it with its payload whole, or `None` if more
+    /// pieces have to come.
+    ///
+    /// # Errors
+    /// [`BadFrame::PiecesTooLong`] if a payload, or all unfinished ones together, exceed their
+    /// bound.
+    pub fn push<'a>(&'a mut self, frame: Frame<'a>) -> Result<Option<Frame<'a>>, BadFrame> {
+        self.whole = Vec::new();
+        let more = frame.has(flags::MORE);
+        if !more && self.held.is_empty() {
+            return Ok(Some(frame));
+        }
+        let at = self.held.iter().position(|held| held.id == frame.id && held.kind == frame.kind);
+        let at = match at {
+            None if !more => return Ok(Some(frame)),
+            None => {
+                self.held.push(Held { kind: frame.kind, id: frame.id, payload: Vec::new() });
+                self.held.len() - 1
+            }
+            Some(at) => at,
+        };
+        self.append(at, frame)?;
+        if more {
+            return Ok(None);
+        }
+        let held = self.held.swap_remove(at);
+        self.held_bytes -= held.payload.len();
+        self.whole = held.payload;
+        Ok(Some(Frame { payload: &self.whole, ..frame }))
+    }
+
+    /// Bytes held of payloads that are not whole yet.
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    fn append(&mut self, at: usize, frame: Frame<'_>) -> Result<(), BadFrame> {
+        let len = frame.payload.len();
+        let too_long = self.held[at].payload.len() + len > self.limit_bytes
+            || self.held_bytes + len > self.limit_bytes.saturating_mul(4)
+            || self.held.len() > OPEN_PAYLOADS;
+        let kind = Kind::from_wire(frame.kind).map_or("unknown", Kind::name);
+        let payload = &mut self.held[at].payload;
+        if too_long {
+            return Err(BadFrame::PiecesTooLong { kind, limit: self.limit_bytes });
+        }
+        payload.extend_from_slice(frame.payload);
+        self.held_bytes += len;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(id: u64, payload: &[u8], more: bool) -> Frame<'_> {
+        Frame { kind: Kind::WsSend as u8, flags: more as u8 * flags::MORE, id, payload }
+    }
+
+    #[test]
+    fn pieces_of_several_payloads_may_mingle() {
+        let mut pieces = Pieces::new(100);
+        assert_eq!(pieces.push(piece(1, b"one ", true)), Ok(None));
+        assert_eq!(pieces.push(piece(2, b"two ", true)), Ok(None));
+        assert_eq!(pieces.push(piece(3, b"alone", false)).unwrap().unwrap().payload, b"alone");
+        assert_eq!(pieces.push(piece(1, b"half", false)).unwrap().unwrap().payload, b"one half");
+        assert_eq!(pieces.push(piece(2, b"half", false)).unwrap().unwrap().payload, b"two half");
+        assert_eq!(pieces.held_bytes(), 0);
+    }
+
+    #[test]
+    fn a_payload_over_the_limit_is_refused() {
+        let mut pieces = Pieces::new(10);
+        assert_eq!(pieces.push(piece(1, b"12345678", true)), Ok(None));
+        assert!(pieces.push(piece(1, b"901", false)).is_err());
+    }
+
+    #[test]
+    fn many_unfinished_payloads_are_refused_together() {
+        let mut pieces = Pieces::new(10);
+        let refused = (0..6).find(|id| pieces.push(piece(*id, b"12345678", true)).is_err());
+        assert_eq!(refused, Some(5));
+    }
+
+    #[test]
+    fn payloads_without_bytes_are_bounded_too() {
+        let mut pieces = Pieces::new(10);
+        assert!((0..10_000).any(|id| pieces.push(piece(id, b"", true)).is_err()));
+    }
+}

@@ -1,0 +1,318 @@
+//! The frames from worker to supervisor: the second table of `docs/wire.md`.
+
+use crate::close::CloseCode;
+use crate::control::{self, CloseFields, Effect, Headers, ResponseHead, UpgradeHead};
+use crate::handshake::{Capabilities, Greeting};
+use crate::head::{self, BadFrame, Frame, Kind, flags};
+use crate::id::{ConnectionId, PublishToken, RequestId};
+use crate::{MessageKind, channel_payload};
+
+/// A frame from worker to supervisor.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "fields are named by their types")]
+pub enum ToSupervisor<'a> {
+    /// The worker takes work. On the first link, once.
+    Ready(Greeting),
+    /// Head of a response. `end`: it has no body.
+    Response { request: RequestId, head: ResponseHead<'a>, end: bool },
+    /// Part of its body. `end`: the last, and no trailers follow.
+    ResponseBody { request: RequestId, data: &'a [u8], end: bool },
+    /// The body has ended.
+    ResponseEnd { request: RequestId, trailers: Headers<'a> },
+    /// The body failed: the client must not take it for whole.
+    Abort { request: RequestId },
+    /// Accept a request as the connection reserved with it: the commit of the fetch handler.
+    Upgrade { connection: ConnectionId, upgrade: UpgradeHead<'a>, effects: Effects<'a> },
+    /// A message to the client. `last`: and its handler has finished, see [`ToSupervisor::Commit`].
+    Send { connection: ConnectionId, kind: MessageKind, data: &'a [u8], last: bool },
+    /// Close the client's socket. The connection ends when the real close comes back.
+    Close { connection: ConnectionId, code: CloseCode, reason: &'a str },
+    /// Handlers have finished all events up to this number.
+    Commit { connection: ConnectionId, seq: u64 },
+    /// What is sent after this frame was sent in knowledge of the pressure.
+    Pressed { connection: ConnectionId },
+    /// Subscribes a connection, or with `None` the worker itself.
+    Subscribe { connection: Option<ConnectionId>, channel: &'a str },
+    /// The reverse.
+    Unsubscribe { connection: Option<ConnectionId>, channel: &'a str },
+    /// A message to everyone on a channel.
+    Publish { token: PublishToken, channel: &'a str, kind: MessageKind, data: &'a [u8] },
+    /// So many more bytes of the request's body may be sent.
+    Credit { request: RequestId, bytes: u32 },
+    /// The answer to `ping`.
+    Pong { nonce: u64 },
+    /// Nothing is left to do; the worker exits.
+    ShutdownComplete,
+}
+
+/// The effects of a `ws:upgrade`, read one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Effects<'a>(&'a [u8]);
+
+impl<'a> Effects<'a> {
+    /// Wraps what [`put_effect`] has written.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Effects(bytes)
+    }
+}
+
+impl<'a> Iterator for Effects<'a> {
+    type Item = Result<Effect<'a>, BadFrame>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let read = control::read_effect(Kind::WsUpgrade.name(), self.0);
+        self.0 = read.as_ref().map_or(&[][..], |(_, rest)| rest);
+        Some(read.map(|(effect, _)| effect))
+    }
+}
+
+/// Appends an effect to those of a `ws:upgrade`.
+pub fn put_effect(effects: &mut Vec<u8>, effect: &Effect<'_>) {
+    control::put(effects, effect);
+}
+
+/// Sets the flag LAST on a `ws:send` that stands, as one whole frame, at the end of a batch from
+/// `start` on: cheaper than a commit of its own. `false` if it is not there.
+pub fn mark_last(batch: &mut [u8], start: usize, connection: ConnectionId) -> bool {
+    let Some(bytes) = batch.get(start..) else { return false };
+    let Ok(Some((frame, taken))) = Frame::cut(bytes) else { return false };
+    let is_it = taken == bytes.len()
+        && frame.kind == Kind::WsSend as u8
+        && frame.id == connection.to_wire()
+        && !frame.has(flags::MORE);
+    if is_it {
+        batch[start + 5] |= flags::LAST;
+    }
+    is_it
+}
+
+impl ToSupervisor<'_> {
+    /// Appends the frame to a batch; a payload over the limit of one frame goes as pieces.
+    pub fn put(&self, batch: &mut Vec<u8>) {
+        use ToSupervisor::*;
+        match self {
+            Send { connection, kind, data, last } => {
+                let binary = flags::BINARY * u8::from(kind.is_binary());
+                let flags = binary | (flags::LAST * u8::from(*last));
+                head::put_pieces(batch, Kind::WsSend, flags, connection.to_wire(), data);
+            }
+            Commit { connection, seq } => {
+                head::put(batch, Kind::WsCommit, 0, connection.to_wire(), |out| {
+                    out.extend_from_slice(&seq.to_le_bytes());
+                });
+            }
+            Publish { token, channel, kind, data } => {
+                let flags = flags::BINARY * u8::from(kind.is_binary());
+                head::put(batch, Kind::ChannelPublish, flags, token.to_wire(), |out| {
+                    channel_payload::put(out, channel, data);
+                });
+            }
+            Ready(greeting) => head::put(batch, Kind::Ready, 0, 0, |out| {
+                out.extend_from_slice(&greeting.to_bytes());
+            }),
+            Response { request, head, end } => {
+                let flags = flags::END * u8::from(*end);
+                head::put(batch, Kind::HttpResponse, flags, request.to_wire(), |out| {
+                    control::put(out, head);
+                });
+            }
+            ResponseBody { request, data, end } => {
+                let flags = flags::END * u8::from(*end);
+                head::put_pieces(batch, Kind::HttpResponseBody, flags, request.to_wire(), data);
+            }
+            ResponseEnd { request, trailers } => {
+                head::put(batch, Kind::HttpResponseEnd, 0, request.to_wire(), |out| {
+                    control::put(out, trailers);
+                });
+            }
+            Abort { request } => head::put(batch, Kind::HttpAbort, 0, request.to_wire(), |_| ()),
+            Upgrade { connection, upgrade, effects } => {
+                head::put(batch, Kind::WsUpgrade, 0, connection.to_wire(), |out| {
+                    control::put(out, upgrade);
+                    out.extend_from_slice(effects.0);
+                });
+            }
+            Close { connection, code, reason } => {
+                head::put(batch, Kind::WsClose, 0, connection.to_wire(), |out| {
+                    control::put(out, &CloseFields { code: code.0, reason });
+                });
+            }
+            Pressed { connection } => {
+                head::put(batch, Kind::WsPressed, 0, connection.to_wire(), |_| ());
+            }
+            Subscribe { connection, channel } => {
+                put_name(batch, Kind::ChannelSubscribe, *connection, channel);
+            }
+            Unsubscribe { connection, channel } => {
+                put_name(batch, Kind::ChannelUnsubscribe, *connection, channel);
+            }
+            Credit { request, bytes } => {
+                head::put(batch, Kind::RequestCredit, 0, request.to_wire(), |out| {
+                    out.extend_from_slice(&bytes.to_le_bytes());
+                });
+            }
+            Pong { nonce } => head::put(batch, Kind::Pong, 0, *nonce, |_| ()),
+            ShutdownComplete => head::put(batch, Kind::ShutdownComplete, 0, 0, |_| ()),
+        }
+    }
+}
+
+/// The worker itself is no connection: its id is all ones, which no lease reaches.
+const WORKER_ITSELF: u64 = u64::MAX;
+
+fn put_name(batch: &mut Vec<u8>, kind: Kind, connection: Option<ConnectionId>, channel: &str) {
+    let id = connection.map_or(WORKER_ITSELF, ConnectionId::to_wire);
+    head::put(batch, kind, 0, id, |out| out.extend_from_slice(channel.as_bytes()));
+}
+
+impl<'a> ToSupervisor<'a> {
+    /// Reads a frame whose payload is whole. `None` for a kind that this version does not know or
+    /// does not use: it is skipped.
+    ///
+    /// Effects inside `ws:upgrade` are checked here too, so that reading them later cannot fail.
+    ///
+    /// # Errors
+    /// [`BadFrame`] if the payload cannot be read, a text is not UTF-8, a close may not be sent, or
+    /// the frame is one that only a supervisor sends.
+    pub fn read(frame: Frame<'a>) -> Result<Option<ToSupervisor<'a>>, BadFrame> {
+        let Some(kind) = Kind::from_wire(frame.kind) else { return Ok(None) };
+        let (payload, name) = (frame.payload, kind.name());
+        let request = RequestId::from_wire(frame.id);
+        let connection = ConnectionId::from_wire(frame.id);
+        let end = frame.has(flags::END);
+        let subscriber = (frame.id != WORKER_ITSELF).then_some(connection);
+        Ok(Some(match kind {
+            Kind::WsSend => {
+                let kind = message_kind(name, frame.has(flags::BINARY), payload)?;
+                ToSupervisor::Send { connection, kind, data: payload, last: frame.has(flags::LAST) }
+            }
+            Kind::WsCommit => {
+                ToSupervisor::Commit { connection, seq: head::split_u64(name, payload)?.0 }
+            }
+            Kind::ChannelPublish => {
+                let (channel, data) = channel_payload::read(name, payload)?;
+                let kind = message_kind(name, frame.has(flags::BINARY), data)?;
+                ToSupervisor::Publish {
+                    token: PublishToken::from_wire(frame.id),
+                    channel,
+                    kind,
+                    data,
+                }
+            }
+            Kind::Ready => ToSupervisor::Ready(Greeting::read(payload)?.0),
+            Kind::HttpResponse => {
+                ToSupervisor::Response { request, head: control::read(name, payload)?.0, end }
+            }
+            Kind::HttpResponseBody => ToSupervisor::ResponseBody { request, data: payload, end },
+            Kind::HttpResponseEnd => {
+                ToSupervisor::ResponseEnd { request, trailers: control::read(name, payload)?.0 }
+            }
+            Kind::HttpAbort => ToSupervisor::Abort { request },
+            Kind::WsUpgrade => {
+                let (upgrade, rest) = control::read(name, payload)?;
+                let effects = Effects(rest);
+                effects.into_iter().try_for_each(|effect| check_effect(name, effect?))?;
+                ToSupervisor::Upgrade { connection, upgrade, effects }
+            }
+            Kind::WsClose => {
+                let (fields, _) = control::read::<CloseFields<'_>>(name, payload)?;
+                check_close(name, fields.code, fields.reason)?;
+                let (code, reason) = (CloseCode(fields.code), fields.reason);
+                ToSupervisor::Close { connection, code, reason }
+            }
+            Kind::WsPressed => ToSupervisor::Pressed { connection },
+            Kind::ChannelSubscribe => {
+                let channel = channel_payload::name(name, payload)?;
+                ToSupervisor::Subscribe { connection: subscriber, channel }
+            }
+            Kind::ChannelUnsubscribe => {
+                let channel = channel_payload::name(name, payload)?;
+                ToSupervisor::Unsubscribe { connection: subscriber, channel }
+            }
+            Kind::RequestCredit => {
+                ToSupervisor::Credit { request, bytes: head::read_u32(name, payload)? }
+            }
+            Kind::Pong => ToSupervisor::Pong { nonce: frame.id },
+            Kind::ShutdownComplete => ToSupervisor::ShutdownComplete,
+            Kind::WsAttach | Kind::WsReleased | Kind::WsAdopted => return Ok(None),
+            _ => return Err(BadFrame::WrongSide { kind: name }),
+        }))
+    }
+
+    /// What a worker says once it takes work.
+    pub fn ready(capabilities: Capabilities) -> ToSupervisor<'static> {
+        ToSupervisor::Ready(Greeting::ours(capabilities))
+    }
+}
+
+fn message_kind(name: &'static str, binary: bool, data: &[u8]) -> Result<MessageKind, BadFrame> {
+    if binary {
+        return Ok(MessageKind::Binary);
+    }
+    match simdutf8::basic::from_utf8(data) {
+        Ok(_) => Ok(MessageKind::Text),
+        Err(_) => Err(BadFrame::Payload { kind: name, why: "text that is not UTF-8" }),
+    }
+}
+
+fn check_close(name: &'static str, code: u16, reason: &str) -> Result<(), BadFrame> {
+    let why = "a code that may not be sent, or a reason that is too long";
+    crate::close::check(CloseCode(code), reason).map_err(|_| BadFrame::Payload { kind: name, why })
+}
+
+fn check_effect(name: &'static str, effect: Effect<'_>) -> Result<(), BadFrame> {
+    match effect {
+        Effect::Send { binary, data } => message_kind(name, binary, data).map(|_| ()),
+        Effect::Publish { channel, binary, data, .. } => {
+            channel_payload::name(name, channel.as_bytes())?;
+            message_kind(name, binary, data).map(|_| ())
+        }
+        Effect::Subscribe { channel } | Effect::Unsubscribe { channel } => {
+            channel_payload::name(name, channel.as_bytes()).map(|_| ())
+        }
+        Effect::Close { code, reason } => check_close(name, code, reason),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Leased;
+
+    const CONNECTION: ConnectionId = ConnectionId(Leased { slot: 3, lease: 4 });
+
+    #[test]
+    fn the_last_send_of_a_batch_can_carry_the_commit() {
+        let mut batch = Vec::new();
+        ToSupervisor::Pong { nonce: 1 }.put(&mut batch);
+        let start = batch.len();
+        let send = |last| ToSupervisor::Send {
+            connection: CONNECTION,
+            kind: MessageKind::Text,
+            data: b"hi",
+            last,
+        };
+        send(false).put(&mut batch);
+        assert!(mark_last(&mut batch, start, CONNECTION));
+        let (frame, _) = Frame::cut(&batch[start..]).unwrap().unwrap();
+        assert_eq!(ToSupervisor::read(frame), Ok(Some(send(true))));
+    }
+
+    #[test]
+    fn another_frame_cannot_carry_the_commit() {
+        let mut batch = Vec::new();
+        ToSupervisor::Close { connection: CONNECTION, code: CloseCode::NORMAL, reason: "" }
+            .put(&mut batch);
+        assert!(!mark_last(&mut batch, 0, CONNECTION));
+        assert!(!mark_last(&mut batch, 1000, CONNECTION));
+    }
+
+    #[test]
+    fn text_that_is_not_utf8_is_a_bad_frame() {
+        let frame = Frame { kind: Kind::WsSend as u8, flags: 0, id: 0, payload: b"\xff" };
+        assert!(ToSupervisor::read(frame).is_err());
+    }
+}

@@ -1,0 +1,189 @@
+//! The frames from supervisor to worker: the first table of `docs/wire.md`.
+
+use crate::close::{Close, CloseCode};
+use crate::control::{self, CloseFields, ClosedFields, Headers, Published, RequestHead, Welcome};
+use crate::handshake::{Capabilities, Greeting};
+use crate::head::{self, BadFrame, Frame, Kind, flags};
+use crate::id::{ConnectionId, PublishToken, RequestId};
+use crate::{MessageKind, channel_payload};
+
+/// A frame from supervisor to worker.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "fields are named by their types")]
+pub enum ToWorker<'a> {
+    /// First on each link.
+    Hello(Greeting, Welcome),
+    /// A request begins. `end`: it has no body.
+    Request { request: RequestId, head: RequestHead<'a>, end: bool },
+    /// Part of its body. `end`: the last, and no trailers follow.
+    RequestBody { request: RequestId, data: &'a [u8], end: bool },
+    /// The body has ended.
+    RequestEnd { request: RequestId, trailers: Headers<'a> },
+    /// The request is no longer wanted: its client has gone, or waited too long.
+    Cancel { request: RequestId },
+    /// A message from the client. `seq` counts a connection's events from 1.
+    Message { connection: ConnectionId, seq: u64, kind: MessageKind, data: &'a [u8] },
+    /// The real socket has closed; the connection's last event.
+    Closed { connection: ConnectionId, seq: u64, close: Close },
+    /// The answer to an upgrade that came too late: the connection never was.
+    Gone { connection: ConnectionId, close: Close },
+    /// The outbox went over its limit, or below it again.
+    Pressure { connection: ConnectionId, over: bool },
+    /// A message on a channel that the worker itself subscribed to. The token is the worker's own
+    /// if it was the publisher, else [`PublishToken::NONE`].
+    ChannelMessage { token: PublishToken, channel: &'a str, kind: MessageKind, data: &'a [u8] },
+    /// What became of the publish with this token.
+    Published { token: PublishToken, published: Published },
+    /// So many more bytes of the response's body may be sent.
+    Credit { request: RequestId, bytes: u32 },
+    /// Answer with `pong` and the same nonce.
+    Ping { nonce: u64 },
+    /// Finish what is under way, answer `shutdown-complete`, exit.
+    Shutdown,
+}
+
+impl ToWorker<'_> {
+    /// Appends the frame to a batch; a payload over the limit of one frame goes as pieces.
+    pub fn put(&self, batch: &mut Vec<u8>) {
+        use ToWorker::*;
+        match self {
+            Message { connection, seq, kind, data } => {
+                let flags = flags::BINARY * u8::from(kind.is_binary());
+                head::put(batch, Kind::WsMessage, flags, connection.to_wire(), |out| {
+                    out.extend_from_slice(&seq.to_le_bytes());
+                    out.extend_from_slice(data);
+                });
+            }
+            Hello(greeting, welcome) => head::put(batch, Kind::Hello, 0, 0, |out| {
+                out.extend_from_slice(&greeting.to_bytes());
+                control::put(out, welcome);
+            }),
+            Request { request, head, end } => {
+                let flags = flags::END * u8::from(*end);
+                head::put(batch, Kind::HttpRequest, flags, request.to_wire(), |out| {
+                    control::put(out, head);
+                });
+            }
+            RequestBody { request, data, end } => {
+                let flags = flags::END * u8::from(*end);
+                head::put_pieces(batch, Kind::HttpRequestBody, flags, request.to_wire(), data);
+            }
+            RequestEnd { request, trailers } => {
+                head::put(batch, Kind::HttpRequestEnd, 0, request.to_wire(), |out| {
+                    control::put(out, trailers);
+                });
+            }
+            Cancel { request } => head::put(batch, Kind::HttpCancel, 0, request.to_wire(), |_| ()),
+            Closed { connection, seq, close } => {
+                head::put(batch, Kind::WsClosed, 0, connection.to_wire(), |out| {
+                    let (code, was_clean) = (close.code.0, close.was_clean);
+                    control::put(
+                        out,
+                        &ClosedFields { seq: *seq, code, reason: &close.reason, was_clean },
+                    );
+                });
+            }
+            Gone { connection, close } => {
+                head::put(batch, Kind::WsGone, 0, connection.to_wire(), |out| {
+                    control::put(out, &CloseFields { code: close.code.0, reason: &close.reason });
+                });
+            }
+            Pressure { connection, over } => {
+                head::put(batch, Kind::WsPressure, 0, connection.to_wire(), |out| {
+                    out.push(u8::from(*over));
+                });
+            }
+            ChannelMessage { token, channel, kind, data } => {
+                let flags = flags::BINARY * u8::from(kind.is_binary());
+                head::put(batch, Kind::ChannelMessage, flags, token.to_wire(), |out| {
+                    channel_payload::put(out, channel, data);
+                });
+            }
+            Published { token, published } => {
+                head::put(batch, Kind::ChannelPublished, 0, token.to_wire(), |out| {
+                    control::put(out, published);
+                });
+            }
+            Credit { request, bytes } => {
+                head::put(batch, Kind::ResponseCredit, 0, request.to_wire(), |out| {
+                    out.extend_from_slice(&bytes.to_le_bytes());
+                });
+            }
+            Ping { nonce } => head::put(batch, Kind::Ping, 0, *nonce, |_| ()),
+            Shutdown => head::put(batch, Kind::Shutdown, 0, 0, |_| ()),
+        }
+    }
+}
+
+impl<'a> ToWorker<'a> {
+    /// Reads a frame whose payload is whole. `None` for a kind that this version does not know or
+    /// does not use: it is skipped.
+    ///
+    /// # Errors
+    /// [`BadFrame`] if the payload cannot be read or the frame is one that only a worker sends.
+    pub fn read(frame: Frame<'a>) -> Result<Option<ToWorker<'a>>, BadFrame> {
+        let Some(kind) = Kind::from_wire(frame.kind) else { return Ok(None) };
+        let (payload, name) = (frame.payload, kind.name());
+        let request = RequestId::from_wire(frame.id);
+        let connection = ConnectionId::from_wire(frame.id);
+        let token = PublishToken::from_wire(frame.id);
+        let message_kind =
+            if frame.has(flags::BINARY) { MessageKind::Binary } else { MessageKind::Text };
+        let end = frame.has(flags::END);
+        Ok(Some(match kind {
+            Kind::WsMessage => {
+                let (seq, data) = head::split_u64(name, payload)?;
+                ToWorker::Message { connection, seq, kind: message_kind, data }
+            }
+            Kind::Hello => {
+                let (greeting, rest) = Greeting::read(payload)?;
+                ToWorker::Hello(greeting, control::read(name, rest)?.0)
+            }
+            Kind::HttpRequest => {
+                ToWorker::Request { request, head: control::read(name, payload)?.0, end }
+            }
+            Kind::HttpRequestBody => ToWorker::RequestBody { request, data: payload, end },
+            Kind::HttpRequestEnd => {
+                ToWorker::RequestEnd { request, trailers: control::read(name, payload)?.0 }
+            }
+            Kind::HttpCancel => ToWorker::Cancel { request },
+            Kind::WsClosed => {
+                let (fields, _) = control::read::<ClosedFields<'_>>(name, payload)?;
+                let close = Close {
+                    code: CloseCode(fields.code),
+                    reason: fields.reason.to_owned(),
+                    was_clean: fields.was_clean,
+                };
+                ToWorker::Closed { connection, seq: fields.seq, close }
+            }
+            Kind::WsGone => {
+                let (fields, _) = control::read::<CloseFields<'_>>(name, payload)?;
+                let (code, reason) = (CloseCode(fields.code), fields.reason.to_owned());
+                ToWorker::Gone { connection, close: Close { code, reason, was_clean: false } }
+            }
+            Kind::WsPressure => {
+                let [over, ..] = payload else { return Err(head::short(name)) };
+                ToWorker::Pressure { connection, over: *over != 0 }
+            }
+            Kind::ChannelMessage => {
+                let (channel, data) = channel_payload::read(name, payload)?;
+                ToWorker::ChannelMessage { token, channel, kind: message_kind, data }
+            }
+            Kind::ChannelPublished => {
+                ToWorker::Published { token, published: control::read(name, payload)?.0 }
+            }
+            Kind::ResponseCredit => {
+                ToWorker::Credit { request, bytes: head::read_u32(name, payload)? }
+            }
+            Kind::Ping => ToWorker::Ping { nonce: frame.id },
+            Kind::Shutdown => ToWorker::Shutdown,
+            Kind::WsRelease | Kind::WsRevoke | Kind::WsAdopt => return Ok(None),
+            _ => return Err(BadFrame::WrongSide { kind: name }),
+        }))
+    }
+
+    /// The first frame of a link.
+    pub fn hello(capabilities: Capabilities, welcome: Welcome) -> ToWorker<'static> {
+        ToWorker::Hello(Greeting::ours(capabilities), welcome)
+    }
+}
