@@ -19,3 +19,13 @@ pub const CLOSE_REASON_BYTES: usize = 123;
 /// What one message counts against its connection's window beside its bytes, so that empty
 /// messages are bounded too.
 pub const MESSAGE_OVERHEAD_BYTES: usize = 64;
+
+/// The supervisor hands over no more messages while a connection has this many bytes uncommitted.
+/// The message that crosses the line still goes, so that one of any legal size passes.
+pub const CONNECTION_WINDOW_BYTES: usize = 256 * 1024;
+
+/// Longest payload in pieces, in bytes: the longest message that `hello` allows, and room for what
+/// may stand beside it.
+pub fn payload_bytes(max_message_bytes: u64) -> usize {
+    usize::try_from(max_message_bytes).unwrap_or(usize::MAX).saturating_add(CONTROL_BYTES)
+}

@@ -115,6 +115,30 @@ impl ToWorker<'_> {
     }
 }
 
+/// Messages on channels keep their order among each other, whoever published them.
+const CHANNEL_LANE: u64 = u64::MAX;
+
+impl ToWorker<'_> {
+    /// What keeps its order on the link: frames of one lane never overtake each other. The id of
+    /// a frame, but for messages on channels, which share one.
+    pub fn lane(&self) -> u64 {
+        use ToWorker::*;
+        match self {
+            Message { connection, .. }
+            | Closed { connection, .. }
+            | Gone { connection, .. }
+            | Pressure { connection, .. } => connection.to_wire(),
+            Request { request, .. }
+            | RequestBody { request, .. }
+            | RequestEnd { request, .. }
+            | Cancel { request }
+            | Credit { request, .. } => request.to_wire(),
+            ChannelMessage { .. } | Published { .. } => CHANNEL_LANE,
+            Hello(..) | Ping { .. } | Shutdown => 0,
+        }
+    }
+}
+
 impl<'a> ToWorker<'a> {
     /// Reads a frame whose payload is whole. `None` for a kind that this version does not know or
     /// does not use: it is skipped.

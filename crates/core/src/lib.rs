@@ -1,0 +1,14 @@
+//! The decisions of shovel-pool, without IO: values in, values out.
+//!
+//! Three rooms that do not know of each other, each with its own caller:
+//!
+//! - [`pool`]: the life of workers; only the supervisor's driver calls it.
+//! - [`transfer`]: the state of one connection; called under its slot's lock.
+//! - [`channels`]: who is subscribed to what; called by link readers.
+//!
+//! Nothing here reads a clock, waits, starts a thread or opens anything; the crate's
+//! `clippy.toml` forbids it. So every run can be repeated from its inputs.
+
+pub mod channels;
+pub mod pool;
+pub mod transfer;

@@ -1,0 +1,93 @@
+//! What the pool wants done.
+
+use shovel_protocol::id::{Generation, WorkerId, WorkerIndex};
+
+use super::report::Report;
+
+/// Something for the driver to do, in the order in which it was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Take a private copy of the program as it is now. Answered by `ImageLoaded` or
+    /// `ImageFailed`.
+    LoadImage {
+        /// The generation that will run it.
+        generation: Generation,
+    },
+    /// Let go of the copy: no worker runs it and none will.
+    DropImage {
+        /// The generation that ran it.
+        generation: Generation,
+    },
+    /// Start a process. Answered by `Spawned`, then sooner or later `Gone`, or by `SpawnFailed`.
+    Spawn {
+        /// The id that it will have.
+        worker: WorkerId,
+        /// Its place in the generation.
+        index: WorkerIndex,
+        /// Whose image it runs.
+        generation: Generation,
+    },
+    /// Ask whether it is alive. Answered by `Ponged`.
+    Ping {
+        /// Whom to ask.
+        worker: WorkerId,
+    },
+    /// From now on give new work to these workers and no others.
+    Offer {
+        /// In the order of their ids; empty if there is nobody.
+        workers: Vec<WorkerId>,
+    },
+    /// Move or close its connections and let its requests finish. Answered by `Drained`.
+    Drain {
+        /// Who is to be emptied.
+        worker: WorkerId,
+        /// What to tell its clients.
+        why: DrainReason,
+    },
+    /// The time for draining is over: end whatever it still holds. `Drained` is still expected.
+    Cut {
+        /// Whose work to end.
+        worker: WorkerId,
+    },
+    /// Tell it to finish close handlers and background work, and then to leave. Answered by
+    /// `ShutdownCompleted` and `Gone`.
+    Shutdown {
+        /// Who may leave.
+        worker: WorkerId,
+    },
+    /// End its process by force. Answered by `Gone`. Repeated if the process came to be after the
+    /// first one was given.
+    Kill {
+        /// Whose process.
+        worker: WorkerId,
+    },
+    /// Take no more clients.
+    StopAccepting,
+    /// Tell the operator.
+    Report(Report),
+    /// End the supervisor. The last command of all.
+    Exit(Outcome),
+}
+
+/// Why a worker is drained, which decides what its clients are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrainReason {
+    /// A new generation has taken over.
+    Reload,
+    /// A new worker of the same generation has taken over.
+    Recycle,
+    /// The pool is ending.
+    Terminate,
+}
+
+/// How the pool ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// As it was asked to.
+    Success,
+    /// Not as anybody wanted.
+    Failure {
+        /// One line for the operator.
+        why: String,
+    },
+}

@@ -1,0 +1,135 @@
+//! What the pool is told: facts that have already happened.
+
+use std::fmt;
+
+use shovel_protocol::id::{Generation, WorkerId};
+
+/// Something that has happened outside the pool.
+///
+/// Events may cross with commands. One that names a worker or a generation that is no longer of
+/// any concern, or that does not fit the worker's state, is ignored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The private copy of the program was taken.
+    ImageLoaded {
+        /// The generation that will run it.
+        generation: Generation,
+    },
+    /// The private copy of the program could not be taken.
+    ImageFailed {
+        /// The generation that would have run it.
+        generation: Generation,
+        /// Which file, and why.
+        why: String,
+    },
+    /// The process exists.
+    Spawned {
+        /// Whose process.
+        worker: WorkerId,
+        /// The process id.
+        pid: u32,
+    },
+    /// No process came to be. Nothing more is heard of this worker.
+    SpawnFailed {
+        /// Whose process.
+        worker: WorkerId,
+        /// What the operating system said.
+        why: String,
+    },
+    /// Its links are connected. Apart from `Spawned`, and in either order with it.
+    LinkObtained {
+        /// Whose links.
+        worker: WorkerId,
+    },
+    /// It said that it can take requests.
+    Ready {
+        /// Who said it.
+        worker: WorkerId,
+    },
+    /// It does not speak the link, or no version of it that we do.
+    Refused {
+        /// Who was refused.
+        worker: WorkerId,
+        /// What was wrong, as it goes on after "worker 3".
+        why: String,
+    },
+    /// It answered a ping.
+    Ponged {
+        /// Who answered.
+        worker: WorkerId,
+    },
+    /// A link ended or broke the protocol before the process was reaped.
+    LinkEnded {
+        /// Whose link.
+        worker: WorkerId,
+        /// What it did wrong, as it goes on after "worker 3"; `None` if the link merely ended.
+        why: Option<String>,
+    },
+    /// The process was reaped and its links were read to their end. Nothing more is heard of it.
+    Gone {
+        /// Whose process.
+        worker: WorkerId,
+        /// How it ended.
+        exit: Exit,
+    },
+    /// A draining worker owns nothing any more, and nothing is on its way to it.
+    Drained {
+        /// Who is empty.
+        worker: WorkerId,
+    },
+    /// It finished what it had to do after `Shutdown` and is about to exit.
+    ShutdownCompleted {
+        /// Who finished.
+        worker: WorkerId,
+    },
+    /// It has reached a limit and should be replaced.
+    RecycleWanted {
+        /// Who should be replaced.
+        worker: WorkerId,
+        /// Which limit.
+        why: RecycleReason,
+    },
+    /// The operator wants the program loaded anew.
+    ReloadRequested,
+    /// The operator wants the pool to end; told twice, at once.
+    TerminateRequested,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It exited with this code.
+    Code(i32),
+    /// This signal ended it.
+    Signal(i32),
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Exit::Code(code) => write!(f, "exited with code {code}"),
+            Exit::Signal(signal) => write!(f, "was ended by signal {signal}"),
+        }
+    }
+}
+
+/// Why a worker is replaced within its generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecycleReason {
+    /// It has handled as many requests as one worker may.
+    MaxRequests,
+    /// It holds more memory than one worker may.
+    MaxRss,
+    /// It has been ready for as long as one worker may; the pool itself sees to this.
+    MaxAge,
+}
+
+impl fmt::Display for RecycleReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RecycleReason::MaxRequests => "it has handled its share of requests",
+            RecycleReason::MaxRss => "it holds too much memory",
+            RecycleReason::MaxAge => "it has reached its age",
+        })
+    }
+}

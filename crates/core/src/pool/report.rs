@@ -1,0 +1,250 @@
+//! What the operator should know, as values: the driver writes them to the log, tests compare
+//! them.
+
+use std::fmt;
+use std::time::Duration;
+
+use shovel_protocol::id::{Generation, WorkerId, WorkerIndex};
+
+use super::event::RecycleReason;
+
+/// Something worth a line in the log. `Display` is that line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// A process was started.
+    WorkerStarted {
+        /// Which worker.
+        worker: WorkerId,
+        /// Its place in the generation.
+        index: WorkerIndex,
+        /// Whose image it runs.
+        generation: Generation,
+        /// Its process id.
+        pid: u32,
+    },
+    /// A worker can take requests.
+    WorkerReady {
+        /// Which worker.
+        worker: WorkerId,
+        /// How long it took to start.
+        took: Duration,
+    },
+    /// A worker ended that had been told to.
+    WorkerStopped {
+        /// Which worker.
+        worker: WorkerId,
+        /// How it ended.
+        how: String,
+    },
+    /// A worker ended, or never came to be, though nobody had told it to leave.
+    WorkerFailed {
+        /// Which worker.
+        worker: WorkerId,
+        /// What happened.
+        why: String,
+        /// When its place will be taken again; `None` if not by this failure.
+        restart_in: Option<Duration>,
+    },
+    /// A worker did not answer a ping and is killed.
+    WorkerHung {
+        /// Which worker.
+        worker: WorkerId,
+        /// How long the ping has been unanswered.
+        silent_for: Duration,
+    },
+    /// A worker has not finished its work in time; what is left of it is ended.
+    DrainTimedOut {
+        /// Which worker.
+        worker: WorkerId,
+    },
+    /// A worker has not left in time and is killed.
+    StopTimedOut {
+        /// Which worker.
+        worker: WorkerId,
+    },
+    /// A new generation is being loaded.
+    ReloadStarted {
+        /// The new one.
+        generation: Generation,
+    },
+    /// The new generation is whole and takes all new work.
+    ReloadSwitched {
+        /// The new one.
+        generation: Generation,
+    },
+    /// The last worker of the old generation is gone.
+    ReloadFinished {
+        /// The new one.
+        generation: Generation,
+        /// From the start of the reload until now.
+        took: Duration,
+    },
+    /// The new generation is given up and the old one goes on.
+    ReloadAbandoned {
+        /// The new one.
+        generation: Generation,
+        /// What was wrong with it.
+        why: String,
+    },
+    /// A reload was asked for while one runs: there will be one more after it.
+    ReloadCoalesced,
+    /// A reload was asked for while the pool ends: there will be none.
+    ReloadIgnored,
+    /// A worker is being replaced within its generation.
+    RecycleStarted {
+        /// Who will leave.
+        worker: WorkerId,
+        /// Who will come in its place.
+        replacement: WorkerId,
+        /// Which limit it has reached.
+        reason: RecycleReason,
+    },
+    /// The replacement did not start; the old worker goes on until the next attempt.
+    RecycleAbandoned {
+        /// Who was to leave.
+        worker: WorkerId,
+        /// What was wrong with the replacement.
+        why: String,
+        /// Time until the next attempt.
+        retry_in: Duration,
+    },
+    /// The pool is ending.
+    TerminateStarted {
+        /// How long it may take.
+        timeout: Duration,
+    },
+    /// The pool did not end in time; what is left of it is killed.
+    TerminateTimedOut,
+    /// The pool was told a second time to end; what is left of it is killed.
+    TerminateHurried,
+}
+
+/// How much a report matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Everything goes as it should.
+    Info,
+    /// Something went wrong, and the pool deals with it.
+    Warn,
+    /// Something that the operator wanted has not happened.
+    Error,
+}
+
+impl Report {
+    /// How much this matters.
+    pub fn severity(&self) -> Severity {
+        match self {
+            Report::WorkerStarted { .. }
+            | Report::WorkerReady { .. }
+            | Report::WorkerStopped { .. }
+            | Report::ReloadStarted { .. }
+            | Report::ReloadSwitched { .. }
+            | Report::ReloadFinished { .. }
+            | Report::ReloadCoalesced
+            | Report::RecycleStarted { .. }
+            | Report::TerminateStarted { .. } => Severity::Info,
+            Report::WorkerFailed { .. }
+            | Report::WorkerHung { .. }
+            | Report::DrainTimedOut { .. }
+            | Report::StopTimedOut { .. }
+            | Report::ReloadIgnored
+            | Report::RecycleAbandoned { .. }
+            | Report::TerminateHurried => Severity::Warn,
+            Report::ReloadAbandoned { .. } | Report::TerminateTimedOut => Severity::Error,
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Report::WorkerStarted { worker, index, generation, pid } => write!(
+                f,
+                "worker {worker} started with pid {pid} as index {index} of generation {generation}"
+            ),
+            Report::WorkerReady { worker, took } => {
+                write!(f, "worker {worker} is ready after {took:?}")
+            }
+            Report::WorkerStopped { worker, how } => write!(f, "worker {worker} stopped: {how}"),
+            Report::WorkerFailed { worker, why, restart_in: Some(delay) } => {
+                write!(f, "worker {worker} failed: {why}; restarting it in {delay:?}")
+            }
+            Report::WorkerFailed { worker, why, restart_in: None } => {
+                write!(f, "worker {worker} failed: {why}")
+            }
+            Report::WorkerHung { worker, silent_for } => {
+                write!(f, "worker {worker} has not answered a ping for {silent_for:?}; killing it")
+            }
+            Report::DrainTimedOut { worker } => {
+                write!(f, "worker {worker} has not finished its work in time; ending what is left")
+            }
+            Report::StopTimedOut { worker } => {
+                write!(f, "worker {worker} has not left in time; killing it")
+            }
+            Report::ReloadStarted { generation } => {
+                write!(f, "reload started: loading generation {generation}")
+            }
+            Report::ReloadSwitched { generation } => {
+                write!(f, "generation {generation} is whole and takes over")
+            }
+            Report::ReloadFinished { generation, took } => {
+                write!(f, "reload to generation {generation} finished after {took:?}")
+            }
+            Report::ReloadAbandoned { generation, why } => {
+                write!(f, "reload to generation {generation} abandoned: {why}")
+            }
+            Report::ReloadCoalesced => {
+                f.write_str("reload requested while one runs: one more will follow")
+            }
+            Report::ReloadIgnored => f.write_str("reload request ignored: the pool is ending"),
+            Report::RecycleStarted { worker, replacement, reason } => {
+                write!(f, "replacing worker {worker} by worker {replacement}: {reason}")
+            }
+            Report::RecycleAbandoned { worker, why, retry_in } => write!(
+                f,
+                "worker {worker} could not be replaced: {why}; trying again in {retry_in:?}"
+            ),
+            Report::TerminateStarted { timeout } => {
+                write!(f, "terminating: workers have {timeout:?} to finish")
+            }
+            Report::TerminateTimedOut => {
+                f.write_str("workers have not finished in time; killing those that are left")
+            }
+            Report::TerminateHurried => {
+                f.write_str("told again to terminate; killing the workers that are left")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_reload_is_an_error_in_one_lower_case_sentence() {
+        let report = Report::ReloadAbandoned {
+            generation: Generation(2),
+            why: "worker 5 was not ready within 30s".into(),
+        };
+        assert_eq!(report.severity(), Severity::Error);
+        assert_eq!(
+            report.to_string(),
+            "reload to generation 2 abandoned: worker 5 was not ready within 30s"
+        );
+    }
+
+    #[test]
+    fn a_failure_says_when_the_place_is_taken_again_only_if_it_is() {
+        let failed = |restart_in| Report::WorkerFailed {
+            worker: WorkerId(3),
+            why: "exited with code 1".into(),
+            restart_in,
+        };
+        assert_eq!(failed(None).to_string(), "worker 3 failed: exited with code 1");
+        assert_eq!(
+            failed(Some(Duration::from_millis(90))).to_string(),
+            "worker 3 failed: exited with code 1; restarting it in 90ms"
+        );
+    }
+}

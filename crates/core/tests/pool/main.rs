@@ -1,0 +1,11 @@
+//! The pool's rules, one test each: events in, commands out, in simulated time. `world` throws
+//! random events at it and checks what must hold whatever happens.
+
+mod harness;
+mod health;
+mod nonsense;
+mod recycle;
+mod reload;
+mod start;
+mod terminate;
+mod world;

@@ -1,0 +1,114 @@
+//! What the edge needs of whoever stands behind it.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use shovel_protocol::{Close, MessageKind};
+
+use crate::ws::Socket;
+
+/// An error of a response's body: the client must not take what it has for whole.
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Where requests and messages go. In pool mode it routes to workers.
+///
+/// One backend serves one thread. Its methods are called within that thread's turns and must not
+/// call back into the edge's reading side.
+pub trait Backend: 'static {
+    /// The body of a response.
+    type Body: http_body::Body<Data = Bytes, Error = BodyError> + Unpin + 'static;
+
+    /// How the backend finds an accepted connection again; cheap to copy.
+    type Route: Copy + 'static;
+
+    /// Answers a request. Dropping the future means that the client has gone.
+    fn fetch(
+        self: Rc<Self>,
+        request: Request<Incoming>,
+        client: Rc<Client>,
+    ) -> impl Future<Output = Result<Response<Self::Body>, Failure>>;
+
+    /// Answers a request that offers an upgrade: with a response, or by accepting it. What is sent
+    /// on `socket` meanwhile goes out after the 101. Dropping the future means that the client has
+    /// gone.
+    fn upgrade(
+        self: Rc<Self>,
+        request: Parts,
+        client: Rc<Client>,
+        socket: Socket,
+    ) -> impl Future<Output = Result<Answer<Self>, Failure>>;
+
+    /// Takes a message. It is always taken; whether more may come is said by [`Socket::hold`].
+    fn message(&self, route: Self::Route, kind: MessageKind, data: &[u8]);
+
+    /// Whether everything taken of this connection has been handled.
+    fn is_idle(&self, route: Self::Route) -> bool;
+
+    /// The outbox went over its limit (`true`) or well below it again.
+    fn pressure(&self, route: Self::Route, over: bool);
+
+    /// The socket has ended; called once per accepted connection.
+    fn closed(&self, route: Self::Route, close: Close);
+}
+
+/// A response, or an upgrade.
+pub type Answer<B> = Upgrade<<B as Backend>::Body, <B as Backend>::Route>;
+
+/// What becomes of an offered upgrade.
+#[derive(Debug)]
+pub enum Upgrade<Body, Route> {
+    /// The app answers something else; passed on unchanged.
+    Declined(Response<Body>),
+    /// The connection is accepted, and already known under `route`.
+    Accepted(Accepted<Route>),
+}
+
+/// What goes into the 101.
+#[derive(Debug)]
+pub struct Accepted<Route> {
+    /// Where its messages go.
+    pub route: Route,
+    /// One of those that were offered.
+    pub protocol: Option<HeaderValue>,
+    /// More headers, such as cookies.
+    pub headers: HeaderMap,
+}
+
+/// Why there is no response.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// Nobody can take the request now: 503 with `Retry-After`.
+    #[error("no worker is ready")]
+    Unavailable {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// Whoever had the request broke off or answered nonsense: 502.
+    #[error("{0}")]
+    BadGateway(&'static str),
+    /// No answer within the time-out: 504.
+    #[error("the answer did not come in time")]
+    TimedOut,
+}
+
+/// Who is at the other end of a client's socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// `None` for a client on a Unix socket.
+    pub address: Option<SocketAddr>,
+    /// `address` as text; empty without one.
+    pub text: String,
+}
+
+impl Client {
+    /// A client with this address.
+    pub fn new(address: Option<SocketAddr>) -> Self {
+        let text = address.map(|address| address.to_string()).unwrap_or_default();
+        Client { address, text }
+    }
+}

@@ -1,0 +1,151 @@
+//! A client's connection while it speaks HTTP, and the server that keeps them.
+
+use std::cell::Cell;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::sync::{Notify, watch};
+use tokio::task::spawn_local;
+
+use crate::backend::{Backend, Client};
+use crate::http;
+use crate::http::patience::{Patience, Watched};
+use crate::listener::Listener;
+use crate::transport::Transport;
+use crate::ws::{Deadlines, Settings};
+use crate::{Turn, ws};
+
+/// Longest request head: request line and headers together.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+
+/// All clients of one thread.
+pub struct Server<B: Backend> {
+    pub(crate) backend: Rc<B>,
+    pub(crate) turn: Turn,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) settings: Settings,
+    stopping: watch::Sender<bool>,
+    live: Live,
+}
+
+impl<B: Backend> Server<B> {
+    /// A server without clients. The tasks of `turn` and `deadlines` are the caller's to spawn.
+    pub fn new(backend: Rc<B>, turn: Turn, deadlines: Deadlines, settings: Settings) -> Rc<Self> {
+        let (stopping, _) = watch::channel(false);
+        Rc::new(Server { backend, turn, deadlines, settings, stopping, live: Live::default() })
+    }
+
+    /// Accepts clients until [`Server::stop`].
+    pub async fn serve(self: Rc<Self>, mut listener: Listener) {
+        let mut stopping = self.stopping.subscribe();
+        loop {
+            // Cancel-safe: accept loses no client, and the other branch ends the loop.
+            let (transport, client) = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = stopping.wait_for(|stopping| *stopping) => return,
+            };
+            let guard = self.live.enter();
+            let server = self.clone();
+            spawn_local(async move {
+                server.speak_http(transport, client).await;
+                drop(guard);
+            });
+        }
+    }
+
+    /// Closes the listeners and every connection that is between two requests; others close when
+    /// their response has gone. WebSockets are the backend's to close.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Waits until no client is left.
+    pub async fn emptied(&self) {
+        self.live.emptied().await;
+    }
+
+    /// Runs a WebSocket until it ends.
+    pub(crate) fn spawn_reader(self: &Rc<Self>, reader: impl Future<Output = ()> + 'static) {
+        let guard = self.live.enter();
+        spawn_local(async move {
+            reader.await;
+            drop(guard);
+        });
+    }
+
+    pub(crate) fn socket(&self) -> ws::Socket {
+        ws::Socket::new(&self.turn, &self.deadlines, &self.settings)
+    }
+
+    async fn speak_http(self: Rc<Self>, transport: Transport, client: Client) {
+        let (client, patience) = (Rc::new(client), Patience::default());
+        let io = TokioIo::new(Watched::new(transport, patience.clone()));
+        let service = service_fn(|request| {
+            http::answer(self.clone(), request, client.clone(), patience.clone())
+        });
+        let connection = http1::Builder::new()
+            .max_buf_size(MAX_HEAD_BYTES)
+            .serve_connection(io, service)
+            .with_upgrades();
+        let mut connection = pin!(connection);
+        let mut stopping = self.stopping.subscribe();
+        let mut patience = pin!(patience.exhausted());
+        // Cancel-safe: the connection is polled in place; the other branches only wait.
+        let result = tokio::select! {
+            result = connection.as_mut() => result,
+            () = patience.as_mut() => return,
+            _ = stopping.wait_for(|stopping| *stopping) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!(client = %client.text, %error, "connection ended early");
+        }
+    }
+}
+
+/// Counts what is alive.
+#[derive(Clone, Default)]
+struct Live(Rc<LiveShared>);
+
+#[derive(Default)]
+struct LiveShared {
+    count: Cell<usize>,
+    emptied: Notify,
+}
+
+struct LiveGuard(Live);
+
+impl Live {
+    fn enter(&self) -> LiveGuard {
+        self.0.count.set(self.0.count.get() + 1);
+        LiveGuard(self.clone())
+    }
+
+    async fn emptied(&self) {
+        while self.0.count.get() > 0 {
+            self.0.emptied.notified().await;
+        }
+    }
+}
+
+impl Drop for LiveGuard {
+    fn drop(&mut self) {
+        let shared = &self.0.0;
+        shared.count.set(shared.count.get() - 1);
+        if shared.count.get() == 0 {
+            shared.emptied.notify_waiters();
+        }
+    }
+}
+
+/// How long a client may take for the head of a request.
+pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a client may be quiet between two requests.
+pub(crate) const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);

@@ -1,0 +1,152 @@
+//! HTTP: from hyper to the backend and back.
+//!
+//! The walk of a request: [`answer`] -> [`headers::clean_request`] -> `Backend::fetch` ->
+//! [`headers::clean_response`]; of an upgrade: [`answer`] -> [`handshake::examine`] ->
+//! `Backend::upgrade` -> the 101 -> a reader task of [`crate::ws`].
+
+mod body;
+mod headers;
+pub(crate) mod patience;
+
+use std::rc::Rc;
+
+use ::http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
+use ::http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use shovel_protocol::{Close, CloseCode};
+
+use self::body::Body;
+use self::patience::{Patience, Watched};
+use crate::backend::{Accepted, Backend, Client, Failure, Upgrade};
+use crate::connection::Server;
+use crate::ws::handshake::{self, Handshake, Offer, Refusal};
+use crate::ws::Socket;
+use crate::ws::reader::Reader;
+
+/// Answers one request. Never fails: what goes wrong has a status.
+pub(crate) async fn answer<B: Backend>(
+    server: Rc<Server<B>>,
+    request: Request<Incoming>,
+    client: Rc<Client>,
+    patience: Patience,
+) -> Result<Response<Body<B::Body>>, std::convert::Infallible> {
+    let busy = patience.begin();
+    let handshake = handshake::examine(request.method(), request.version(), request.headers());
+    let response = match handshake {
+        Handshake::None => fetch(&server, request, client).await,
+        Handshake::Offer(offer) => upgrade(&server, request, client, offer).await,
+        Handshake::Refused(refusal) => Ok(refused(refusal)),
+    };
+    let response = response.unwrap_or_else(|failure| failed(&failure));
+    Ok(response.map(|body| body.keeping(busy)))
+}
+
+async fn fetch<B: Backend>(
+    server: &Rc<Server<B>>,
+    mut request: Request<Incoming>,
+    client: Rc<Client>,
+) -> Result<Response<Body<B::Body>>, Failure> {
+    headers::clean_request(request.headers_mut());
+    headers::set_forwarded(request.headers_mut(), &client);
+    let mut response = server.backend.clone().fetch(request, client).await?;
+    headers::clean_response(&mut response);
+    Ok(response.map(Body::of_backend))
+}
+
+async fn upgrade<B: Backend>(
+    server: &Rc<Server<B>>,
+    mut request: Request<Incoming>,
+    client: Rc<Client>,
+    offer: Offer,
+) -> Result<Response<Body<B::Body>>, Failure> {
+    let upgraded = hyper::upgrade::on(&mut request);
+    headers::set_forwarded(request.headers_mut(), &client);
+    let (parts, _) = request.into_parts();
+    let socket = server.socket();
+    match server.backend.clone().upgrade(parts, client, socket.clone()).await? {
+        Upgrade::Declined(mut response) => {
+            headers::clean_response(&mut response);
+            Ok(response.map(Body::of_backend))
+        }
+        Upgrade::Accepted(accepted) => {
+            let route = accepted.route;
+            let response = switching_protocols(accepted, offer);
+            server.spawn_reader(run(server.clone(), upgraded, route, socket));
+            Ok(response)
+        }
+    }
+}
+
+/// Waits until the 101 has gone out, then reads the WebSocket to its end.
+async fn run<B: Backend>(
+    server: Rc<Server<B>>,
+    upgraded: OnUpgrade,
+    route: B::Route,
+    socket: Socket,
+) {
+    let upgraded = match upgraded.await {
+        Ok(upgraded) => upgraded.downcast::<TokioIo<Watched>>(),
+        Err(_client_has_gone) => {
+            let (code, reason) = (CloseCode::ABNORMAL, String::new());
+            socket.end();
+            return server.backend.closed(route, Close { code, reason, was_clean: false });
+        }
+    };
+    let Ok(parts) = upgraded else {
+        unreachable!("hyper gives back the stream that it was given");
+    };
+    let transport = parts.io.into_inner().into_inner();
+    let (backend, already_read) = (server.backend.clone(), parts.read_buf);
+    let settings = &server.settings;
+    Reader::new(backend, route, socket, transport, already_read, settings).run().await;
+}
+
+fn switching_protocols<Route, Inner>(
+    accepted: Accepted<Route>,
+    offer: Offer,
+) -> Response<Body<Inner>> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *response.headers_mut() = accepted.headers;
+    headers::clean_response(&mut response);
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(SEC_WEBSOCKET_ACCEPT, offer.accept);
+    headers.remove(SEC_WEBSOCKET_PROTOCOL);
+    if let Some(protocol) = accepted.protocol {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, protocol);
+    }
+    response
+}
+
+fn refused<Inner>(refusal: Refusal) -> Response<Body<Inner>> {
+    let mut response = plain(refusal.status, refusal.why);
+    for (name, value) in refusal.headers {
+        response.headers_mut().append(name, value);
+    }
+    response
+}
+
+fn failed<Inner>(failure: &Failure) -> Response<Body<Inner>> {
+    match failure {
+        Failure::Unavailable { retry_after } => {
+            let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable");
+            let seconds = HeaderValue::from(retry_after.as_secs().max(1));
+            response.headers_mut().insert(::http::header::RETRY_AFTER, seconds);
+            response
+        }
+        Failure::BadGateway(_) => plain(StatusCode::BAD_GATEWAY, "Bad Gateway"),
+        Failure::TimedOut => plain(StatusCode::GATEWAY_TIMEOUT, "Gateway Timeout"),
+    }
+}
+
+fn plain<Inner>(status: StatusCode, text: &'static str) -> Response<Body<Inner>> {
+    let mut response = Response::new(Body::text(text));
+    *response.status_mut() = status;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(::http::header::CONTENT_TYPE, plain);
+    response
+}

@@ -1,0 +1,23 @@
+//! Everything that touches a client socket: listeners, HTTP/1.1, the WebSocket engine, outboxes
+//! and their limits.
+//!
+//! The edge knows no workers. It calls a [`Backend`] with requests, upgrades, messages and closes,
+//! and gives it a [`ws::Socket`] for each connection to send on. All of it belongs to one thread:
+//! nothing here is shared between threads, and nothing locks.
+//!
+//! The walk: [`listener`] accepts -> [`connection`] speaks HTTP -> [`mod@http`] checks and cleans
+//! a request -> [`Backend::fetch`] or [`Backend::upgrade`] -> [`ws`] reads messages ->
+//! [`Backend::message`]; what is to be written is written by [`turn::Turn`] at the end of a turn.
+//!
+//! TLS and HTTP/2 have their place in [`transport`] and [`connection`].
+
+pub mod backend;
+pub mod connection;
+pub mod http;
+pub mod listener;
+pub mod transport;
+pub mod turn;
+pub mod ws;
+
+pub use backend::{Accepted, Answer, Backend, Client, Failure, Upgrade};
+pub use turn::Turn;

@@ -1,0 +1,95 @@
+//! Pings, pongs and closes on time, for all connections of a thread.
+//!
+//! Each kind of deadline lies a constant time ahead of the moment at which it is set, so a queue
+//! for each kind is sorted by itself: no timer per connection, no heap.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use super::socket::{Due, WeakSocket};
+use super::{CLOSE_TIMEOUT, Settings};
+
+/// The deadlines of a thread's connections; clones are the same.
+#[derive(Clone, Debug)]
+pub struct Deadlines(Rc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    queues: [Queue; 3],
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct Queue {
+    due: Due,
+    after: Duration,
+    waiting: RefCell<VecDeque<(Instant, WeakSocket)>>,
+}
+
+impl Deadlines {
+    /// Without connections.
+    pub fn new(settings: &Settings) -> Self {
+        let queue = |due, after| Queue { due, after, waiting: RefCell::default() };
+        let queues = [
+            queue(Due::Ping, settings.ping_interval),
+            queue(Due::Pong, settings.pong_timeout),
+            queue(Due::Close, CLOSE_TIMEOUT),
+        ];
+        Deadlines(Rc::new(Shared { queues, changed: Notify::new() }))
+    }
+
+    /// Calls the socket back when the time of this kind is over.
+    pub(crate) fn set(&self, due: Due, socket: WeakSocket) {
+        let queue = &self.0.queues[due as usize];
+        let mut waiting = queue.waiting.borrow_mut();
+        if waiting.is_empty() {
+            self.0.changed.notify_one();
+        }
+        waiting.push_back((Instant::now() + queue.after, socket));
+    }
+
+    /// The task that keeps the time; one per thread. Never ends.
+    pub async fn run(self) {
+        loop {
+            let next = self.0.queues.iter().filter_map(Queue::next).min();
+            let Some(next) = next else {
+                self.0.changed.notified().await;
+                continue;
+            };
+            // Cancel-safe: both only wait.
+            tokio::select! {
+                () = sleep_until(next) => self.call(),
+                () = self.0.changed.notified() => {}
+            }
+        }
+    }
+
+    fn call(&self) {
+        let now = Instant::now();
+        for queue in &self.0.queues {
+            while let Some(socket) = queue.pop(now) {
+                let next = socket.upgrade().and_then(|socket| socket.on_due(queue.due));
+                if let Some((due, socket)) = next {
+                    self.set(due, socket);
+                }
+            }
+        }
+    }
+}
+
+impl Queue {
+    fn next(&self) -> Option<Instant> {
+        self.waiting.borrow().front().map(|(at, _)| *at)
+    }
+
+    fn pop(&self, now: Instant) -> Option<WeakSocket> {
+        let mut waiting = self.waiting.borrow_mut();
+        let due = waiting.front().is_some_and(|(at, _)| *at <= now);
+        due.then(|| waiting.pop_front()).flatten().map(|(_, socket)| socket)
+    }
+}

@@ -1,0 +1,39 @@
+//! The WebSocket engine (RFC 6455): a codec without IO, and the sockets that it serves.
+//!
+//! [`decoder`], [`encoder`] and [`handshake`] are bytes in, values out. [`Socket`] is what a
+//! backend holds of a connection; the reader task reads for it; [`Deadlines`] keeps its
+//! pings and closes on time; [`Fanout`] shares one encoded frame among many sockets.
+//!
+//! permessage-deflate will have its place between `decoder` and `reader`, and in `handshake`.
+
+mod deadlines;
+pub mod decoder;
+pub mod encoder;
+mod fanout;
+pub mod handshake;
+mod outbox;
+pub(crate) mod reader;
+mod socket;
+mod utf8;
+
+use std::time::Duration;
+
+pub use deadlines::Deadlines;
+pub use fanout::Fanout;
+pub use socket::{Sent, Socket};
+
+/// What an operator can set about connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Longest message that a client may send.
+    pub max_message_bytes: usize,
+    /// An outbox that holds this much takes nothing more.
+    pub outbox_limit_bytes: usize,
+    /// A client that has not been heard of for so long is sent a ping.
+    pub ping_interval: Duration,
+    /// A client that does not answer the ping for so long is taken for dead.
+    pub pong_timeout: Duration,
+}
+
+/// How long the other end may take to answer a close frame.
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);

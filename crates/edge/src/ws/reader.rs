@@ -1,0 +1,163 @@
+//! The task of a connection: reads its socket, and does for it what needs a task.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use shovel_protocol::Close;
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::decoder::{Decoded, Decoder, Hold, Incoming, Limits};
+use super::{Settings, Socket};
+use crate::Backend;
+use crate::transport::{ReadHalf, Transport};
+
+/// Reads of one poll: a fast client must let others have the thread.
+const READS_PER_POLL: usize = 4;
+
+/// Reads one connection until it ends.
+pub(crate) struct Reader<B: Backend> {
+    backend: Rc<B>,
+    route: B::Route,
+    socket: Socket,
+    read: ReadHalf,
+    decoder: Decoder,
+    /// Bytes that were read and not decoded, because a message among them is withheld.
+    carry: Vec<u8>,
+}
+
+impl<B: Backend> Reader<B> {
+    /// Takes the stream over from HTTP, with what HTTP had read too much.
+    pub(crate) fn new(
+        backend: Rc<B>,
+        route: B::Route,
+        socket: Socket,
+        transport: Transport,
+        already_read: Bytes,
+        settings: &Settings,
+    ) -> Self {
+        let (read, write) = transport.into_split();
+        socket.open(write);
+        let decoder = Decoder::new(Limits { max_message_bytes: settings.max_message_bytes });
+        Reader { backend, route, socket, read, decoder, carry: already_read.into() }
+    }
+
+    /// Reads until the connection has ended, then tells the backend.
+    ///
+    /// # Cancel safety
+    /// Not to be cancelled: the backend would never hear of the end.
+    pub(crate) async fn run(mut self) {
+        let close = poll_fn(|context| self.poll(context)).await;
+        self.socket.drop_stream();
+        self.backend.closed(self.route, close);
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Close> {
+        self.socket.set_task(context);
+        self.socket.poll_write(context);
+        if let Some(over) = self.socket.take_pressure() {
+            self.backend.pressure(self.route, over);
+        }
+        self.read(context);
+        if let Some((code, reason)) = self.socket.finishing()
+            && self.carry.is_empty()
+            && self.backend.is_idle(self.route)
+        {
+            self.socket.close(code, reason);
+        }
+        self.socket.ended().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    fn read(&mut self, context: &mut Context<'_>) {
+        for _ in 0..READS_PER_POLL {
+            if !self.take_carry() || self.socket.finishing().is_some() {
+                return;
+            }
+            let turn = self.socket.turn().clone();
+            if turn.buffers().with_read(|buffer| self.read_once(context, buffer)).is_pending() {
+                return;
+            }
+        }
+        context.waker().wake_by_ref();
+    }
+
+    /// Decodes what was left over. `false` if a message in it is still withheld.
+    fn take_carry(&mut self) -> bool {
+        if self.carry.is_empty() {
+            return true;
+        }
+        let mut carry = std::mem::take(&mut self.carry);
+        let taken = self.decode(&mut carry);
+        carry.drain(..taken);
+        if !carry.is_empty() {
+            self.carry = carry;
+        }
+        self.carry.is_empty()
+    }
+
+    fn read_once(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<()> {
+        let mut buffer = ReadBuf::new(buffer);
+        match Pin::new(&mut self.read).poll_read(context, &mut buffer) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Err(_)) => {
+                self.socket.end();
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
+                self.socket.end();
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(())) => {}
+        }
+        let taken = self.decode(buffer.filled_mut());
+        if taken < buffer.filled().len() {
+            self.carry = buffer.filled()[taken..].to_vec();
+        }
+        Poll::Ready(())
+    }
+
+    /// Decodes until more bytes are needed or a message must be withheld; returns how many bytes
+    /// were taken.
+    fn decode(&mut self, input: &mut [u8]) -> usize {
+        let mut taken = 0;
+        loop {
+            if self.socket.is_deaf() {
+                return input.len();
+            }
+            let hold = if self.socket.is_held() { Hold::Data } else { Hold::Nothing };
+            let Decoded { consumed, event } = match self.decoder.decode(&mut input[taken..], hold) {
+                Ok(decoded) => decoded,
+                Err(violation) => {
+                    self.socket.refuse(violation.close_code(), &violation.to_string());
+                    return input.len();
+                }
+            };
+            taken += consumed;
+            match event {
+                Some(Incoming::Message { kind, data }) => {
+                    if self.socket.is_open() {
+                        self.backend.message(self.route, kind, data);
+                    }
+                }
+                Some(Incoming::Ping(payload)) => self.socket.pong(payload),
+                Some(Incoming::Pong(_)) => {}
+                Some(Incoming::Close(close)) => {
+                    self.socket.answer_close(close);
+                    self.socket.note_read(false);
+                    // RFC 6455 §1.4: what comes behind a close frame is not looked at.
+                    return input.len();
+                }
+                Some(Incoming::Withheld) => {
+                    self.socket.note_read(true);
+                    return taken;
+                }
+                None => {
+                    self.socket.note_read(false);
+                    return taken;
+                }
+            }
+        }
+    }
+}

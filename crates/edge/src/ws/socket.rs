@@ -1,0 +1,467 @@
+//! What a backend holds of a connection: the writing side and the state of the close.
+//!
+//! The reading side is a task ([`super::reader`]); both meet in [`Shared`], which belongs to one
+//! thread.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use shovel_protocol::{Close, CloseCode, MessageKind};
+
+use super::outbox::{Outbox, Written};
+use super::{Deadlines, Settings, encoder};
+use crate::Turn;
+use crate::transport::WriteHalf;
+use crate::turn::Flush;
+
+/// A connection to send on; clones are the same connection.
+///
+/// It exists before the 101 has gone out: what is sent until then follows the 101.
+#[derive(Clone, Debug)]
+pub struct Socket(Rc<Shared>);
+
+/// A [`Socket`] that may be gone.
+#[derive(Clone, Debug)]
+pub(crate) struct WeakSocket(Weak<Shared>);
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It is on its way.
+    Queued,
+    /// The connection closes or has closed; the message goes nowhere.
+    Closed,
+}
+
+/// What is due; see [`Deadlines`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    Ping,
+    Pong,
+    Close,
+}
+
+#[derive(Debug)]
+struct Shared {
+    turn: Turn,
+    deadlines: Deadlines,
+    limit_bytes: usize,
+    /// Whether the client has left more unread than an outbox may hold. Apart from `state`, since
+    /// every publish looks at it for every subscriber.
+    over: Cell<bool>,
+    dirty: Cell<bool>,
+    state: RefCell<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    write: Option<WriteHalf>,
+    outbox: Outbox,
+    phase: Phase,
+    /// The reader task.
+    task: Option<Waker>,
+    /// The kernel takes nothing more for now.
+    full: bool,
+    /// The client was heard of since the last look.
+    heard: bool,
+    /// Messages are to be left unread.
+    held: bool,
+    /// A message was left unread.
+    withheld: bool,
+    /// Close with this once everything read is handled.
+    finish: Option<(CloseCode, &'static str)>,
+    /// The backend was told of pressure.
+    told_over: bool,
+}
+
+#[derive(Debug, Default)]
+enum Phase {
+    #[default]
+    Open,
+    /// A close frame is on its way, or has gone. `deaf`: the client broke the protocol, so that
+    /// nothing it says can be understood. `answered`: its close frame has come.
+    Closing { close: Close, deaf: bool, answered: bool },
+    Ended(Close),
+}
+
+impl Socket {
+    /// A connection whose 101 has not gone out.
+    pub fn new(turn: &Turn, deadlines: &Deadlines, settings: &Settings) -> Self {
+        Socket(Rc::new(Shared {
+            turn: turn.clone(),
+            deadlines: deadlines.clone(),
+            limit_bytes: settings.outbox_limit_bytes,
+            over: Cell::new(false),
+            dirty: Cell::new(false),
+            state: RefCell::default(),
+        }))
+    }
+
+    /// Sends a message. `data` of a text must be UTF-8.
+    pub fn send(&self, kind: MessageKind, data: &[u8]) -> Sent {
+        let mut state = self.0.state.borrow_mut();
+        if !state.is_open() {
+            return Sent::Closed;
+        }
+        let buffers = self.0.turn.buffers();
+        state.outbox.put(buffers, |out| encoder::put_message(out, kind, data));
+        drop(state);
+        self.mark();
+        Sent::Queued
+    }
+
+    /// Sends whole frames that are shared with other connections.
+    pub(crate) fn send_shared(&self, frames: Bytes) {
+        let mut state = self.0.state.borrow_mut();
+        if state.is_open() {
+            state.outbox.put_shared(self.0.turn.buffers(), frames);
+            drop(state);
+            self.mark();
+        }
+    }
+
+    /// Whether the outbox is over its limit: the client reads too slowly.
+    pub fn is_over(&self) -> bool {
+        self.0.over.get()
+    }
+
+    /// Whether messages can still be sent.
+    pub fn is_open(&self) -> bool {
+        self.0.state.borrow().is_open()
+    }
+
+    /// Sends a close frame behind what has been sent. What the client sends from now on is
+    /// dropped; it has a second to answer. Does nothing if the connection closes already.
+    ///
+    /// `code` must be one that may be sent, `reason` at most 123 bytes.
+    pub fn close(&self, code: CloseCode, reason: &str) {
+        self.begin_close(code, reason, false);
+    }
+
+    /// Closes a connection whose client reads too slowly: what has not begun to go out is dropped,
+    /// so that the close frame has a chance.
+    pub fn close_slow(&self, code: CloseCode, reason: &str) {
+        let mut state = self.0.state.borrow_mut();
+        if state.is_open() {
+            state.outbox.discard(self.0.turn.buffers());
+            drop(state);
+            self.close(code, reason);
+        }
+    }
+
+    /// Closes once everything that has been read is handled. Nothing more is read meanwhile.
+    pub fn finish(&self, code: CloseCode, reason: &'static str) {
+        self.0.state.borrow_mut().finish = Some((code, reason));
+        self.nudge();
+    }
+
+    /// Whether [`Socket::finish`] was called: then [`Socket::nudge`] it when handlers end.
+    pub fn is_finishing(&self) -> bool {
+        self.0.state.borrow().finish.is_some()
+    }
+
+    /// Leaves messages unread (`true`) or goes on. Control frames ahead of the first message that
+    /// is left are still handled.
+    pub fn hold(&self, held: bool) {
+        let mut state = self.0.state.borrow_mut();
+        state.held = held;
+        if !held && state.withheld {
+            state.wake();
+        }
+    }
+
+    /// Wakes the reader task to look again.
+    pub fn nudge(&self) {
+        self.0.state.borrow_mut().wake();
+    }
+
+    /// Gives the socket its stream, after the 101.
+    pub(crate) fn open(&self, write: WriteHalf) {
+        let mut state = self.0.state.borrow_mut();
+        state.write = Some(write);
+        if state.is_open() {
+            self.0.deadlines.set(Due::Ping, self.downgrade());
+        }
+        drop(state);
+        self.mark();
+    }
+
+    fn begin_close(&self, code: CloseCode, reason: &str, deaf: bool) {
+        let mut state = self.0.state.borrow_mut();
+        if !state.is_open() {
+            return;
+        }
+        let buffers = self.0.turn.buffers();
+        state.outbox.put(buffers, |out| encoder::put_close(out, Some((code, reason))));
+        let close = Close { code, reason: reason.to_owned(), was_clean: false };
+        state.phase = Phase::Closing { close, deaf, answered: false };
+        state.wake();
+        drop(state);
+        self.0.deadlines.set(Due::Close, self.downgrade());
+        self.mark();
+    }
+
+    fn mark(&self) {
+        if !self.0.dirty.replace(true) {
+            self.0.turn.mark(self.0.clone());
+        }
+    }
+
+    fn downgrade(&self) -> WeakSocket {
+        WeakSocket(Rc::downgrade(&self.0))
+    }
+}
+
+/// The reader task's side.
+impl Socket {
+    /// Remembers whom to wake.
+    pub(crate) fn set_task(&self, context: &Context<'_>) {
+        let mut state = self.0.state.borrow_mut();
+        if !state.task.as_ref().is_some_and(|task| task.will_wake(context.waker())) {
+            state.task = Some(context.waker().clone());
+        }
+    }
+
+    pub(crate) fn turn(&self) -> &Turn {
+        &self.0.turn
+    }
+
+    /// Whether messages are to be left unread.
+    pub(crate) fn is_held(&self) -> bool {
+        let state = self.0.state.borrow();
+        state.held && state.is_open()
+    }
+
+    /// Whether the client broke the protocol, so that what it says is not even decoded.
+    pub(crate) fn is_deaf(&self) -> bool {
+        matches!(self.0.state.borrow().phase, Phase::Closing { deaf: true, .. } | Phase::Ended(_))
+    }
+
+    /// Notes that bytes came, and whether a message among them is left unread.
+    pub(crate) fn note_read(&self, withheld: bool) {
+        let mut state = self.0.state.borrow_mut();
+        state.heard = true;
+        state.withheld = withheld;
+    }
+
+    /// What [`Socket::finish`] asked for, while the connection is open.
+    pub(crate) fn finishing(&self) -> Option<(CloseCode, &'static str)> {
+        let state = self.0.state.borrow();
+        state.finish.filter(|_| state.is_open())
+    }
+
+    pub(crate) fn pong(&self, payload: &[u8]) {
+        let mut state = self.0.state.borrow_mut();
+        // A client that sends pings and reads nothing would fill the outbox with pongs; one that
+        // is over its limit goes without, which RFC 6455 §5.5.3 allows only as "most recent":
+        // it has as good as stopped reading.
+        if !state.is_open() || self.0.over.get() {
+            return;
+        }
+        state.outbox.put(self.0.turn.buffers(), |out| encoder::put_pong(out, payload));
+        drop(state);
+        self.mark();
+    }
+
+    /// The client's close frame has come (RFC 6455 §5.5.1).
+    pub(crate) fn answer_close(&self, received: Option<(CloseCode, &str)>) {
+        let mut state = self.0.state.borrow_mut();
+        match &mut state.phase {
+            Phase::Open => {
+                state.outbox.put(self.0.turn.buffers(), |out| {
+                    encoder::put_close(out, received.map(|(code, _)| (code, "")));
+                });
+                let (code, reason) = received.unwrap_or((CloseCode::NO_STATUS, ""));
+                let close = Close { code, reason: reason.to_owned(), was_clean: true };
+                state.phase = Phase::Closing { close, deaf: false, answered: true };
+                drop(state);
+                self.0.deadlines.set(Due::Close, self.downgrade());
+                self.mark();
+            }
+            Phase::Closing { close, answered, .. } => {
+                close.was_clean = true;
+                *answered = true;
+                drop(state);
+                self.mark();
+            }
+            Phase::Ended(_) => {}
+        }
+    }
+
+    /// The client broke the protocol: close, and do not listen any more (RFC 6455 §7.1.7).
+    pub(crate) fn refuse(&self, code: CloseCode, reason: &str) {
+        let mut state = self.0.state.borrow_mut();
+        if let Phase::Closing { deaf, .. } = &mut state.phase {
+            *deaf = true;
+            return;
+        }
+        drop(state);
+        self.begin_close(code, reason, true);
+    }
+
+    /// The stream has ended or failed.
+    pub(crate) fn end(&self) {
+        self.0.state.borrow_mut().end();
+    }
+
+    /// How the connection ended, once it has.
+    pub(crate) fn ended(&self) -> Option<Close> {
+        match &self.0.state.borrow().phase {
+            Phase::Ended(close) => Some(close.clone()),
+            Phase::Open | Phase::Closing { .. } => None,
+        }
+    }
+
+    /// A change of pressure that the backend has not been told of.
+    pub(crate) fn take_pressure(&self) -> Option<bool> {
+        let mut state = self.0.state.borrow_mut();
+        let over = self.0.over.get();
+        (std::mem::replace(&mut state.told_over, over) != over).then_some(over)
+    }
+
+    /// Writes on when the kernel takes bytes again.
+    pub(crate) fn poll_write(&self, context: &mut Context<'_>) {
+        loop {
+            let mut state = self.0.state.borrow_mut();
+            if !state.full {
+                return;
+            }
+            let Some(write) = &state.write else { return };
+            match write.poll_ready(context) {
+                Poll::Pending => return,
+                Poll::Ready(Err(_)) => return state.end(),
+                Poll::Ready(Ok(())) => {
+                    state.full = false;
+                    drop(state);
+                    self.0.write();
+                }
+            }
+        }
+    }
+
+    /// Gives the stream back to the system.
+    pub(crate) fn drop_stream(&self) {
+        let mut state = self.0.state.borrow_mut();
+        state.write = None;
+        state.task = None;
+        state.outbox = Outbox::default();
+    }
+}
+
+impl WeakSocket {
+    pub(crate) fn upgrade(&self) -> Option<Socket> {
+        self.0.upgrade().map(Socket)
+    }
+}
+
+impl Socket {
+    /// A deadline has come; returns the next to set.
+    pub(crate) fn on_due(&self, due: Due) -> Option<(Due, WeakSocket)> {
+        let mut state = self.0.state.borrow_mut();
+        let heard = std::mem::take(&mut state.heard);
+        let next = match (due, &state.phase) {
+            (Due::Close, Phase::Closing { .. }) => {
+                state.end();
+                return None;
+            }
+            (Due::Ping, Phase::Open) if !heard => {
+                let buffers = self.0.turn.buffers();
+                state.outbox.put(buffers, |out| encoder::put_ping(out, b""));
+                Due::Pong
+            }
+            // While we do not read, its pong cannot be seen.
+            (Due::Pong, Phase::Open) if !heard && state.withheld => Due::Pong,
+            (Due::Pong, Phase::Open) if !heard => {
+                state.end();
+                return None;
+            }
+            (Due::Ping | Due::Pong, Phase::Open) => Due::Ping,
+            (_, Phase::Open | Phase::Closing { .. } | Phase::Ended(_)) => return None,
+        };
+        drop(state);
+        self.mark();
+        Some((next, self.downgrade()))
+    }
+}
+
+impl Flush for Shared {
+    fn flush(self: Rc<Self>) {
+        self.dirty.set(false);
+        self.write();
+    }
+}
+
+impl Shared {
+    fn write(&self) {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        let Some(write) = &state.write else { return };
+        if state.full {
+            return;
+        }
+        let before = state.outbox.bytes();
+        match state.outbox.write_to(write, self.turn.buffers()) {
+            Ok(Written::All) => state.on_all_written(),
+            Ok(Written::Full) => {
+                state.full = true;
+                // The kernel has room again only if the client took something.
+                state.heard |= state.outbox.bytes() < before;
+                state.wake();
+            }
+            Err(_) => state.end(),
+        }
+        self.note_fill(state);
+    }
+
+    /// Over from the limit on, below again from half of it, so that it does not flicker.
+    fn note_fill(&self, state: &mut State) {
+        let bytes = state.outbox.bytes();
+        let over = if self.over.get() { bytes > self.limit_bytes / 2 } else { bytes >= self.limit_bytes };
+        self.over.set(over);
+        if over != state.told_over {
+            state.wake();
+        }
+    }
+}
+
+impl State {
+    fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open)
+    }
+
+    fn wake(&mut self) {
+        if let Some(task) = &self.task {
+            task.wake_by_ref();
+        }
+    }
+
+    fn on_all_written(&mut self) {
+        match &self.phase {
+            Phase::Closing { answered: true, .. } => self.end(),
+            // Dropping the half says that nothing more comes, which a client that broke the
+            // protocol understands when it does not answer our close frame.
+            Phase::Closing { deaf: true, .. } => self.write = None,
+            Phase::Open | Phase::Closing { .. } | Phase::Ended(_) => {}
+        }
+    }
+
+    fn end(&mut self) {
+        let close = match std::mem::take(&mut self.phase) {
+            Phase::Open => {
+                Close { code: CloseCode::ABNORMAL, reason: String::new(), was_clean: false }
+            }
+            Phase::Closing { close, .. } | Phase::Ended(close) => close,
+        };
+        self.phase = Phase::Ended(close);
+        self.wake();
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let mut outbox = std::mem::take(&mut self.state.get_mut().outbox);
+        outbox.discard(self.turn.buffers());
+    }
+}
