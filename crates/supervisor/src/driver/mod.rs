@@ -1,0 +1,273 @@
+//! The driver: the only caller of `core::pool`. Takes in what happens, does what the pool decides.
+//!
+//! It runs on the main thread, which spawns the workers: their death signal is bound to the thread
+//! that spawns them. Messages and bodies never come here.
+
+mod report;
+mod workers;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use shovel_core::pool::{Command, Event, Outcome, Pool, RecycleReason};
+use shovel_protocol::Generation;
+use tokio::runtime::Builder;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
+
+use self::workers::Workers;
+use crate::config::Config;
+use crate::io::crossing::Crossings;
+use crate::io::{FromThread, IoThread, Reports, Start, ToThread};
+use crate::listen;
+use crate::worker::descriptors;
+use crate::worker::image::{Image, ImageError};
+use crate::worker::process::Launch;
+
+/// How often the memory of workers is looked at.
+const RSS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long to wait for the last output of workers that are gone; a grandchild may hold the pipe.
+const OUTPUT_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Runs the pool until it ends.
+///
+/// # Errors
+/// What the operator should read: an address that cannot be bound, a program that cannot be
+/// started, workers that had to be killed in the end.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build().context("no runtime")?;
+    runtime.block_on(async {
+        let signals = Signals::new().context("cannot handle signals")?;
+        Driver::start(config)?.run(signals).await
+    })
+}
+
+struct Driver {
+    config: Config,
+    pool: Pool,
+    threads: Vec<IoThread>,
+    reports: mpsc::UnboundedReceiver<FromThread>,
+    workers: Workers,
+    images: BTreeMap<Generation, Image>,
+    loading: JoinSet<(Generation, Result<Image, ImageError>)>,
+    terminating_since: Option<Instant>,
+}
+
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Signals {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// The next signal, as the pool understands it.
+    ///
+    /// # Cancel safety
+    /// No signal is lost.
+    async fn next(&mut self) -> Event {
+        // Cancel-safe: a signal stays pending until its branch is taken.
+        tokio::select! {
+            _ = self.hangup.recv() => Event::ReloadRequested,
+            _ = self.terminate.recv() => Event::TerminateRequested,
+            _ = self.interrupt.recv() => Event::TerminateRequested,
+        }
+    }
+}
+
+impl Driver {
+    fn start(config: Config) -> anyhow::Result<Self> {
+        let bound: Vec<_> =
+            config.listen.iter().map(listen::bind).collect::<anyhow::Result<_>>()?;
+        let limit = descriptors::raise_limit();
+        let (sender, reports) = mpsc::unbounded_channel();
+        let count = config.io_threads as usize;
+        let mut threads = Vec::with_capacity(count);
+        for (index, crossings) in Crossings::between(count).into_iter().enumerate() {
+            let listeners = bound.iter().map(|bound| bound.try_clone()).collect::<Result<_, _>>();
+            let start = Start {
+                listeners: listeners.context("cannot share a listener")?,
+                settings: config.io(),
+                reports: Reports::new(sender.clone()),
+                crossings,
+            };
+            threads.push(IoThread::start(index, start).context("cannot start an I/O thread")?);
+        }
+        for bound in &bound {
+            tracing::info!(address = bound.describe(), pid = std::process::id(), "listening");
+        }
+        let launch = Launch {
+            program: config.program.clone(),
+            args: config.args.clone(),
+            links: count,
+            limit,
+        };
+        Ok(Driver {
+            pool: Pool::new(config.pool(), Instant::now()),
+            workers: Workers::new(launch, bound),
+            config,
+            threads,
+            reports,
+            images: BTreeMap::new(),
+            loading: JoinSet::new(),
+            terminating_since: None,
+        })
+    }
+
+    async fn run(mut self, mut signals: Signals) -> anyhow::Result<()> {
+        let mut rss = interval(RSS_INTERVAL);
+        rss.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            while let Some(command) = self.pool.poll_command() {
+                if let Command::Exit(outcome) = command {
+                    return self.leave(outcome).await;
+                }
+                self.obey(command);
+            }
+            let timeout = self.pool.poll_timeout();
+            // Cancel-safe: queues and sets keep what was not taken; the rest only waits.
+            let event = tokio::select! {
+                event = signals.next() => Some(event),
+                Some(report) = self.reports.recv() => self.workers.on_report(report),
+                ended = self.workers.next_end() => self.workers.on_end(ended, &self.threads),
+                Some(loaded) = self.loading.join_next() => self.on_loaded(loaded),
+                _ = rss.tick(), if self.config.worker_max_rss_bytes.is_some() => {
+                    self.look_at_memory();
+                    None
+                }
+                () = sleep_until(timeout.unwrap_or_else(Instant::now).into()), if timeout.is_some() => {
+                    self.pool.handle_timeout(Instant::now());
+                    None
+                }
+            };
+            if let Some(event) = event {
+                self.handle(event);
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        if event == Event::TerminateRequested {
+            self.terminating_since.get_or_insert_with(Instant::now);
+        }
+        self.pool.handle_event(event, Instant::now());
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::LoadImage { generation } => {
+                let program = self.config.program.clone();
+                self.loading.spawn_blocking(move || (generation, Image::load(&program)));
+            }
+            Command::DropImage { generation } => drop(self.images.remove(&generation)),
+            Command::Spawn { worker, index, generation } => {
+                let welcome = |link| shovel_protocol::control::Welcome {
+                    worker: worker.0,
+                    index: index.0,
+                    generation: generation.0,
+                    link,
+                    links: self.threads.len() as u32,
+                    max_message_bytes: self.config.max_message_bytes as u64,
+                    body_window_bytes: crate::io::BODY_WINDOW_BYTES,
+                    dev: self.config.dev,
+                };
+                let image = self.images.get(&generation);
+                let events = self.workers.spawn(worker, image, welcome, &self.threads);
+                events.into_iter().for_each(|event| self.handle(event));
+            }
+            Command::Ping { worker } => self.tell_first(ToThread::Ping { worker }),
+            Command::Offer { workers } => {
+                self.tell_all(|| ToThread::Offer { workers: workers.clone() });
+            }
+            Command::Drain { worker, why } => self.tell_all(|| ToThread::Drain { worker, why }),
+            Command::Cut { worker } => self.tell_all(|| ToThread::Cut { worker }),
+            Command::Shutdown { worker } => self.tell_first(ToThread::Shutdown { worker }),
+            Command::Kill { worker } => self.workers.kill(worker),
+            Command::StopAccepting => {
+                self.workers.close_listeners();
+                self.tell_all(|| ToThread::StopAccepting);
+            }
+            Command::Report(report) => report::log(&report, &self.pool, &self.workers),
+            Command::Exit(_) => {}
+        }
+    }
+
+    fn on_loaded(
+        &mut self,
+        loaded: Result<(Generation, Result<Image, ImageError>), tokio::task::JoinError>,
+    ) -> Option<Event> {
+        match loaded {
+            Ok((generation, Ok(image))) => {
+                self.images.insert(generation, image);
+                Some(Event::ImageLoaded { generation })
+            }
+            Ok((generation, Err(error))) => {
+                Some(Event::ImageFailed { generation, why: error.to_string() })
+            }
+            Err(error) => {
+                tracing::error!(%error, "copying the program failed");
+                None
+            }
+        }
+    }
+
+    fn look_at_memory(&mut self) {
+        let limit = self.config.worker_max_rss_bytes.unwrap_or(usize::MAX);
+        for worker in self.workers.over_memory(limit) {
+            self.handle(Event::RecycleWanted { worker, why: RecycleReason::MaxRss });
+        }
+    }
+
+    fn tell_all(&self, command: impl Fn() -> ToThread) {
+        self.threads.iter().for_each(|thread| thread.tell(command()));
+    }
+
+    /// What is about a worker as a whole goes over its first link.
+    fn tell_first(&self, command: ToThread) {
+        if let Some(first) = self.threads.first() {
+            first.tell(command);
+        }
+    }
+
+    /// Responses and close frames may still be on their way to clients, and output of workers on
+    /// its way to the log.
+    async fn leave(mut self, outcome: Outcome) -> anyhow::Result<()> {
+        let deadline = self.terminating_since.map(|since| since + self.config.shutdown_timeout);
+        let within = match (&outcome, deadline) {
+            (Outcome::Success, Some(deadline)) => deadline.saturating_duration_since(Instant::now()),
+            _ => Duration::ZERO,
+        };
+        self.tell_all(|| ToThread::Finish { within });
+        let _ = timeout(OUTPUT_TIMEOUT, self.workers.output_ended()).await;
+        let threads = std::mem::take(&mut self.threads);
+        let joined = tokio::task::spawn_blocking(|| threads.into_iter().for_each(IoThread::join));
+        // A second signal has no patience with clients either; `within` bounds it anyway.
+        let _ = joined.await;
+        match outcome {
+            Outcome::Success => {
+                tracing::info!("terminated");
+                Ok(())
+            }
+            Outcome::Failure { why } => {
+                let lines = self.workers.last_words();
+                let told = lines.iter().map(|line| format!("\n    {line}")).collect::<String>();
+                match told.is_empty() || self.terminating_since.is_some() {
+                    true => Err(anyhow!("{why}")),
+                    false => Err(anyhow!("{why}; its last lines on stderr:{told}")),
+                }
+            }
+        }
+    }
+}
+

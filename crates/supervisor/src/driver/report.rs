@@ -1,0 +1,49 @@
+//! What the pool has to tell, as lines of the log with fields that machines can read.
+
+use shovel_core::pool::{Pool, Report, Severity, WorkerView};
+use shovel_protocol::WorkerId;
+
+use super::workers::Workers;
+
+/// Writes a report to the log.
+pub fn log(report: &Report, pool: &Pool, workers: &Workers) {
+    match report {
+        Report::WorkerStarted { worker, index, generation, pid } => {
+            tracing::info!(%worker, %index, %generation, pid, "worker started");
+        }
+        Report::WorkerReady { worker, took } => {
+            let (index, generation) = place(pool, *worker);
+            let pid = workers.pid(*worker);
+            tracing::info!(%worker, index, generation, pid, took = ?took, "worker ready");
+        }
+        Report::WorkerStopped { worker, how } => {
+            tracing::info!(%worker, status = how, "worker exited");
+        }
+        Report::WorkerFailed { worker, why, restart_in } => {
+            tracing::warn!(%worker, status = why, restart_in = ?restart_in, "worker exited");
+        }
+        Report::ReloadStarted { generation } => {
+            tracing::info!(%generation, "reload started");
+        }
+        Report::ReloadFinished { generation, took } => {
+            tracing::info!(%generation, took = ?took, "reload finished");
+        }
+        Report::ReloadAbandoned { generation, why } => {
+            tracing::error!(%generation, why, "reload abandoned");
+        }
+        Report::TerminateStarted { timeout } => {
+            tracing::info!(within = ?timeout, "terminating");
+        }
+        other => match other.severity() {
+            Severity::Info => tracing::info!("{other}"),
+            Severity::Warn => tracing::warn!("{other}"),
+            Severity::Error => tracing::error!("{other}"),
+        },
+    }
+}
+
+fn place(pool: &Pool, worker: WorkerId) -> (Option<u32>, Option<u32>) {
+    let mut all = pool.workers();
+    let found: Option<WorkerView> = all.find(|view| view.id == worker);
+    (found.as_ref().map(|view| view.index.0), found.map(|view| view.generation.0))
+}

@@ -1,0 +1,253 @@
+//! The processes of workers: started, watched, reaped; and what I/O threads say of them.
+
+use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use shovel_core::pool::{Event, Exit, RecycleReason};
+use shovel_edge::listener::Bound;
+use shovel_protocol::WorkerId;
+use shovel_protocol::control::Welcome;
+use tokio::process::Child;
+use tokio::task::JoinSet;
+
+use crate::io::{Counters, FromThread, IoThread, ToThread};
+use crate::worker::image::Image;
+use crate::worker::output::{self, LastWords, Stream};
+use crate::worker::process::{Launch, Started};
+
+/// A worker that closed its links and does not exit is killed after this. One that just exits
+/// should not be: that would change how it ended.
+const ORPHAN_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// All processes that have not been reaped, or that I/O threads still have something of.
+pub struct Workers {
+    launch: Launch,
+    /// Kept to remove their files in the end.
+    bound: Vec<Bound>,
+    processes: BTreeMap<WorkerId, Process>,
+    exits: JoinSet<(WorkerId, std::io::Result<ExitStatus>)>,
+    outputs: JoinSet<()>,
+    last_words: LastWords,
+    orphans: BTreeMap<WorkerId, Instant>,
+}
+
+struct Process {
+    pid: u32,
+    threads: usize,
+    exit: Option<Exit>,
+    gone: usize,
+    drained: usize,
+    too_large: bool,
+}
+
+/// An end that the pool is to hear of.
+pub enum Ended {
+    /// The process has exited and was reaped.
+    Exited { worker: WorkerId, exit: Exit },
+    /// It has closed its links and lives on.
+    Orphaned { worker: WorkerId },
+}
+
+impl Workers {
+    pub fn new(launch: Launch, bound: Vec<Bound>) -> Self {
+        Workers {
+            launch,
+            bound,
+            processes: BTreeMap::new(),
+            exits: JoinSet::new(),
+            outputs: JoinSet::new(),
+            last_words: LastWords::default(),
+            orphans: BTreeMap::new(),
+        }
+    }
+
+    /// Starts a worker and gives each thread its link. Returns what the pool is to know.
+    pub fn spawn(
+        &mut self,
+        worker: WorkerId,
+        image: Option<&Image>,
+        welcome: impl Fn(u32) -> Welcome,
+        threads: &[IoThread],
+    ) -> Vec<Event> {
+        let Some(image) = image else {
+            let why = "its image is not there".to_owned();
+            return vec![Event::SpawnFailed { worker, why }];
+        };
+        let Started { mut child, links } = match self.launch.start(image) {
+            Ok(started) => started,
+            Err(error) => {
+                let why = format!("{}: {error}", self.launch.program.display());
+                return vec![Event::SpawnFailed { worker, why }];
+            }
+        };
+        // It is not reaped yet, so it has one.
+        let pid = child.id().unwrap_or(0);
+        self.pass_on_output(worker, pid, &mut child);
+        self.exits.spawn(async move { (worker, child.wait().await) });
+        let process = Process {
+            pid,
+            threads: threads.len(),
+            exit: None,
+            gone: 0,
+            drained: 0,
+            too_large: false,
+        };
+        self.processes.insert(worker, process);
+        let counters = Arc::<Counters>::default();
+        for (link, (thread, stream)) in threads.iter().zip(links).enumerate() {
+            let (welcome, counters) = (welcome(link as u32), counters.clone());
+            thread.tell(ToThread::Join { worker, stream, welcome, counters });
+        }
+        vec![Event::Spawned { worker, pid }, Event::LinkObtained { worker }]
+    }
+
+    /// Ends a process that has not been reaped.
+    pub fn kill(&self, worker: WorkerId) {
+        let alive = self.processes.get(&worker).filter(|process| process.exit.is_none());
+        if let Some(process) = alive.filter(|process| process.pid != 0) {
+            // It may have exited in this moment; its pid is not given to another until we reap it.
+            let _ = kill(Pid::from_raw(process.pid as i32), Signal::SIGKILL);
+        }
+    }
+
+    /// The next end of a process, or of the patience with one that has closed its links.
+    ///
+    /// # Cancel safety
+    /// No end is lost.
+    pub async fn next_end(&mut self) -> Ended {
+        let next = self.orphans.iter().min_by_key(|(_, at)| **at);
+        let orphan = next.map(|(worker, at)| (*worker, *at));
+        // Cancel-safe: a set of tasks keeps what was not taken, and the other branch only waits.
+        tokio::select! {
+            Some(Ok((worker, status))) = self.exits.join_next() => {
+                let exit = status.map_or(Exit::Code(-1), |status| match status.code() {
+                    Some(code) => Exit::Code(code),
+                    None => Exit::Signal(status.signal().unwrap_or(0)),
+                });
+                Ended::Exited { worker, exit }
+            }
+            worker = outlast(orphan) => {
+                self.orphans.remove(&worker);
+                Ended::Orphaned { worker }
+            }
+        }
+    }
+
+    /// A process has ended: each thread reads its link to the end and lets go.
+    pub fn on_end(&mut self, ended: Ended, threads: &[IoThread]) -> Option<Event> {
+        match ended {
+            Ended::Orphaned { worker } => Some(Event::LinkEnded { worker, why: None }),
+            Ended::Exited { worker, exit } => {
+                self.orphans.remove(&worker);
+                self.processes.get_mut(&worker)?.exit = Some(exit);
+                threads.iter().for_each(|thread| thread.tell(ToThread::Reaped { worker }));
+                None
+            }
+        }
+    }
+
+    /// What an I/O thread says, as the pool is to know it.
+    pub fn on_report(&mut self, report: FromThread) -> Option<Event> {
+        match report {
+            FromThread::Ready { worker } => Some(Event::Ready { worker }),
+            FromThread::Refused { worker, why } => {
+                let why = format!("was refused: {why}");
+                Some(Event::Refused { worker, why })
+            }
+            FromThread::Ponged { worker } => Some(Event::Ponged { worker }),
+            FromThread::ShutdownCompleted { worker } => Some(Event::ShutdownCompleted { worker }),
+            FromThread::HadItsRequests { worker } => {
+                Some(Event::RecycleWanted { worker, why: RecycleReason::MaxRequests })
+            }
+            FromThread::LinkEnded { worker, why: None } => {
+                let lives = self.processes.get(&worker).is_some_and(|found| found.exit.is_none());
+                if lives {
+                    self.orphans.entry(worker).or_insert_with(|| Instant::now() + ORPHAN_TIMEOUT);
+                }
+                None
+            }
+            FromThread::LinkEnded { worker, why } => Some(Event::LinkEnded { worker, why }),
+            FromThread::Drained { worker } => {
+                let process = self.processes.get_mut(&worker)?;
+                process.drained += 1;
+                (process.drained >= process.threads).then_some(Event::Drained { worker })
+            }
+            FromThread::Gone { worker } => {
+                let process = self.processes.get_mut(&worker)?;
+                process.gone += 1;
+                if process.gone < process.threads {
+                    return None;
+                }
+                let exit = process.exit.unwrap_or(Exit::Code(-1));
+                self.processes.remove(&worker);
+                Some(Event::Gone { worker, exit })
+            }
+        }
+    }
+
+    /// Workers that hold more memory than this, each told once.
+    pub fn over_memory(&mut self, limit_bytes: usize) -> Vec<WorkerId> {
+        let mut over = Vec::new();
+        for (worker, process) in &mut self.processes {
+            if !process.too_large && resident_bytes(process.pid) > limit_bytes {
+                process.too_large = true;
+                over.push(*worker);
+            }
+        }
+        over
+    }
+
+    /// The process id, until the worker is gone.
+    pub fn pid(&self, worker: WorkerId) -> Option<u32> {
+        self.processes.get(&worker).map(|process| process.pid)
+    }
+
+    /// What workers last wrote to stderr.
+    pub fn last_words(&self) -> Vec<String> {
+        self.last_words.lines()
+    }
+
+    /// Waits until everything that workers wrote is in the log.
+    pub async fn output_ended(&mut self) {
+        while self.outputs.join_next().await.is_some() {}
+    }
+
+    /// Nobody can connect any more.
+    pub fn close_listeners(&mut self) {
+        self.bound.clear();
+    }
+
+    fn pass_on_output(&mut self, worker: WorkerId, pid: u32, child: &mut Child) {
+        while self.outputs.try_join_next().is_some() {}
+        let words = &self.last_words;
+        if let Some(stdout) = child.stdout.take() {
+            self.outputs.spawn(output::pass_on(worker, pid, Stream::Stdout, stdout, words.clone()));
+        }
+        if let Some(stderr) = child.stderr.take() {
+            self.outputs.spawn(output::pass_on(worker, pid, Stream::Stderr, stderr, words.clone()));
+        }
+    }
+}
+
+async fn outlast(orphan: Option<(WorkerId, Instant)>) -> WorkerId {
+    match orphan {
+        None => std::future::pending().await,
+        Some((worker, at)) => {
+            tokio::time::sleep_until(at.into()).await;
+            worker
+        }
+    }
+}
+
+/// Resident memory of a process (proc(5), statm); 0 if it is gone.
+fn resident_bytes(pid: u32) -> usize {
+    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+    let pages: usize = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE);
+    pages * page.ok().flatten().unwrap_or(4096) as usize
+}

@@ -1,0 +1,176 @@
+//! Publishes on their way from one I/O thread to the others: once per thread.
+//!
+//! The queue of a thread holds at most [`LIMIT_BYTES`]; then the links of those that publish into
+//! it are not read until it has been emptied by half. A thread empties its queue whatever else it
+//! waits for, so two threads cannot wait for each other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use shovel_protocol::control::Published;
+use shovel_protocol::{MessageKind, PublishToken, WorkerId};
+use tokio::sync::{Notify, mpsc};
+
+/// Bytes that may wait for one thread.
+const LIMIT_BYTES: usize = 8 * 1024 * 1024;
+
+/// What an entry counts beside its payload.
+const OVERHEAD_BYTES: usize = 128;
+
+/// What crosses from one thread to another.
+#[derive(Clone, Debug)]
+pub enum Crossing {
+    /// A message to everyone on a channel.
+    Publish(Message),
+    /// What became of one there.
+    Answer {
+        /// As in [`Message::question`].
+        question: u32,
+        /// Of that thread alone.
+        published: Published,
+    },
+}
+
+/// A published message.
+#[derive(Clone, Debug)]
+pub struct Message {
+    pub channel: Arc<str>,
+    pub kind: MessageKind,
+    pub data: Bytes,
+    /// The worker that published it.
+    pub from: WorkerId,
+    pub token: PublishToken,
+    /// Where and under which number an answer is wanted.
+    pub question: Option<(usize, u32)>,
+}
+
+/// One thread's way to all others, and from them.
+#[derive(Debug)]
+pub struct Crossings {
+    sender: Sender,
+    receiver: Receiver,
+}
+
+/// The way to the other threads.
+#[derive(Clone, Debug)]
+pub struct Sender {
+    /// Which thread this is.
+    pub thread: usize,
+    queues: Arc<[Queue]>,
+}
+
+/// The way from the other threads.
+#[derive(Debug)]
+pub struct Receiver {
+    entries: mpsc::UnboundedReceiver<Crossing>,
+    fill: Arc<Fill>,
+}
+
+#[derive(Debug)]
+struct Queue {
+    entries: mpsc::UnboundedSender<Crossing>,
+    fill: Arc<Fill>,
+}
+
+#[derive(Debug, Default)]
+struct Fill {
+    bytes: AtomicUsize,
+    emptied: Notify,
+}
+
+impl Crossings {
+    /// The ways between so many threads, in the order of the threads.
+    pub fn between(threads: usize) -> Vec<Crossings> {
+        let (queues, receivers): (Vec<_>, Vec<_>) = (0..threads)
+            .map(|_| {
+                let ((entries, receiver), fill) = (mpsc::unbounded_channel(), Arc::<Fill>::default());
+                let receiver = Receiver { entries: receiver, fill: fill.clone() };
+                (Queue { entries, fill }, receiver)
+            })
+            .unzip();
+        let queues: Arc<[Queue]> = queues.into();
+        let numbered = receivers.into_iter().enumerate();
+        numbered
+            .map(|(thread, receiver)| {
+                Crossings { sender: Sender { thread, queues: queues.clone() }, receiver }
+            })
+            .collect()
+    }
+
+    /// Both ways.
+    pub fn into_parts(self) -> (Sender, Receiver) {
+        (self.sender, self.receiver)
+    }
+}
+
+impl Sender {
+    /// How many other threads there are.
+    pub fn others(&self) -> usize {
+        self.queues.len() - 1
+    }
+
+    /// Sends to all other threads. Wait for [`Sender::room`] before more is taken in.
+    pub fn send_to_others(&self, message: &Message) {
+        for (thread, queue) in self.queues.iter().enumerate() {
+            if thread != self.thread {
+                queue.send(Crossing::Publish(message.clone()));
+            }
+        }
+    }
+
+    /// Answers another thread's question.
+    pub fn answer(&self, thread: usize, question: u32, published: Published) {
+        if let Some(queue) = self.queues.get(thread) {
+            queue.send(Crossing::Answer { question, published });
+        }
+    }
+
+    /// Waits until every other thread's queue has room.
+    ///
+    /// # Cancel safety
+    /// Safe: only waits.
+    pub async fn room(&self) {
+        for (thread, queue) in self.queues.iter().enumerate() {
+            while thread != self.thread && queue.fill.bytes.load(Ordering::Acquire) > LIMIT_BYTES {
+                let emptied = queue.fill.emptied.notified();
+                if queue.fill.bytes.load(Ordering::Acquire) > LIMIT_BYTES {
+                    emptied.await;
+                }
+            }
+        }
+    }
+}
+
+impl Queue {
+    fn send(&self, entry: Crossing) {
+        self.fill.bytes.fetch_add(entry.bytes(), Ordering::AcqRel);
+        // A thread that has ended has no subscribers.
+        let _ = self.entries.send(entry);
+    }
+}
+
+impl Receiver {
+    /// What comes next; `None` once all other threads have ended.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn recv(&mut self) -> Option<Crossing> {
+        let entry = self.entries.recv().await?;
+        let before = self.fill.bytes.fetch_sub(entry.bytes(), Ordering::AcqRel);
+        let after = before - entry.bytes();
+        if before > LIMIT_BYTES / 2 && after <= LIMIT_BYTES / 2 {
+            self.fill.emptied.notify_waiters();
+        }
+        Some(entry)
+    }
+}
+
+impl Crossing {
+    fn bytes(&self) -> usize {
+        match self {
+            Crossing::Publish(message) => message.data.len() + OVERHEAD_BYTES,
+            Crossing::Answer { .. } => OVERHEAD_BYTES,
+        }
+    }
+}

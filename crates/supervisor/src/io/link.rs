@@ -1,0 +1,207 @@
+//! The supervisor's end of a link, within its I/O thread.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use shovel_core::pool::DrainReason;
+use shovel_edge::Turn;
+use shovel_edge::turn::Flush;
+use shovel_link::{Outgoing, Socket, Written};
+use shovel_protocol::{ConnectionId, ToWorker, WorkerId};
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+
+use super::{FromThread, Reports};
+
+/// Bytes that may wait on a link before its clients are no longer read.
+const WAITING_LIMIT_BYTES: usize = 4 * 1024 * 1024;
+
+/// Bytes that may wait before messages for the worker's own subscriptions are dropped.
+pub const CHANNEL_LIMIT_BYTES: usize = 16 * 1024 * 1024;
+
+/// What all threads know of a worker.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Connections and requests that it has now.
+    pub load: AtomicU32,
+    /// Requests that it was ever given.
+    pub requests: AtomicU64,
+}
+
+/// A link to one worker.
+pub struct Link {
+    pub worker: WorkerId,
+    pub counters: Arc<Counters>,
+    pub socket: Socket,
+    /// Told when the process was reaped: then the link is read to its end.
+    pub reaped: Notify,
+    outgoing: RefCell<Outgoing>,
+    turn: Turn,
+    reports: Reports,
+    dirty: Cell<bool>,
+    full: Cell<bool>,
+    ended: Cell<bool>,
+    /// Connections that wait until the link has room.
+    held: RefCell<Vec<ConnectionId>>,
+    /// Requests and connections of this thread that the worker has or is offered.
+    holdings: Cell<usize>,
+    draining: Cell<Option<DrainReason>>,
+    strangers: Cell<u64>,
+    on_room: OnRoom,
+    me: Weak<Link>,
+}
+
+/// Called with the connections that were held, when their link has room again.
+pub type OnRoom = Box<dyn Fn(Vec<ConnectionId>)>;
+
+impl Link {
+    pub fn new(
+        worker: WorkerId,
+        counters: Arc<Counters>,
+        socket: Socket,
+        turn: Turn,
+        reports: Reports,
+        on_room: OnRoom,
+    ) -> Rc<Self> {
+        Rc::new_cyclic(|me| Link {
+            worker,
+            counters,
+            socket,
+            reaped: Notify::new(),
+            outgoing: RefCell::default(),
+            turn,
+            reports,
+            on_room,
+            dirty: Cell::new(false),
+            full: Cell::new(false),
+            ended: Cell::new(false),
+            held: RefCell::default(),
+            holdings: Cell::new(0),
+            draining: Cell::new(None),
+            strangers: Cell::new(0),
+            me: me.clone(),
+        })
+    }
+
+    /// Queues a frame; it is written at the end of the turn. A link that has ended takes nothing.
+    pub fn send(&self, frame: &ToWorker<'_>) {
+        if self.ended.get() {
+            return;
+        }
+        self.outgoing.borrow_mut().put(frame.lane(), |batch| frame.put(batch));
+        self.mark();
+    }
+
+    /// Bytes that wait to be written.
+    pub fn waiting_bytes(&self) -> usize {
+        self.outgoing.borrow().waiting_bytes()
+    }
+
+    /// Whether so much waits that clients of this link are to be left unread.
+    pub fn is_over(&self) -> bool {
+        self.full.get() && self.waiting_bytes() >= WAITING_LIMIT_BYTES
+    }
+
+    /// Has the connection told when the link has room again.
+    pub fn hold(&self, connection: ConnectionId) {
+        self.held.borrow_mut().push(connection);
+    }
+
+    /// Nothing will be read from it or written to it any more.
+    pub fn end(&self) {
+        self.ended.set(true);
+        *self.outgoing.borrow_mut() = Outgoing::default();
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.ended.get()
+    }
+
+    /// From now on tells the driver when it has nothing left.
+    pub fn drain(&self, why: DrainReason) {
+        self.draining.set(Some(why));
+        self.tell_if_drained();
+    }
+
+    /// Why it is to give everything up, if it is.
+    pub fn draining(&self) -> Option<DrainReason> {
+        self.draining.get()
+    }
+
+    /// Counts a frame about something that the worker does not have. `true` the first time.
+    pub fn count_stranger(&self) -> bool {
+        self.strangers.replace(self.strangers.get() + 1) == 0
+    }
+
+    fn tell_if_drained(&self) {
+        if self.draining.get().is_some() && self.holdings.get() == 0 {
+            self.reports.send(FromThread::Drained { worker: self.worker });
+        }
+    }
+
+    fn mark(&self) {
+        if !self.dirty.replace(true)
+            && let Some(me) = self.me.upgrade()
+        {
+            self.turn.mark(me);
+        }
+    }
+}
+
+impl Flush for Link {
+    fn flush(self: Rc<Self>) {
+        self.dirty.set(false);
+        if self.full.get() || self.ended.get() {
+            return;
+        }
+        let written = self.outgoing.borrow_mut().write_to(&self.socket);
+        match written {
+            Ok(Written::All) => {}
+            Ok(Written::Full) => {
+                self.full.set(true);
+                spawn_local(wait_for_room(self));
+            }
+            // The reader will find the end too, and reads first what the worker still said.
+            Err(_) => self.end(),
+        }
+    }
+}
+
+/// One task per full link: nobody else writes to it meanwhile.
+async fn wait_for_room(link: Rc<Link>) {
+    if link.socket.writable().await.is_err() {
+        return link.end();
+    }
+    link.full.set(false);
+    link.clone().flush();
+    if !link.full.get() || link.waiting_bytes() < WAITING_LIMIT_BYTES / 2 {
+        let held = std::mem::take(&mut *link.held.borrow_mut());
+        (link.on_room)(held);
+    }
+}
+
+/// A request or connection that a worker has or is offered. While one lives, the worker is not
+/// drained.
+pub struct Holding(Rc<Link>);
+
+impl Holding {
+    pub fn new(link: &Rc<Link>) -> Self {
+        link.counters.load.fetch_add(1, Ordering::Relaxed);
+        link.holdings.set(link.holdings.get() + 1);
+        Holding(link.clone())
+    }
+
+    pub fn link(&self) -> &Rc<Link> {
+        &self.0
+    }
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        self.0.counters.load.fetch_sub(1, Ordering::Relaxed);
+        self.0.holdings.set(self.0.holdings.get() - 1);
+        self.0.tell_if_drained();
+    }
+}

@@ -1,0 +1,227 @@
+//! An I/O thread: its client sockets, its links, and what lies between them.
+//!
+//! The driver tells it what to do by [`ToThread`] and hears of it by [`FromThread`]; nothing else
+//! is shared. Messages, bodies and publishes stay within the thread, but for publishes to
+//! subscribers of other threads ([`crossing`]).
+//!
+//! Rooms: [`router`] is the table of everything and what the edge calls; [`registry`] the owner
+//! map; [`requests`] requests under way; [`offer`] who gets the next one; [`reader`] what workers
+//! say; [`publish`] fan-out; [`drain`] the ways in which a worker loses what it has.
+
+mod body;
+pub mod crossing;
+mod drain;
+mod link;
+mod offer;
+mod publish;
+mod reader;
+mod registry;
+mod requests;
+mod router;
+mod slots;
+mod upload;
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use shovel_core::pool::DrainReason;
+use shovel_edge::connection::Server;
+use shovel_edge::listener::{Bound, Listener};
+use shovel_edge::ws::{self, Deadlines};
+use shovel_edge::Turn;
+use shovel_protocol::WorkerId;
+use shovel_protocol::control::Welcome;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc;
+use tokio::task::spawn_local;
+
+pub use self::link::Counters;
+pub use self::router::BODY_WINDOW_BYTES;
+use self::crossing::Crossings;
+use self::router::Router;
+
+/// What the driver tells an I/O thread.
+#[derive(Debug)]
+pub enum ToThread {
+    /// A worker has a link to this thread.
+    Join { worker: WorkerId, stream: UnixStream, welcome: Welcome, counters: Arc<Counters> },
+    /// New work goes to these workers and no others.
+    Offer { workers: Vec<WorkerId> },
+    /// Ask whether the worker is alive.
+    Ping { worker: WorkerId },
+    /// Close its connections, let its requests finish.
+    Drain { worker: WorkerId, why: DrainReason },
+    /// End what it still has.
+    Cut { worker: WorkerId },
+    /// Let it finish and leave.
+    Shutdown { worker: WorkerId },
+    /// Its process is gone: read the link to its end, then give up what it had.
+    Reaped { worker: WorkerId },
+    /// Close the listeners.
+    StopAccepting,
+    /// End once no client is left, or the time is over.
+    Finish { within: Duration },
+}
+
+/// What an I/O thread tells the driver.
+#[derive(Debug)]
+pub enum FromThread {
+    /// The worker takes work.
+    Ready { worker: WorkerId },
+    /// The worker does not speak the link protocol as we do.
+    Refused { worker: WorkerId, why: String },
+    /// The worker answered a ping.
+    Ponged { worker: WorkerId },
+    /// The worker's link ended; `why` if that is its fault.
+    LinkEnded { worker: WorkerId, why: Option<String> },
+    /// This thread has nothing of the worker any more, and its link is read to the end.
+    Gone { worker: WorkerId },
+    /// This thread has nothing of a draining worker any more.
+    Drained { worker: WorkerId },
+    /// The worker has done everything and exits.
+    ShutdownCompleted { worker: WorkerId },
+    /// The worker has had as many requests as it may.
+    HadItsRequests { worker: WorkerId },
+}
+
+/// What an operator can set about an I/O thread.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// About connections.
+    pub ws: ws::Settings,
+    /// From the hand-over of a request until the head of its response.
+    pub request_timeout: Duration,
+    /// The same for an upgrade.
+    pub upgrade_timeout: Duration,
+    /// How long a request waits for a ready worker.
+    pub queue_timeout: Duration,
+    /// Over how long a time connections are closed on reload.
+    pub close_spread: Duration,
+    /// A worker is replaced after so many requests.
+    pub max_requests: Option<u64>,
+}
+
+/// The way to the driver. Reports are few (none per message or request), so it is not bounded.
+#[derive(Clone, Debug)]
+pub struct Reports(mpsc::UnboundedSender<FromThread>);
+
+impl Reports {
+    /// Reports that go to `sender`.
+    pub fn new(sender: mpsc::UnboundedSender<FromThread>) -> Self {
+        Reports(sender)
+    }
+
+    fn send(&self, report: FromThread) {
+        // Without a driver the process is about to end.
+        let _ = self.0.send(report);
+    }
+}
+
+/// An I/O thread that runs.
+#[derive(Debug)]
+pub struct IoThread {
+    commands: mpsc::UnboundedSender<ToThread>,
+    thread: thread::JoinHandle<()>,
+}
+
+/// What a new I/O thread is given.
+pub struct Start {
+    /// Twins of the listeners.
+    pub listeners: Vec<Bound>,
+    /// See there.
+    pub settings: Settings,
+    /// The way to the driver.
+    pub reports: Reports,
+    /// The way to the other I/O threads.
+    pub crossings: Crossings,
+}
+
+impl IoThread {
+    /// Starts a thread with a runtime of its own.
+    ///
+    /// # Errors
+    /// Those of starting a thread or a runtime.
+    pub fn start(index: usize, start: Start) -> io::Result<Self> {
+        let (commands, receiver) = mpsc::unbounded_channel();
+        // A local runtime is built where it runs; its errors are wanted here.
+        let (built, outcome) = std::sync::mpsc::channel();
+        let thread = thread::Builder::new().name(format!("io-{index}")).spawn(move || {
+            let mut builder = Builder::new_current_thread();
+            match builder.enable_all().build_local(LocalOptions::default()) {
+                Ok(runtime) => {
+                    let _ = built.send(Ok(()));
+                    runtime.block_on(run(start, receiver));
+                }
+                Err(error) => {
+                    let _ = built.send(Err(error));
+                }
+            }
+        })?;
+        outcome.recv().unwrap_or_else(|_| Err(io::Error::other("the thread ended at once")))?;
+        Ok(IoThread { commands, thread })
+    }
+
+    /// Tells the thread something; one that has ended hears nothing.
+    pub fn tell(&self, command: ToThread) {
+        let _ = self.commands.send(command);
+    }
+
+    /// Waits until the thread has ended.
+    pub fn join(self) {
+        drop(self.commands);
+        if self.thread.join().is_err() {
+            tracing::error!("an I/O thread has panicked");
+        }
+    }
+}
+
+async fn run(start: Start, mut commands: mpsc::UnboundedReceiver<ToThread>) {
+    let Start { listeners, settings, reports, crossings } = start;
+    let (turn, deadlines) = (Turn::default(), Deadlines::new(&settings.ws));
+    spawn_local(turn.clone().run());
+    spawn_local(deadlines.clone().run());
+    let (ws, (sender, crossed)) = (settings.ws, crossings.into_parts());
+    let router = Router::new(turn.clone(), settings, reports, sender);
+    spawn_local(publish::receive(router.clone(), crossed));
+    let server = Server::new(router.clone(), turn, deadlines, ws);
+    for bound in listeners {
+        match Listener::open(&bound) {
+            Ok(listener) => drop(spawn_local(server.clone().serve(listener))),
+            Err(error) => tracing::error!(%error, "cannot open a listener"),
+        }
+    }
+    while let Some(command) = commands.recv().await {
+        match command {
+            ToThread::StopAccepting => server.stop(),
+            ToThread::Finish { within } => return finish(&server, within).await,
+            command => obey(&router, command),
+        }
+    }
+}
+
+fn obey(router: &Rc<Router>, command: ToThread) {
+    match command {
+        ToThread::Join { worker, stream, welcome, counters } => {
+            router.clone().join(worker, stream, welcome, counters);
+        }
+        ToThread::Offer { workers } => router.set_offer(&workers),
+        ToThread::Ping { worker } => router.ping(worker),
+        ToThread::Drain { worker, why } => router.drain(worker, why),
+        ToThread::Cut { worker } => router.cut(worker),
+        ToThread::Shutdown { worker } => router.shutdown(worker),
+        ToThread::Reaped { worker } => router.reaped(worker),
+        ToThread::StopAccepting | ToThread::Finish { .. } => {}
+    }
+}
+
+/// Responses may still be on their way to clients, and clients may still answer close frames.
+async fn finish(server: &Server<Router>, within: Duration) {
+    server.stop();
+    if tokio::time::timeout(within, server.emptied()).await.is_err() {
+        tracing::debug!("clients are left that do not read");
+    }
+}

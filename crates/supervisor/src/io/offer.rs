@@ -1,0 +1,90 @@
+//! Who gets the next request: the snapshot of ready workers, and those who wait for one.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use shovel_core::pool::Rotation;
+use shovel_edge::Failure;
+use tokio::sync::Notify;
+
+use super::link::Link;
+
+/// Requests of one thread that may wait for a ready worker.
+const WAITING_LIMIT: usize = 1024;
+
+/// What a client without an answer is told to wait.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The workers that take new work.
+#[derive(Default)]
+pub struct Offer {
+    links: RefCell<Vec<Rc<Link>>>,
+    rotation: RefCell<Rotation>,
+    loads: RefCell<Vec<u32>>,
+    changed: Notify,
+    waiting: Cell<usize>,
+}
+
+impl Offer {
+    /// Replaces the snapshot.
+    pub fn set(&self, links: Vec<Rc<Link>>) {
+        *self.links.borrow_mut() = links;
+        self.changed.notify_waiters();
+    }
+
+    /// The ready worker with the fewest connections and requests; waits for one if there is none.
+    ///
+    /// # Errors
+    /// [`Failure::Unavailable`] if too many wait already, or none comes in time.
+    pub async fn pick(&self, timeout: Duration) -> Result<Rc<Link>, Failure> {
+        if let Some(link) = self.pick_now() {
+            return Ok(link);
+        }
+        let unavailable = Failure::Unavailable { retry_after: RETRY_AFTER };
+        if self.waiting.get() >= WAITING_LIMIT {
+            return Err(unavailable);
+        }
+        let _waiting = Waiting::new(&self.waiting);
+        let picked = async {
+            loop {
+                // Registered before the look, so that no change is missed.
+                let changed = self.changed.notified();
+                if let Some(link) = self.pick_now() {
+                    return link;
+                }
+                changed.await;
+            }
+        };
+        tokio::time::timeout(timeout, picked).await.map_err(|_| unavailable)
+    }
+
+    fn pick_now(&self) -> Option<Rc<Link>> {
+        let links = self.links.borrow();
+        let mut loads = self.loads.borrow_mut();
+        loads.clear();
+        // A link that has ended belongs to a worker whose end the driver has yet to hear of.
+        loads.extend(links.iter().map(|link| match link.has_ended() {
+            true => u32::MAX,
+            false => link.counters.load.load(Ordering::Relaxed),
+        }));
+        let link = &links[self.rotation.borrow_mut().pick(&loads)?];
+        (!link.has_ended()).then(|| link.clone())
+    }
+}
+
+struct Waiting<'a>(&'a Cell<usize>);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Waiting(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}

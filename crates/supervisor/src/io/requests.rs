@@ -1,0 +1,281 @@
+//! Requests under way: from the head on the link to the end of the response.
+
+use std::rc::Rc;
+
+use http::header::CONTENT_LENGTH;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use shovel_edge::ws::Socket;
+use shovel_edge::{Accepted, Client, Failure};
+use shovel_protocol::control::{Headers, OfferedConnection, RequestHead, ResponseHead};
+use shovel_protocol::{ConnectionId, RequestId, ToWorker};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use super::body::{Download, ResponseBody};
+use super::link::{Holding, Link};
+use super::registry::Late;
+use super::router::{BODY_WINDOW_BYTES, Router};
+use super::upload::Upload;
+
+/// A request that a worker has.
+pub struct Request {
+    pub holding: Holding,
+    /// Whoever waits for the head of the response; gone once it has come.
+    pub waiting: Option<oneshot::Sender<Outcome>>,
+    /// The body of the response, once it has begun.
+    pub download: Option<Rc<Download>>,
+    /// The body of the request, while it is being passed on.
+    pub upload: Option<Upload>,
+    /// The connection that was reserved, if it offers an upgrade.
+    pub connection: Option<ConnectionId>,
+    pub is_head: bool,
+}
+
+/// What came of a request.
+pub enum Outcome {
+    /// The worker answered.
+    Response(Response<ResponseBody>),
+    /// The worker accepted the upgrade.
+    Accepted(Accepted<ConnectionId>),
+    /// The worker died before it answered.
+    WorkerGone,
+    /// The worker answered what cannot be passed on.
+    Bad(&'static str),
+}
+
+/// What a client asks for.
+pub struct Question {
+    pub parts: Parts,
+    pub client: Rc<Client>,
+    /// `None` if there is none, or it is known to be empty.
+    pub body: Option<Incoming>,
+    /// Set if it offers an upgrade.
+    pub socket: Option<Socket>,
+}
+
+impl Router {
+    /// Asks a worker. A request that changes nothing when it is repeated, and of which no body was
+    /// sent, is asked once more if its worker dies.
+    pub async fn ask(self: &Rc<Self>, mut question: Question) -> Result<Outcome, Failure> {
+        let settings = &self.settings;
+        let timeout = match question.socket {
+            Some(_) => settings.upgrade_timeout,
+            None => settings.request_timeout,
+        };
+        let mut may_retry = question.parts.method.is_idempotent() && question.body.is_none();
+        let mut deadline = None;
+        loop {
+            let link = self.offer.pick(settings.queue_timeout).await?;
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + timeout);
+            let (mut pending, answer) = Pending::begin(self, &link, &mut question);
+            match timeout_at(deadline, answer).await {
+                Err(_elapsed) => {
+                    pending.time_out();
+                    return Err(Failure::TimedOut);
+                }
+                Ok(Ok(Outcome::WorkerGone)) if may_retry => may_retry = false,
+                Ok(Ok(Outcome::WorkerGone)) => return Err(Failure::BadGateway("worker lost")),
+                Ok(Ok(Outcome::Bad(why))) => return Err(Failure::BadGateway(why)),
+                Ok(Ok(outcome)) => {
+                    pending.done();
+                    return Ok(outcome);
+                }
+                Ok(Err(_dropped)) => return Err(Failure::BadGateway("request given up")),
+            }
+        }
+    }
+
+    /// The client of a request has gone, or has had enough: the worker need not go on.
+    pub fn cancel(&self, id: RequestId) {
+        if let Some(request) = self.take_request(id, Late::ClientGone) {
+            request.holding.link().send(&ToWorker::Cancel { request: id });
+        }
+    }
+
+    /// The client broke off its body.
+    pub fn fail(&self, id: RequestId, why: &'static str) {
+        if let Some(mut request) = self.take_request(id, Late::ClientGone) {
+            request.holding.link().send(&ToWorker::Cancel { request: id });
+            if let Some(download) = &request.download {
+                download.abort(why);
+            }
+            request.answer(Outcome::Bad(why));
+        }
+    }
+
+    /// Forgets a request, and the connection that was reserved with it.
+    pub fn take_request(&self, id: RequestId, late: Late) -> Option<Request> {
+        let request = self.requests.borrow_mut().remove(id.0)?;
+        if let Some(connection) = request.connection {
+            self.registry.borrow_mut().give_up(connection, late);
+        }
+        Some(request)
+    }
+
+    fn count_request(&self, link: &Link) {
+        use std::sync::atomic::Ordering;
+        let before = link.counters.requests.fetch_add(1, Ordering::Relaxed);
+        if self.settings.max_requests == Some(before + 1) {
+            self.reports.send(super::FromThread::HadItsRequests { worker: link.worker });
+        }
+    }
+}
+
+impl Request {
+    /// Tells whoever waits for the head.
+    pub fn answer(&mut self, outcome: Outcome) {
+        if let Some(waiting) = self.waiting.take() {
+            // Whoever does not wait any more has cancelled.
+            let _ = waiting.send(outcome);
+        }
+    }
+}
+
+/// A request without a response yet. Dropped as it is, its client has gone.
+struct Pending<'a> {
+    router: &'a Rc<Router>,
+    request: RequestId,
+    connection: Option<ConnectionId>,
+    done: bool,
+}
+
+impl<'a> Pending<'a> {
+    fn begin(
+        router: &'a Rc<Router>,
+        link: &Rc<Link>,
+        question: &mut Question,
+    ) -> (Self, oneshot::Receiver<Outcome>) {
+        router.count_request(link);
+        let (waiting, answer) = oneshot::channel();
+        let is_head = question.parts.method == Method::HEAD;
+        let id = RequestId(router.requests.borrow_mut().insert_with(|_| Request {
+            holding: Holding::new(link),
+            waiting: Some(waiting),
+            download: None,
+            upload: None,
+            connection: None,
+            is_head,
+        }));
+        let connection = question.socket.as_ref().map(|socket| {
+            let mut registry = router.registry.borrow_mut();
+            registry.reserve(Holding::new(link), socket.clone(), id)
+        });
+        let offer = connection.and_then(|connection| {
+            let registry = router.registry.borrow();
+            let uuid = registry.get(connection)?.uuid;
+            let (connection, uuid) = (connection.to_wire(), *uuid.0.as_bytes());
+            Some(OfferedConnection { connection, uuid })
+        });
+        let body = question.body.take();
+        let head = request_head(&question.parts, &question.client, offer);
+        link.send(&ToWorker::Request { request: id, head, end: body.is_none() });
+        let upload = body
+            .map(|body| Upload::start(router.clone(), link.clone(), id, body, BODY_WINDOW_BYTES));
+        if let Some(request) = router.requests.borrow_mut().get_mut(id.0) {
+            request.connection = connection;
+            request.upload = upload;
+        }
+        (Pending { router, request: id, connection, done: false }, answer)
+    }
+
+    /// The response has begun; it cancels for itself from here on.
+    fn done(&mut self) {
+        self.done = true;
+    }
+
+    /// No answer in time. A worker that may still upgrade is not told: it gets its answer when it
+    /// does.
+    fn time_out(&mut self) {
+        self.done = true;
+        let Some(taken) = self.router.take_request(self.request, Late::TimedOut) else { return };
+        if taken.connection.is_none() {
+            taken.holding.link().send(&ToWorker::Cancel { request: self.request });
+        }
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        self.router.cancel(self.request);
+        if let Some(connection) = self.connection {
+            // Accepted in this very turn, and its client has gone before it could be told.
+            self.router.abandon(connection);
+        }
+    }
+}
+
+fn request_head<'a>(
+    parts: &'a Parts,
+    client: &'a Client,
+    offer: Option<OfferedConnection>,
+) -> RequestHead<'a> {
+    let version = match parts.version {
+        Version::HTTP_09 | Version::HTTP_10 => 10,
+        Version::HTTP_2 => 20,
+        _ => 11,
+    };
+    RequestHead {
+        method: parts.method.as_str(),
+        target: target(parts),
+        version,
+        headers: headers(&parts.headers),
+        client: &client.text,
+        offer,
+    }
+}
+
+/// Path and query; for other forms of the target what there is of it (RFC 9112 §3.2).
+fn target(parts: &Parts) -> &str {
+    match parts.uri.path_and_query() {
+        Some(target) => target.as_str(),
+        None => parts.uri.authority().map_or("*", |authority| authority.as_str()),
+    }
+}
+
+/// As they stand in a frame.
+pub fn headers(headers: &HeaderMap) -> Headers<'_> {
+    Headers(headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect())
+}
+
+/// As a worker sent them; `None` if a name or value may not stand in a header.
+pub fn header_map(headers: &Headers<'_>) -> Option<HeaderMap> {
+    let mut map = HeaderMap::with_capacity(headers.0.len());
+    for (name, value) in &headers.0 {
+        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+        map.append(name, HeaderValue::from_bytes(value).ok()?);
+    }
+    Some(map)
+}
+
+/// The head of a response as hyper takes it, and what its `Content-Length` says.
+///
+/// # Errors
+/// Why it cannot be passed on.
+pub fn response_head(
+    head: &ResponseHead<'_>,
+    is_head: bool,
+) -> Result<(Response<()>, Option<u64>), &'static str> {
+    let status = StatusCode::from_u16(head.status).ok();
+    let status = status.filter(|status| !status.is_informational()).ok_or("impossible status")?;
+    let headers = header_map(&head.headers).ok_or("header that is none")?;
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let length = match (lengths.next(), lengths.next()) {
+        (None, _) => None,
+        (Some(one), None) => {
+            let length = one.to_str().ok().and_then(|text| text.parse().ok());
+            Some(length.ok_or("Content-Length that is none")?)
+        }
+        (Some(_), Some(_)) => return Err("several Content-Lengths"),
+    };
+    let without_body =
+        is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    Ok((response, length.filter(|_| !without_body)))
+}

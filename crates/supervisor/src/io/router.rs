@@ -1,0 +1,224 @@
+//! Everything that an I/O thread has, and what the edge calls.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use shovel_core::channels::Channels;
+use shovel_edge::ws::Socket;
+use shovel_edge::{Answer, Backend, Client, Failure, Turn, Upgrade};
+use shovel_link as link_io;
+use shovel_protocol::control::Welcome;
+use shovel_protocol::handshake::Capabilities;
+use shovel_protocol::{Close, CloseCode, ConnectionId, MessageKind, ToWorker, WorkerId};
+use tokio::task::spawn_local;
+
+use super::body::ResponseBody;
+use super::crossing::Sender;
+use super::link::{Counters, Link};
+use super::offer::Offer;
+use super::publish::Publisher;
+use super::reader::LinkReader;
+use super::registry::{Pressure, Registry};
+use super::requests::{Outcome, Question};
+use super::slots::Slots;
+use super::{FromThread, Reports, Settings, requests};
+
+/// Credit that each body starts with.
+pub const BODY_WINDOW_BYTES: u32 = 256 * 1024;
+
+/// What a worker may still send after it was told of pressure, beside one message: what its own
+/// bound and both socket buffers hold.
+const PRESSURE_GRACE_BYTES: usize = 4 * 1024 * 1024;
+
+/// The state of an I/O thread. Its parts are borrowed one at a time and never across an `await`.
+pub struct Router {
+    pub(super) settings: Settings,
+    pub(super) turn: Turn,
+    pub(super) reports: Reports,
+    pub(super) links: RefCell<BTreeMap<WorkerId, Rc<Link>>>,
+    pub(super) offer: Offer,
+    pub(super) registry: RefCell<Registry>,
+    pub(super) requests: RefCell<Slots<requests::Request>>,
+    pub(super) channels: RefCell<Channels>,
+    pub(super) publisher: Publisher,
+}
+
+impl Router {
+    pub fn new(turn: Turn, settings: Settings, reports: Reports, crossing: Sender) -> Rc<Self> {
+        Rc::new_cyclic(|me| Router {
+            settings,
+            turn: turn.clone(),
+            reports,
+            links: RefCell::default(),
+            offer: Offer::default(),
+            registry: RefCell::default(),
+            requests: RefCell::default(),
+            channels: RefCell::default(),
+            publisher: Publisher::new(me.clone(), turn, crossing),
+        })
+    }
+
+    /// A new worker's link.
+    pub fn join(
+        self: Rc<Self>,
+        worker: WorkerId,
+        stream: UnixStream,
+        welcome: Welcome,
+        counters: Arc<Counters>,
+    ) {
+        let socket = match link_io::Socket::new(stream) {
+            Ok(socket) => socket,
+            Err(error) => {
+                let why = Some(format!("has a link that cannot be used: {error}"));
+                self.reports.send(FromThread::LinkEnded { worker, why });
+                return self.reports.send(FromThread::Gone { worker });
+            }
+        };
+        let weak = Rc::downgrade(&self);
+        let on_room = Box::new(move |held: Vec<ConnectionId>| {
+            if let Some(router) = weak.upgrade() {
+                held.into_iter().for_each(|connection| router.look_at_hold(connection));
+            }
+        });
+        let (turn, reports) = (self.turn.clone(), self.reports.clone());
+        let is_first = welcome.link == 0;
+        let link = Link::new(worker, counters, socket, turn, reports, on_room);
+        link.send(&ToWorker::hello(Capabilities::default(), welcome));
+        self.links.borrow_mut().insert(worker, link.clone());
+        spawn_local(LinkReader::new(self, link, is_first).run());
+    }
+
+    /// Replaces the snapshot of workers that take new work.
+    pub fn set_offer(&self, workers: &[WorkerId]) {
+        let links = self.links.borrow();
+        self.offer.set(workers.iter().filter_map(|worker| links.get(worker).cloned()).collect());
+    }
+
+    /// Asks a worker whether it is alive.
+    pub fn ping(&self, worker: WorkerId) {
+        self.tell(worker, &ToWorker::Ping { nonce: worker.0.into() });
+    }
+
+    /// Lets a worker finish and leave.
+    pub fn shutdown(&self, worker: WorkerId) {
+        self.tell(worker, &ToWorker::Shutdown);
+    }
+
+    pub(super) fn link(&self, worker: WorkerId) -> Option<Rc<Link>> {
+        self.links.borrow().get(&worker).cloned()
+    }
+
+    /// Lets the reader of a connection go on if nothing speaks against it.
+    pub(super) fn look_at_hold(&self, id: ConnectionId) {
+        let mut registry = self.registry.borrow_mut();
+        let Some(connection) = registry.get_mut(id) else { return };
+        let held = connection.must_hold();
+        if std::mem::replace(&mut connection.held, held) != held {
+            connection.socket.hold(held);
+        }
+        if held && connection.holding.link().is_over() {
+            connection.holding.link().hold(id);
+        }
+    }
+
+    /// An accepted connection whose client has gone before it knew.
+    pub(super) fn abandon(&self, id: ConnectionId) {
+        let (code, reason) = (CloseCode::ABNORMAL, String::new());
+        self.closed(id, Close { code, reason, was_clean: false });
+    }
+
+    fn tell(&self, worker: WorkerId, frame: &ToWorker<'_>) {
+        if let Some(link) = self.link(worker) {
+            link.send(frame);
+        }
+    }
+}
+
+impl Backend for Router {
+    type Body = ResponseBody;
+    type Route = ConnectionId;
+
+    async fn fetch(
+        self: Rc<Self>,
+        request: Request<Incoming>,
+        client: Rc<Client>,
+    ) -> Result<Response<ResponseBody>, Failure> {
+        let (parts, body) = request.into_parts();
+        let body = (!body.is_end_stream()).then_some(body);
+        match self.ask(Question { parts, client, body, socket: None }).await? {
+            Outcome::Response(response) => Ok(response),
+            Outcome::Accepted(_) | Outcome::WorkerGone | Outcome::Bad(_) => {
+                Err(Failure::BadGateway("an upgrade that was not offered"))
+            }
+        }
+    }
+
+    async fn upgrade(
+        self: Rc<Self>,
+        parts: Parts,
+        client: Rc<Client>,
+        socket: Socket,
+    ) -> Result<Answer<Self>, Failure> {
+        match self.ask(Question { parts, client, body: None, socket: Some(socket) }).await? {
+            Outcome::Response(response) => Ok(Upgrade::Declined(response)),
+            Outcome::Accepted(accepted) => Ok(Upgrade::Accepted(accepted)),
+            Outcome::WorkerGone | Outcome::Bad(_) => Err(Failure::BadGateway("worker lost")),
+        }
+    }
+
+    fn message(&self, route: ConnectionId, kind: MessageKind, data: &[u8]) {
+        let mut registry = self.registry.borrow_mut();
+        let Some(connection) = registry.get_mut(route) else { return };
+        let Some((seq, open)) = connection.state.hand_over(data.len()) else { return };
+        let link = connection.holding.link();
+        link.send(&ToWorker::Message { connection: route, seq, kind, data });
+        let over = link.is_over();
+        if over {
+            link.hold(route);
+        }
+        if !open || over {
+            connection.held = true;
+            connection.socket.hold(true);
+        }
+    }
+
+    fn is_idle(&self, route: ConnectionId) -> bool {
+        self.registry.borrow().get(route).is_none_or(|connection| connection.state.is_idle())
+    }
+
+    fn pressure(&self, route: ConnectionId, over: bool) {
+        {
+            let mut registry = self.registry.borrow_mut();
+            let Some(connection) = registry.get_mut(route) else { return };
+            let grace_bytes = self.settings.ws.max_message_bytes + PRESSURE_GRACE_BYTES;
+            connection.pressure =
+                if over { Pressure::Told { grace_bytes } } else { Pressure::None };
+            let frame = ToWorker::Pressure { connection: route, over };
+            connection.holding.link().send(&frame);
+        }
+        self.look_at_hold(route);
+    }
+
+    fn closed(&self, route: ConnectionId, close: Close) {
+        self.share_channels_of(route);
+        let mut registry = self.registry.borrow_mut();
+        self.channels.borrow_mut().unsubscribe_all(route.0.slot, &mut *registry);
+        let Some(connection) = registry.get_mut(route) else { return };
+        tracing::debug!(
+            connection = %connection.uuid, worker = %connection.holding.link().worker,
+            code = %close.code, reason = close.reason, was_clean = close.was_clean,
+            "connection closed"
+        );
+        if let Some(seq) = connection.state.close() {
+            let frame = ToWorker::Closed { connection: route, seq, close };
+            connection.holding.link().send(&frame);
+        }
+    }
+}

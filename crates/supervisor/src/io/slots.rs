@@ -1,0 +1,92 @@
+//! A table whose places are leased: an id names a place and the lease under which it was given, so
+//! that a look-up is an index and a stale id is caught by one comparison.
+
+use shovel_protocol::id::Leased;
+
+/// Values by leased id. Places are used again, leases never.
+#[derive(Debug)]
+pub struct Slots<T> {
+    slots: Vec<Slot<T>>,
+    free: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Slot<T> {
+    lease: u32,
+    value: Option<T>,
+}
+
+impl<T> Default for Slots<T> {
+    fn default() -> Self {
+        Slots { slots: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<T> Slots<T> {
+    /// Stores a value that is made with its id in hand.
+    pub fn insert_with(&mut self, make: impl FnOnce(Leased) -> T) -> Leased {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { lease: 0, value: None });
+            self.slots.len() as u32 - 1
+        });
+        let place = &mut self.slots[slot as usize];
+        let id = Leased { slot, lease: place.lease };
+        place.value = Some(make(id));
+        id
+    }
+
+    /// The value, if the lease has not ended.
+    pub fn get(&self, id: Leased) -> Option<&T> {
+        self.slots.get(id.slot as usize).filter(|slot| slot.lease == id.lease)?.value.as_ref()
+    }
+
+    /// The value, if the lease has not ended.
+    pub fn get_mut(&mut self, id: Leased) -> Option<&mut T> {
+        let slot = self.slots.get_mut(id.slot as usize)?;
+        slot.value.as_mut().filter(|_| slot.lease == id.lease)
+    }
+
+    /// The value in a place, whatever its lease.
+    pub fn at(&self, slot: u32) -> Option<&T> {
+        self.slots.get(slot as usize)?.value.as_ref()
+    }
+
+    /// The value in a place, whatever its lease.
+    pub fn at_mut(&mut self, slot: u32) -> Option<&mut T> {
+        self.slots.get_mut(slot as usize)?.value.as_mut()
+    }
+
+    /// Ends the lease and gives the value back.
+    pub fn remove(&mut self, id: Leased) -> Option<T> {
+        let slot = self.slots.get_mut(id.slot as usize).filter(|slot| slot.lease == id.lease)?;
+        let value = slot.value.take()?;
+        slot.lease = slot.lease.wrapping_add(1);
+        self.free.push(id.slot);
+        Some(value)
+    }
+
+    /// All values with their ids.
+    pub fn iter(&self) -> impl Iterator<Item = (Leased, &T)> {
+        self.slots.iter().enumerate().filter_map(|(slot, place)| {
+            let id = Leased { slot: slot as u32, lease: place.lease };
+            place.value.as_ref().map(|value| (id, value))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_whose_lease_has_ended_finds_nothing() {
+        let mut slots = Slots::default();
+        let first = slots.insert_with(|_| "first");
+        assert_eq!(slots.remove(first), Some("first"));
+        let second = slots.insert_with(|_| "second");
+        assert_eq!(first.slot, second.slot);
+        assert_eq!(slots.get(first), None);
+        assert_eq!(slots.remove(first), None);
+        assert_eq!(slots.get(second), Some(&"second"));
+    }
+}

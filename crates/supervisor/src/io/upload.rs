@@ -1,0 +1,99 @@
+//! The body of a request on its way from a client to a worker.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use shovel_protocol::control::Headers;
+use shovel_protocol::credit::Credit;
+use shovel_protocol::{RequestId, ToWorker};
+use tokio::sync::Notify;
+use tokio::task::{AbortHandle, spawn_local};
+
+use super::link::Link;
+use super::router::Router;
+
+/// A body that is being passed on. Dropping it stops that.
+pub struct Upload {
+    credit: Rc<Waiting>,
+    task: AbortHandle,
+}
+
+struct Waiting {
+    credit: RefCell<Credit>,
+    granted: Notify,
+}
+
+impl Upload {
+    /// Passes `body` on in a task of its own.
+    pub fn start(
+        router: Rc<Router>,
+        link: Rc<Link>,
+        request: RequestId,
+        body: Incoming,
+        window_bytes: u32,
+    ) -> Self {
+        let credit = RefCell::new(Credit::new(window_bytes));
+        let credit = Rc::new(Waiting { credit, granted: Notify::new() });
+        let task = Task { link, request, credit: credit.clone() };
+        let task = spawn_local(async move {
+            if task.run(body).await.is_err() {
+                router.fail(request, "the client broke off its request");
+            }
+        });
+        Upload { credit, task: task.abort_handle() }
+    }
+
+    /// The worker takes so many bytes more.
+    pub fn grant(&self, bytes: u32) {
+        self.credit.credit.borrow_mut().grant(bytes);
+        self.credit.granted.notify_one();
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Task {
+    link: Rc<Link>,
+    request: RequestId,
+    credit: Rc<Waiting>,
+}
+
+impl Task {
+    async fn run(&self, mut body: Incoming) -> Result<(), hyper::Error> {
+        let request = self.request;
+        while let Some(frame) = body.frame().await {
+            match frame?.into_data() {
+                Ok(data) => self.pass(data).await,
+                Err(frame) => {
+                    let trailers = frame.into_trailers().unwrap_or_default();
+                    let trailers = super::requests::headers(&trailers);
+                    self.link.send(&ToWorker::RequestEnd { request, trailers });
+                    return Ok(());
+                }
+            }
+        }
+        self.link.send(&ToWorker::RequestEnd { request, trailers: Headers::default() });
+        Ok(())
+    }
+
+    async fn pass(&self, mut data: Bytes) {
+        while !data.is_empty() {
+            let available = self.credit.credit.borrow().available_bytes();
+            if available == 0 {
+                self.credit.granted.notified().await;
+                continue;
+            }
+            let part = data.split_to(available.min(data.len()));
+            self.credit.credit.borrow_mut().spend(part.len());
+            let (request, end) = (self.request, false);
+            self.link.send(&ToWorker::RequestBody { request, data: &part, end });
+        }
+    }
+}

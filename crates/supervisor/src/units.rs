@@ -1,0 +1,84 @@
+//! Durations and sizes as one writes them: `250ms`, `5s`, `2m`; `64KiB`, `16MiB`.
+
+use std::time::Duration;
+
+/// Reads a duration: a whole number with `ms`, `s`, `m` or `h`.
+///
+/// # Errors
+/// What was expected.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = split(text);
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("a duration is a whole number with ms, s, m or h, such as 250ms".into()),
+    };
+    let number: u64 = number.parse().map_err(|_| "a duration begins with a whole number")?;
+    let millis = number.checked_mul(millis).ok_or("this duration is too long")?;
+    Ok(Duration::from_millis(millis))
+}
+
+/// As [`duration`], but not zero.
+///
+/// # Errors
+/// What was expected.
+pub fn some_duration(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("this duration must be longer than zero".into()),
+        some => Ok(some),
+    }
+}
+
+/// Reads a size in bytes: a whole number, alone or with `KiB`, `MiB` or `GiB`.
+///
+/// # Errors
+/// What was expected.
+pub fn size(text: &str) -> Result<usize, String> {
+    let (number, unit) = split(text);
+    let bytes = match unit {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err("a size is a whole number with KiB, MiB or GiB, such as 64KiB".into()),
+    };
+    let number: usize = number.parse().map_err(|_| "a size begins with a whole number")?;
+    match number.checked_mul(bytes) {
+        None => Err("this size is too large".into()),
+        Some(0) => Err("this size must be more than zero".into()),
+        Some(bytes) => Ok(bytes),
+    }
+}
+
+fn split(text: &str) -> (&str, &str) {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    text.split_at(digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_and_sizes_are_read_as_written() {
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("5s"), Ok(Duration::from_secs(5)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(size("64KiB"), Ok(65_536));
+        assert_eq!(size("16MiB"), Ok(16 << 20));
+        assert_eq!(size("100"), Ok(100));
+    }
+
+    #[test]
+    fn what_is_neither_is_refused() {
+        for text in ["", "5", "s", "-1s", "1.5s", "5 s", "5d", "99999999999999999999s"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        for text in ["", "0", "KiB", "5kb", "-1", "1.5MiB", "99999999999999999999GiB"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+        assert!(some_duration("0s").is_err());
+    }
+}

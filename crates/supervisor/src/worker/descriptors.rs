@@ -1,0 +1,97 @@
+//! The one place that deals with raw descriptors and with what happens between fork and exec.
+//!
+//! `unsafe_code` is denied everywhere else in this crate.
+#![allow(unsafe_code, reason = "raw descriptors and pre_exec cannot be had safely")]
+
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::libc;
+use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
+use nix::sys::socket::{AddressFamily, getsockname, sockopt};
+use shovel_edge::listener::Bound;
+
+/// Takes over a listening socket that was inherited.
+///
+/// # Errors
+/// If the descriptor is not open, is no socket, or does not listen.
+pub fn listener(number: RawFd) -> io::Result<Bound> {
+    // SAFETY: only asks about the number; nothing happens to a descriptor of somebody else.
+    let is_open = unsafe { libc::fcntl(number, libc::F_GETFD) } >= 0;
+    if !is_open {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is open, and `--listen fd:N` says that it is ours to take. It is
+    // taken once: addresses are bound once, at the start, before other descriptors are opened.
+    let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
+    fcntl(&descriptor, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    let listens = nix::sys::socket::getsockopt(&descriptor, sockopt::AcceptConn)?;
+    if !listens {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it does not listen"));
+    }
+    use nix::sys::socket::SockaddrLike;
+    let address: nix::sys::socket::SockaddrStorage =
+        getsockname(std::os::fd::AsRawFd::as_raw_fd(&descriptor.as_fd()))?;
+    match address.family() {
+        Some(AddressFamily::Inet | AddressFamily::Inet6) => {
+            Ok(Bound::Tcp(TcpListener::from(descriptor)))
+        }
+        Some(AddressFamily::Unix) => Ok(Bound::Unix(UnixListener::from(descriptor), None)),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is neither TCP nor Unix")),
+    }
+}
+
+/// How many descriptors this process may have, before and after [`raise_limit`].
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    soft: rlim_t,
+    hard: rlim_t,
+}
+
+/// Allows as many descriptors as the system lets us: each client needs one.
+pub fn raise_limit() -> Option<Limit> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).ok()?;
+    Some(Limit { soft, hard })
+}
+
+/// Prepares what happens in the new process before the program begins: nothing but the first
+/// `inherited` descriptors stays open, the limit on descriptors is as the operator set it, and the
+/// process dies with its supervisor.
+///
+/// The death signal is bound to the *thread* that spawns, so spawn from one that lives as long as
+/// the process.
+pub fn before_exec(command: &mut Command, inherited: u32, limit: Option<Limit>) {
+    let supervisor = nix::unistd::getpid();
+    let prepare = move || {
+        // Marked, not closed: std reports a failed exec over a descriptor of its own.
+        // SAFETY: a system call on numbers, without memory.
+        let marked = unsafe {
+            libc::syscall(
+                libc::SYS_close_range,
+                inherited,
+                u32::MAX,
+                libc::CLOSE_RANGE_CLOEXEC,
+            )
+        };
+        if marked < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        if let Some(Limit { soft, hard }) = limit {
+            setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;
+        }
+        nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+        if nix::unistd::getppid() != supervisor {
+            return Err(io::Error::other("the supervisor has gone"));
+        }
+        Ok(())
+    };
+    // SAFETY: `prepare` makes system calls only; it neither allocates nor locks, which would not be
+    // safe between fork and exec. (The errors that allocate end the child.)
+    unsafe { command.pre_exec(prepare) };
+}

@@ -1,0 +1,6 @@
+//! Worker processes: their image, their start, their output.
+
+pub mod descriptors;
+pub mod image;
+pub mod output;
+pub mod process;

@@ -1,0 +1,94 @@
+//! Starting a worker's process.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use command_fds::{CommandFdExt, FdMapping};
+use tokio::process::Child;
+
+use super::descriptors::{self, Limit};
+use super::image::Image;
+
+/// The first descriptor that is a link; those before are stdin, stdout and stderr.
+const FIRST_LINK: i32 = 3;
+
+/// What every worker is started with.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// As the operator wrote it; the worker's `argv[0]`.
+    pub program: OsString,
+    pub args: Vec<OsString>,
+    /// Links per worker: one per I/O thread.
+    pub links: usize,
+    /// The limit on descriptors to be given back to workers.
+    pub limit: Option<Limit>,
+}
+
+/// A worker that was started.
+#[derive(Debug)]
+pub struct Started {
+    pub child: Child,
+    /// Our ends, in the order of I/O threads.
+    pub links: Vec<UnixStream>,
+}
+
+impl Launch {
+    /// Starts a process. Call it on a thread that lives as long as this process: the worker is
+    /// killed when the thread ends.
+    ///
+    /// # Errors
+    /// Those of making sockets, and of fork and exec.
+    pub fn start(&self, image: &Image) -> io::Result<Started> {
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for _ in 0..self.links {
+            let (our, their) = UnixStream::pair()?;
+            ours.push(our);
+            theirs.push(OwnedFd::from(their));
+        }
+        let numbers: Vec<_> = (FIRST_LINK..).take(self.links).map(|fd| fd.to_string()).collect();
+        let last = FIRST_LINK + self.links as i32;
+        let mut descriptors: Vec<_> = theirs
+            .into_iter()
+            .zip(FIRST_LINK..)
+            .map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd })
+            .collect();
+        let (path, inherited) = match image.is_script {
+            false => (format!("/proc/self/fd/{}", image.file.as_raw_fd()), last),
+            true => {
+                let parent_fd = image.file.try_clone()?.into();
+                descriptors.push(FdMapping { parent_fd, child_fd: last });
+                (format!("/proc/self/fd/{last}"), last + 1)
+            }
+        };
+        let mut command = Command::new(path);
+        command
+            .arg0(&self.program)
+            .args(&self.args)
+            .env("SHOVEL_LINK_FDS", numbers.join(","))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // A group of its own, so that Ctrl-C in a terminal reaches the supervisor alone.
+            .process_group(0);
+        for name in foreign_variables() {
+            command.env_remove(name);
+        }
+        command.fd_mappings(descriptors).map_err(io::Error::other)?;
+        descriptors::before_exec(&mut command, inherited as u32, self.limit);
+        let child = tokio::process::Command::from(command).spawn()?;
+        Ok(Started { child, links: ours })
+    }
+}
+
+/// Variables that are the supervisor's own.
+fn foreign_variables() -> impl Iterator<Item = OsString> {
+    std::env::vars_os().map(|(name, _)| name).filter(|name| {
+        let name = name.to_string_lossy();
+        (name.starts_with("SHOVEL_") && name != "SHOVEL_LINK_FDS")
+            || matches!(&*name, "LISTEN_FDS" | "LISTEN_PID" | "LISTEN_FDNAMES" | "NOTIFY_SOCKET")
+    })
+}

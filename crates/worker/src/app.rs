@@ -1,0 +1,154 @@
+//! The app: a state and its handlers.
+
+use std::os::unix::net::UnixStream;
+use std::pin::Pin;
+
+use axum::response::{IntoResponse, Response};
+
+use crate::pool;
+use crate::run::{self, RunError};
+use crate::{CloseEvent, Error, FetchEvent, MessageEvent, ShutdownEvent, StartEvent};
+
+/// An app: a state that all handlers share, and the handlers.
+///
+/// All handlers are optional. Without one for requests they are answered with 404; other events
+/// pass unseen.
+pub struct App<S> {
+    pub(crate) state: S,
+    pub(crate) handlers: Handlers<S>,
+    pub(crate) start: Option<Once<StartEvent<S>>>,
+    pub(crate) shutdown: Option<Once<ShutdownEvent<S>>>,
+}
+
+pub(crate) type HandlerFuture<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
+type Handler<E, T> = Box<dyn Fn(E) -> HandlerFuture<T> + Send + Sync>;
+pub(crate) type Once<E> = Box<dyn FnOnce(E) -> HandlerFuture<()> + Send>;
+
+pub(crate) struct Handlers<S> {
+    pub(crate) fetch: Option<Handler<FetchEvent<S>, Response>>,
+    pub(crate) message: Option<Handler<MessageEvent<S>, ()>>,
+    pub(crate) close: Option<Handler<CloseEvent<S>, ()>>,
+}
+
+impl<S: Send + Sync + 'static> App<S> {
+    /// An app without handlers.
+    pub fn new(state: S) -> Self {
+        let handlers = Handlers { fetch: None, message: None, close: None };
+        App { state, handlers, start: None, shutdown: None }
+    }
+
+    /// Called for each request, upgrades included. The future is dropped if the client goes away.
+    #[must_use]
+    pub fn on_fetch<F, A, R, E>(mut self, handler: F) -> Self
+    where
+        F: Fn(FetchEvent<S>) -> A + Send + Sync + 'static,
+        A: Future<Output = Result<R, E>> + Send + 'static,
+        R: IntoResponse,
+        E: Into<Error>,
+    {
+        self.handlers.fetch = Some(Box::new(move |event| {
+            let answer = handler(event);
+            Box::pin(
+                async move { answer.await.map(IntoResponse::into_response).map_err(Into::into) },
+            )
+        }));
+        self
+    }
+
+    /// Called for each message of a client: one at a time and in order for each connection. An
+    /// error is logged, and the next message handled.
+    #[must_use]
+    pub fn on_message<F, A, E>(mut self, handler: F) -> Self
+    where
+        F: Fn(MessageEvent<S>) -> A + Send + Sync + 'static,
+        A: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<Error>,
+    {
+        self.handlers.message = Some(Box::new(move |event| boxed(handler(event))));
+        self
+    }
+
+    /// Called once for each connection that was accepted, after all its messages.
+    #[must_use]
+    pub fn on_close<F, A, E>(mut self, handler: F) -> Self
+    where
+        F: Fn(CloseEvent<S>) -> A + Send + Sync + 'static,
+        A: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<Error>,
+    {
+        self.handlers.close = Some(Box::new(move |event| boxed(handler(event))));
+        self
+    }
+
+    /// Called once, before this worker is given any work. An error ends the process.
+    #[must_use]
+    pub fn on_start<F, A, E>(mut self, handler: F) -> Self
+    where
+        F: FnOnce(StartEvent<S>) -> A + Send + 'static,
+        A: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<Error>,
+    {
+        self.start = Some(Box::new(move |event| boxed(handler(event))));
+        self
+    }
+
+    /// Called once, after the last handler and the last work given to `wait_until` have ended. An
+    /// error is logged.
+    #[must_use]
+    pub fn on_shutdown<F, A, E>(mut self, handler: F) -> Self
+    where
+        F: FnOnce(ShutdownEvent<S>) -> A + Send + 'static,
+        A: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<Error>,
+    {
+        self.shutdown = Some(Box::new(move |event| boxed(handler(event))));
+        self
+    }
+
+    /// Runs the app until the supervisor tells it to stop, on a runtime of one thread, this one.
+    ///
+    /// Returning the error from `main` prints it in one line and exits 1.
+    ///
+    /// # Errors
+    /// [`RunError`]: it was not started by a supervisor, could not start, or lost its supervisor.
+    pub fn run(self) -> Result<(), RunError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(RunError::Runtime)?;
+        let result = runtime.block_on(self.serve());
+        // What still blocks a thread must not hold up the end.
+        runtime.shutdown_background();
+        result
+    }
+
+    /// Does what [`App::run`] does, within the caller's runtime.
+    ///
+    /// Handlers run as tasks of that runtime; if this returns an error, those that still run are
+    /// not ended by it.
+    ///
+    /// # Errors
+    /// As [`App::run`].
+    ///
+    /// # Cancel safety
+    /// None: once dropped, it cannot be begun again.
+    pub async fn serve(self) -> Result<(), RunError> {
+        run::log_to_stderr();
+        let links = pool::descriptors::take_links()?;
+        self.serve_on(links).await
+    }
+
+    /// Does what [`App::serve`] does, on links that are already connected: for tests of the SDK.
+    #[doc(hidden)]
+    pub async fn serve_on(self, links: Vec<UnixStream>) -> Result<(), RunError> {
+        pool::serve(self, links).await
+    }
+}
+
+fn boxed<A, E>(handler: A) -> HandlerFuture<()>
+where
+    A: Future<Output = Result<(), E>> + Send + 'static,
+    E: Into<Error>,
+{
+    Box::pin(async move { handler.await.map_err(Into::into) })
+}

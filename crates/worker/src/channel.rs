@@ -1,0 +1,274 @@
+//! Channels: named streams of messages across all workers.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use shovel_protocol::PublishToken;
+use shovel_protocol::limits::{CHANNEL_NAME_BYTES, MESSAGE_OVERHEAD_BYTES};
+use tokio::sync::Notify;
+
+use crate::Message;
+use crate::lock::lock;
+use crate::pool::switchboard::Switchboard;
+
+/// Most messages that wait in one subscription.
+const MAILBOX_MESSAGES: usize = 1024;
+
+/// Most bytes that wait in one subscription; one message always may.
+const MAILBOX_BYTES: usize = 1024 * 1024;
+
+/// Opens channels. A clone does the same, inside handlers and outside.
+#[derive(Clone)]
+pub struct Channels {
+    pub(crate) switchboard: Arc<Switchboard>,
+    next_publisher: Arc<AtomicU32>,
+}
+
+/// One party on a channel: it publishes to all others, and receives what they publish.
+///
+/// Others are the connections that are subscribed, on whatever worker, and the subscriptions of
+/// every other `BroadcastChannel` of the name, in this worker and elsewhere. What is published by
+/// an object is not received by itself, and its clones are the same object; opening the name
+/// again makes another.
+#[derive(Clone)]
+pub struct BroadcastChannel {
+    switchboard: Arc<Switchboard>,
+    name: Arc<str>,
+    publisher: u32,
+}
+
+/// Receives what others publish on a channel, until it is dropped.
+///
+/// At most 1,024 messages or 1 MiB wait in it. Then the oldest make room, and
+/// [`Subscription::take_missed`] counts them.
+pub struct Subscription {
+    switchboard: Arc<Switchboard>,
+    name: Arc<str>,
+    mailbox: Arc<Mailbox>,
+}
+
+/// What became of a publish, counted over the connections and the workers that were subscribed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Published {
+    /// Queued for this many subscribers.
+    pub delivered: u64,
+    /// Not queued, because the subscriber is too slow.
+    pub dropped: u64,
+    /// Closed, because the subscriber is too slow.
+    pub closed: u64,
+}
+
+/// A channel's name that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a channel's name has 1 to {CHANNEL_NAME_BYTES} bytes, this one {name_bytes}")]
+pub struct ChannelError {
+    name_bytes: usize,
+}
+
+/// Why a message was not published.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The channel has an impossible name.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    /// The message is longer than the supervisor allows.
+    #[error("message has {len} bytes; at most {limit_bytes} are allowed")]
+    TooLong {
+        /// Of the message, in bytes.
+        len: usize,
+        /// The supervisor's `--max-message-size`.
+        limit_bytes: usize,
+    },
+    /// The connection's fetch handler has held back over 16 MiB before it was accepted.
+    #[error("too much was sent before the connection was accepted")]
+    TooMuch,
+    /// The supervisor is gone; this process is about to end.
+    #[error("the supervisor is gone")]
+    Ended,
+}
+
+impl Channels {
+    pub(crate) fn new(switchboard: Arc<Switchboard>) -> Self {
+        Channels { switchboard, next_publisher: Arc::default() }
+    }
+
+    /// Opens a channel: a party of its own on it.
+    ///
+    /// # Errors
+    /// [`ChannelError`] unless the name has 1 to 1,024 bytes.
+    pub fn channel(&self, name: &str) -> Result<BroadcastChannel, ChannelError> {
+        check_name(name)?;
+        let mut publisher = 0;
+        // 0 is nobody in particular.
+        while publisher == 0 {
+            publisher = self.next_publisher.fetch_add(1, Ordering::Relaxed);
+        }
+        let switchboard = self.switchboard.clone();
+        Ok(BroadcastChannel { switchboard, name: name.into(), publisher })
+    }
+}
+
+impl BroadcastChannel {
+    /// The channel's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Publishes a message and waits to hear what became of it. Never waits for a subscriber.
+    ///
+    /// Messages that are published one after the other arrive in that order.
+    ///
+    /// # Errors
+    /// [`PublishError::TooLong`] and [`PublishError::Ended`].
+    ///
+    /// # Cancel safety
+    /// The message may have been published or not.
+    pub async fn publish(&self, message: impl Into<Message>) -> Result<Published, PublishError> {
+        self.switchboard.publish(self.publisher, &self.name, &message.into()).await
+    }
+
+    /// Receives from now on what others publish.
+    pub fn subscribe(&self) -> Subscription {
+        let mailbox = Arc::new(Mailbox::new(self.publisher));
+        self.switchboard.listen(&self.name, &mailbox);
+        let (switchboard, name) = (self.switchboard.clone(), self.name.clone());
+        Subscription { switchboard, name, mailbox }
+    }
+}
+
+impl Subscription {
+    /// Waits for the next message. `None` once the supervisor is gone and nothing is left.
+    ///
+    /// # Cancel safety
+    /// No message is lost.
+    pub async fn recv(&mut self) -> Option<Message> {
+        loop {
+            match self.mailbox.pop() {
+                Popped::Message(message) => return Some(message),
+                Popped::Ended => return None,
+                Popped::Nothing => self.mailbox.arrived.notified().await,
+            }
+        }
+    }
+
+    /// How many messages were dropped since this was last called, because too many waited.
+    pub fn take_missed(&mut self) -> u64 {
+        std::mem::take(&mut lock(&self.mailbox.state).missed)
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.switchboard.unlisten(&self.name, &self.mailbox);
+    }
+}
+
+pub(crate) fn check_name(name: &str) -> Result<(), ChannelError> {
+    match name.len() {
+        1..=CHANNEL_NAME_BYTES => Ok(()),
+        name_bytes => Err(ChannelError { name_bytes }),
+    }
+}
+
+/// The messages that wait in a subscription.
+pub(crate) struct Mailbox {
+    publisher: u32,
+    state: Mutex<Waiting>,
+    arrived: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    messages: VecDeque<Message>,
+    bytes: usize,
+    missed: u64,
+    ended: bool,
+}
+
+enum Popped {
+    Message(Message),
+    Nothing,
+    Ended,
+}
+
+impl Mailbox {
+    fn new(publisher: u32) -> Self {
+        Mailbox { publisher, state: Mutex::default(), arrived: Notify::new() }
+    }
+
+    /// Takes a message in, unless its own object has published it.
+    pub(crate) fn push(&self, token: PublishToken, message: Message) {
+        if self.publisher == token.publisher {
+            return;
+        }
+        let mut state = lock(&self.state);
+        state.bytes += cost(&message);
+        state.messages.push_back(message);
+        while state.messages.len() > MAILBOX_MESSAGES
+            || (state.bytes > MAILBOX_BYTES && state.messages.len() > 1)
+        {
+            state.drop_oldest();
+        }
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// Nothing will come any more.
+    pub(crate) fn end(&self) {
+        lock(&self.state).ended = true;
+        self.arrived.notify_one();
+    }
+
+    fn pop(&self) -> Popped {
+        let mut state = lock(&self.state);
+        match state.messages.pop_front() {
+            Some(message) => {
+                state.bytes -= cost(&message);
+                Popped::Message(message)
+            }
+            None if state.ended => Popped::Ended,
+            None => Popped::Nothing,
+        }
+    }
+}
+
+impl Waiting {
+    fn drop_oldest(&mut self) {
+        if let Some(message) = self.messages.pop_front() {
+            self.bytes -= cost(&message);
+            self.missed += 1;
+        }
+    }
+}
+
+fn cost(message: &Message) -> usize {
+    message.len() + MESSAGE_OVERHEAD_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_messages_make_room_and_are_counted() {
+        let mailbox = Mailbox::new(1);
+        for number in 0..MAILBOX_MESSAGES + 2 {
+            mailbox.push(PublishToken::NONE, number.to_string().into());
+        }
+        assert_eq!(lock(&mailbox.state).missed, 2);
+        let Popped::Message(first) = mailbox.pop() else { panic!("nothing waits") };
+        assert_eq!(first.as_text(), Some("2"));
+    }
+
+    #[test]
+    fn one_message_over_the_bound_is_kept() {
+        let mailbox = Mailbox::new(1);
+        mailbox.push(PublishToken::NONE, "small".into());
+        mailbox.push(PublishToken::NONE, vec![0; MAILBOX_BYTES * 2].into());
+        assert!(matches!(mailbox.pop(), Popped::Message(Message::Binary(_))));
+        assert_eq!(lock(&mailbox.state).bytes, 0);
+    }
+}

@@ -1,0 +1,160 @@
+//! A request came.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::Response;
+use http::{HeaderMap, Request, StatusCode, header};
+
+use super::{Context, shared_methods, wait_until};
+use crate::pool::exchange::Exchange;
+use crate::{Connection, ConnectionId};
+
+/// A client has sent a request, which may offer an upgrade to WebSocket.
+///
+/// Whatever the handler returns is the answer. An upgrade is accepted by returning the response
+/// that [`FetchEvent::upgrade_websocket`] gave.
+pub struct FetchEvent<S> {
+    context: Arc<Context<S>>,
+    exchange: Arc<Exchange>,
+    request: Request<Body>,
+    client: Option<SocketAddr>,
+}
+
+/// The client's address, among the extensions of each request that has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientAddress(pub SocketAddr);
+
+/// Why a request was not upgraded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpgradeError {
+    /// It does not ask for it.
+    #[error("the request does not ask for an upgrade to websocket")]
+    NotOffered,
+    /// It has been upgraded before.
+    #[error("the request is upgraded already")]
+    Twice,
+    /// It has been answered, or its client has gone.
+    #[error("the request has been answered, or its client is gone")]
+    Answered,
+    /// The client does not speak the subprotocol that was picked.
+    #[error("the client does not offer the subprotocol {0:?}")]
+    Protocol(String),
+}
+
+/// In the extensions of the response that accepts an upgrade.
+#[derive(Clone)]
+pub(crate) struct Accepted(pub(crate) Connection);
+
+impl<S> FetchEvent<S> {
+    pub(crate) fn new(
+        context: Arc<Context<S>>,
+        exchange: Arc<Exchange>,
+        mut request: Request<Body>,
+        client: Option<SocketAddr>,
+    ) -> FetchEvent<S> {
+        if let Some(client) = client {
+            request.extensions_mut().insert(ClientAddress(client));
+        }
+        if let Some(offer) = exchange.offer() {
+            request.extensions_mut().insert(ConnectionId(offer.uuid));
+        }
+        FetchEvent { context, exchange, request, client }
+    }
+
+    /// The request. Its body streams. Its extensions hold the [`ClientAddress`], and the
+    /// [`ConnectionId`] that an upgrade would have.
+    pub fn request(&self) -> &Request<Body> {
+        &self.request
+    }
+
+    /// The request, to change it or to take its body.
+    pub fn request_mut(&mut self) -> &mut Request<Body> {
+        &mut self.request
+    }
+
+    /// The request, without the event.
+    pub fn into_request(self) -> Request<Body> {
+        self.request
+    }
+
+    /// The client's address; none on a Unix socket. Its port is 0 if only a proxy knows it.
+    pub fn client(&self) -> Option<SocketAddr> {
+        self.client
+    }
+
+    /// The subprotocols that the client offers, the preferred one first (RFC 6455 §4.1).
+    pub fn protocols(&self) -> impl Iterator<Item = &str> {
+        offered_protocols(self.request.headers())
+    }
+
+    /// Upgrades the request: gives the connection, usable at once, and the response to return.
+    ///
+    /// The response may be given more headers, such as cookies. What is done to the connection
+    /// until it is returned takes effect then. If it is not returned the connection never was: it
+    /// becomes inert, and there is no close event.
+    ///
+    /// # Errors
+    /// [`UpgradeError`]; of `NotOffered` `?` makes a 426 that tells the client to upgrade, of the
+    /// others a 500.
+    pub fn upgrade_websocket(&mut self) -> Result<(Connection, Response), UpgradeError> {
+        self.upgrade(None)
+    }
+
+    /// Does the same, and picks one of the subprotocols offered.
+    ///
+    /// # Errors
+    /// As [`FetchEvent::upgrade_websocket`], and [`UpgradeError::Protocol`] if it is not offered.
+    pub fn upgrade_websocket_with_protocol(
+        &mut self,
+        protocol: &str,
+    ) -> Result<(Connection, Response), UpgradeError> {
+        self.upgrade(Some(protocol))
+    }
+
+    shared_methods!();
+    wait_until!();
+
+    fn upgrade(&mut self, protocol: Option<&str>) -> Result<(Connection, Response), UpgradeError> {
+        if let Some(protocol) = protocol
+            && !self.protocols().any(|offered| offered == protocol)
+        {
+            return Err(UpgradeError::Protocol(protocol.to_owned()));
+        }
+        let (uri, headers) = (self.request.uri(), self.request.headers());
+        let connection = self.exchange.upgrade(uri, headers, protocol)?;
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        response.extensions_mut().insert(Accepted(connection.clone()));
+        Ok((connection, response))
+    }
+}
+
+/// All lines of the header count as one list (RFC 6455 §11.3.4).
+fn offered_protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).into_iter();
+    lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .map(str::trim)
+        .filter(|protocol| !protocol.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn protocols_of_all_lines_are_offered_in_order() {
+        let mut headers = HeaderMap::new();
+        let name = header::SEC_WEBSOCKET_PROTOCOL;
+        headers.append(&name, HeaderValue::from_static("chat.v2 , chat.v1"));
+        headers.append(&name, HeaderValue::from_static("echo,"));
+        let offered: Vec<_> = offered_protocols(&headers).collect();
+        assert_eq!(offered, ["chat.v2", "chat.v1", "echo"]);
+    }
+}

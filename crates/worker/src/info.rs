@@ -1,0 +1,23 @@
+//! What a worker knows of itself.
+
+/// Which worker this is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerInfo {
+    /// The process.
+    pub pid: u32,
+    /// Its place in its generation, from 0. A restarted worker takes the index of the one that it
+    /// replaces.
+    pub index: u32,
+    /// The workers of one load of the program, from 1; each reload makes the next.
+    pub generation: u32,
+    /// Counted up from 1 for as long as the supervisor lives; never reused.
+    pub id: u32,
+}
+
+impl WorkerInfo {
+    /// How the app is run: `"pool"`, behind a supervisor.
+    pub fn mode(&self) -> &'static str {
+        "pool"
+    }
+}

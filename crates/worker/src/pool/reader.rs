@@ -1,0 +1,259 @@
+//! The task that reads a link: its frames become events.
+//!
+//! The walk: socket -> `Incoming` -> `Pieces` -> `ToWorker` -> tables of the link -> `Dispatch`.
+//! All that has arrived is handled before this task waits again, and so before anything that came
+//! of it is written.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::IntoResponse;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version, header};
+use shovel_link::{Filled, Incoming, Socket};
+use shovel_protocol::control::{Headers, RequestHead, Welcome};
+use shovel_protocol::limits::{CONTROL_BYTES, FRAME_PAYLOAD_BYTES};
+use shovel_protocol::pieces::Pieces;
+use shovel_protocol::{
+    BadFrame, Close, CloseCode, ConnectionId, Kind, RequestId, ToSupervisor, ToWorker,
+};
+use tokio::sync::Notify;
+
+use super::dispatch::Dispatch;
+use super::exchange::Exchange;
+use super::link::Link;
+use super::respond;
+use super::switchboard::Switchboard;
+use super::tenure::Event;
+use super::upload::UploadBody;
+use crate::lock::lock;
+use crate::{Connection, Message, RunError};
+
+/// A link whose first frame has come.
+pub(crate) struct Greeted {
+    pub(crate) socket: Arc<Socket>,
+    pub(crate) incoming: Incoming,
+    pub(crate) welcome: Welcome,
+}
+
+/// The reading half of a link.
+pub(crate) struct Reader<S> {
+    pub(crate) socket: Arc<Socket>,
+    pub(crate) incoming: Incoming,
+    pub(crate) pieces: Pieces,
+    pub(crate) frames: FrameHandler<S>,
+}
+
+/// Whom the frames of a link go to.
+pub(crate) struct FrameHandler<S> {
+    pub(crate) link: Arc<Link>,
+    pub(crate) dispatch: Arc<Dispatch<S>>,
+    pub(crate) switchboard: Arc<Switchboard>,
+    pub(crate) shutdown: Arc<Notify>,
+}
+
+impl Greeted {
+    /// Waits for `hello`.
+    pub(crate) async fn by(socket: Socket) -> Result<Greeted, RunError> {
+        let mut incoming = Incoming::default();
+        loop {
+            if let Some(frame) = incoming.next_frame()? {
+                let Some(ToWorker::Hello(_, welcome)) = ToWorker::read(frame)? else {
+                    return Err(out_of_turn(Kind::Hello, "it comes first on a link").into());
+                };
+                return Ok(Greeted { socket: Arc::new(socket), incoming, welcome });
+            }
+            fill(&mut incoming, &socket).await?;
+        }
+    }
+}
+
+impl<S: Send + Sync + 'static> Reader<S> {
+    pub(crate) fn new(greeted: Greeted, frames: FrameHandler<S>) -> Self {
+        let longest = frames.link.max_message_bytes.max(CONTROL_BYTES);
+        let pieces = Pieces::new(longest.saturating_add(FRAME_PAYLOAD_BYTES));
+        Reader { socket: greeted.socket, incoming: greeted.incoming, pieces, frames }
+    }
+
+    /// Reads until the link ends.
+    pub(crate) async fn run(mut self) -> RunError {
+        loop {
+            // Frames may have come together with `hello`.
+            if let Err(bad) = self.handle_all() {
+                return bad.into();
+            }
+            if let Err(error) = fill(&mut self.incoming, &self.socket).await {
+                return error;
+            }
+        }
+    }
+
+    fn handle_all(&mut self) -> Result<(), BadFrame> {
+        while let Some(frame) = self.incoming.next_frame()? {
+            if let Some(frame) = self.pieces.push(frame)?
+                && let Some(frame) = ToWorker::read(frame)?
+            {
+                self.frames.handle(frame)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<S: Send + Sync + 'static> FrameHandler<S> {
+    fn handle(&self, frame: ToWorker<'_>) -> Result<(), BadFrame> {
+        match frame {
+            ToWorker::Message { connection, seq, kind, data } => {
+                if let Some(connection) = self.connection(connection) {
+                    let message =
+                        Message::copied(kind, data).ok_or_else(|| not_text(Kind::WsMessage))?;
+                    self.dispatch.deliver(connection, Event::Message { seq, message });
+                }
+            }
+            ToWorker::Request { request, head, end } => self.begin_request(request, head, end),
+            ToWorker::RequestBody { request, data, end } => {
+                self.receive_body(request, data, end)?;
+            }
+            ToWorker::RequestEnd { request, trailers } => {
+                if let Some(exchange) = self.exchange(request)
+                    && let Some(upload) = &exchange.upload
+                {
+                    upload.finish(read_headers(&trailers).unwrap_or_default());
+                }
+            }
+            ToWorker::Cancel { request } => self.cancel(request),
+            ToWorker::Closed { connection, seq, close } => {
+                self.close(connection, Some(seq), close);
+            }
+            ToWorker::Gone { connection, close } => self.close(connection, None, close),
+            ToWorker::Pressure { connection, over } => {
+                if let Some(connection) = self.connection(connection) {
+                    connection.tenure.press(over);
+                }
+            }
+            ToWorker::ChannelMessage { token, channel, kind, data } => {
+                let message =
+                    Message::copied(kind, data).ok_or_else(|| not_text(Kind::ChannelMessage))?;
+                self.switchboard.deliver(token, channel, &message);
+            }
+            ToWorker::Published { token, published } => self.switchboard.answer(token, published),
+            ToWorker::Credit { request, bytes } => {
+                if let Some(exchange) = self.exchange(request) {
+                    exchange.grant(bytes);
+                }
+            }
+            ToWorker::Ping { nonce } => self.link.put(nonce, &ToSupervisor::Pong { nonce }),
+            ToWorker::Shutdown => self.shutdown.notify_one(),
+            ToWorker::Hello(..) => {
+                return Err(out_of_turn(Kind::Hello, "it comes once on a link"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing comes for the connection after its close, so it leaves the table at once.
+    fn close(&self, id: ConnectionId, seq: Option<u64>, close: Close) {
+        let connection = lock(&self.link.connections).remove(id.0);
+        if let Some(connection) = connection {
+            connection.tenure.socket_closed();
+            self.dispatch.deliver(connection, Event::Closed { seq, close });
+        }
+    }
+
+    fn connection(&self, id: ConnectionId) -> Option<Connection> {
+        lock(&self.link.connections).find(id.0).cloned()
+    }
+
+    fn exchange(&self, id: RequestId) -> Option<Arc<Exchange>> {
+        lock(&self.link.exchanges).find(id.0).cloned()
+    }
+
+    fn begin_request(&self, request: RequestId, head: RequestHead<'_>, end: bool) {
+        let exchange = Arc::new(Exchange::new(self.link.clone(), request, head.offer, !end));
+        let client = client_address(head.client);
+        match read_request(&head, &exchange) {
+            Ok(read) => {
+                lock(&self.link.exchanges).insert(request.0, exchange.clone());
+                self.dispatch.answer(exchange, read, client);
+            }
+            Err(error) => {
+                tracing::error!("head of a request: {error}");
+                let response = StatusCode::INTERNAL_SERVER_ERROR.into_response();
+                // A response without headers can be sent.
+                drop(respond::send_head(&exchange, response, false));
+            }
+        }
+    }
+
+    fn receive_body(&self, request: RequestId, data: &[u8], end: bool) -> Result<(), BadFrame> {
+        if let Some(exchange) = self.exchange(request)
+            && let Some(upload) = &exchange.upload
+            && !upload.receive(data, end)
+        {
+            return Err(out_of_turn(Kind::HttpRequestBody, "there was no credit for it"));
+        }
+        Ok(())
+    }
+
+    fn cancel(&self, request: RequestId) {
+        let cancelled = lock(&self.link.exchanges).remove(request.0);
+        if let Some(connection) = cancelled.and_then(|exchange| exchange.cancel()) {
+            let code = CloseCode::ABNORMAL;
+            let close = Close { code, reason: String::new(), was_clean: false };
+            self.dispatch.deliver(connection, Event::Closed { seq: None, close });
+        }
+    }
+}
+
+async fn fill(incoming: &mut Incoming, socket: &Socket) -> Result<(), RunError> {
+    match incoming.fill(socket).await {
+        Ok(Filled::End) => Err(RunError::SupervisorGone),
+        Ok(Filled::Bytes | Filled::Nothing) => Ok(()),
+        Err(error) => Err(RunError::Link(error)),
+    }
+}
+
+fn read_request(
+    head: &RequestHead<'_>,
+    exchange: &Arc<Exchange>,
+) -> Result<Request<Body>, http::Error> {
+    let headers = read_headers(&head.headers)?;
+    let length =
+        headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let body = match &exchange.upload {
+        Some(upload) => Body::new(UploadBody::new(upload.clone(), length)),
+        None => Body::empty(),
+    };
+    let version = match head.version {
+        10 => Version::HTTP_10,
+        20 => Version::HTTP_2,
+        _ => Version::HTTP_11,
+    };
+    let request = Request::builder().method(head.method).uri(head.target).version(version);
+    let mut request = request.body(body)?;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+fn read_headers(headers: &Headers<'_>) -> Result<HeaderMap, http::Error> {
+    let mut map = HeaderMap::with_capacity(headers.0.len());
+    for (name, value) in &headers.0 {
+        let name = HeaderName::from_bytes(name.as_bytes())?;
+        map.append(name, HeaderValue::from_bytes(value)?);
+    }
+    Ok(map)
+}
+
+/// A proxy may tell the address without a port.
+fn client_address(text: &str) -> Option<SocketAddr> {
+    let address = text.parse::<IpAddr>().map(|address| SocketAddr::new(address, 0));
+    text.parse().ok().or(address.ok())
+}
+
+fn out_of_turn(kind: Kind, why: &'static str) -> BadFrame {
+    BadFrame::OutOfTurn { kind: kind.name(), why }
+}
+
+fn not_text(kind: Kind) -> BadFrame {
+    BadFrame::Payload { kind: kind.name(), why: "text that is not UTF-8" }
+}

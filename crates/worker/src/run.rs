@@ -1,0 +1,68 @@
+//! How a worker's run ends, and where it logs.
+
+use std::{fmt, io};
+
+use shovel_protocol::BadFrame;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+/// Why an app stopped, or never started.
+///
+/// `Debug` prints the same single line as `Display`, for that is what a `main` that returns it
+/// shows.
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// Not started by a supervisor.
+    #[error("this program is a worker of shovel-pool; start it with: shovel-pool PROGRAM")]
+    NoSupervisor,
+    /// `SHOVEL_LINK_FDS` does not name links.
+    #[error("SHOVEL_LINK_FDS={value} does not name the links of a supervisor: {why}")]
+    Links {
+        /// What the variable holds.
+        value: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A second app in the same process.
+    #[error("an app already runs, or ran, in this process")]
+    Twice,
+    /// The runtime, or a link in it, could not be set up.
+    #[error("cannot set up the runtime: {0}")]
+    Runtime(#[source] io::Error),
+    /// The supervisor does not keep to the link protocol, or speaks another version of it.
+    #[error("cannot work with this supervisor: {0}")]
+    Protocol(#[from] BadFrame),
+    /// The start handler failed.
+    #[error("start failed: {0}")]
+    Start(String),
+    /// The supervisor has gone without saying so.
+    #[error("the supervisor is gone")]
+    SupervisorGone,
+    /// A link failed.
+    #[error("the link to the supervisor failed: {0}")]
+    Link(#[source] io::Error),
+    /// A bug of the SDK.
+    #[error("the worker itself failed: {0}")]
+    Internal(String),
+}
+
+impl fmt::Debug for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Logs to stderr unless the app logs elsewhere. The supervisor adds time and worker to each line.
+pub(crate) fn log_to_stderr() {
+    let filter =
+        EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
+    // An error only says that the app has set a subscriber of its own.
+    let _ = tracing_subscriber::fmt()
+        .compact()
+        .with_ansi(false)
+        .without_time()
+        .with_writer(io::stderr)
+        .with_env_filter(filter)
+        .try_init();
+}
