@@ -46,7 +46,7 @@ impl<B: Backend> Server<B> {
             // Cancel-safe: accept loses no client, and the other branch ends the loop.
             let (transport, client) = tokio::select! {
                 accepted = listener.accept() => accepted,
-                _ = stopping.wait_for(|stopping| *stopping) => return,
+                () = stopped(&mut stopping) => return,
             };
             let guard = self.live.enter();
             let server = self.clone();
@@ -98,15 +98,26 @@ impl<B: Backend> Server<B> {
         let result = tokio::select! {
             result = connection.as_mut() => result,
             () = patience.as_mut() => return,
-            _ = stopping.wait_for(|stopping| *stopping) => {
+            () = stopped(&mut stopping) => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                // Half a head has been sent, or a response is on its way. Cancel-safe as above.
+                tokio::select! {
+                    result = connection => result,
+                    () = patience => return,
+                }
             }
         };
         if let Err(error) = result {
             tracing::debug!(client = %client.text, %error, "connection ended early");
         }
     }
+}
+
+/// Waits until [`Server::stop`]. What `wait_for` gives is a lock that `stop` wants, so it must not
+/// live on while a connection is brought to its end.
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    // An error means that the server is gone, which has stopped then too.
+    let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
 /// Counts what is alive.

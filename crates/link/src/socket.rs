@@ -1,6 +1,7 @@
 //! The descriptor of a link.
 
 use std::io::{self, IoSlice, Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 
 use tokio::io::Interest;
@@ -14,16 +15,20 @@ use tokio::io::unix::AsyncFd;
 #[derive(Debug)]
 pub struct Socket {
     stream: AsyncFd<UnixStream>,
+    /// A descriptor is registered once; this duplicate is what is registered for writing. Made
+    /// beforehand, so that a full link needs no descriptor when there are none.
+    twin: UnixStream,
 }
 
 impl Socket {
     /// Takes a connected stream. Call it within the runtime that is to read.
     ///
     /// # Errors
-    /// Those of registering the descriptor.
+    /// Those of duplicating and registering the descriptor.
     pub fn new(stream: UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Ok(Socket { stream: register(stream, Interest::READABLE)? })
+        let twin = stream.try_clone()?;
+        Ok(Socket { stream: register(stream, Interest::READABLE)?, twin })
     }
 
     /// Reads what there is.
@@ -73,25 +78,27 @@ impl Socket {
         stream.write_vectored(slices)
     }
 
-    /// Waits until the socket takes bytes again.
+    /// Waits until the socket takes bytes again. One task at a time may wait.
     ///
     /// # Errors
-    /// Those of duplicating and registering the descriptor.
+    /// Those of registering the descriptor.
     ///
     /// # Cancel safety
     /// Safe: only waits.
     pub async fn writable(&self) -> io::Result<()> {
-        // A descriptor is registered once; a duplicate of it can be registered beside it.
-        let twin = self.stream.get_ref().try_clone()?;
-        let twin = register(twin, Interest::WRITABLE)?;
+        let twin = register(self.twin.as_fd(), Interest::WRITABLE)?;
         twin.writable().await?.retain_ready();
         Ok(())
     }
 }
 
 #[allow(unsafe_code, reason = "tokio registers a descriptor with an interest of ours only so")]
-fn register(stream: UnixStream, interest: Interest) -> io::Result<AsyncFd<UnixStream>> {
-    // SAFETY: a `UnixStream` owns its descriptor, gives the same one each time, and closes it only
-    // when it is dropped, which `AsyncFd` does after taking it off the poll.
+fn register<Stream>(stream: Stream, interest: Interest) -> io::Result<AsyncFd<Stream>>
+where
+    Stream: AsFd + AsRawFd,
+{
+    // SAFETY: an owned stream, or a borrow of one, gives the same descriptor each time, and it is
+    // closed only when the stream is dropped, which `AsyncFd` does, or the borrow allows, after
+    // taking it off the poll.
     unsafe { AsyncFd::register_with_interest(stream, interest) }.map_err(io::Error::from)
 }

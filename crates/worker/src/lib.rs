@@ -65,3 +65,8 @@ pub use info::WorkerInfo;
 pub use message::{Message, Text};
 pub use run::RunError;
 pub use shovel_protocol::close::InvalidClose as CloseError;
+
+/// Compiles the app that the README shows.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

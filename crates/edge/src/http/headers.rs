@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use http::header::{
     CONNECTION, FORWARDED, HOST, HeaderName, PROXY_AUTHENTICATE, TE, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 
 use crate::backend::Client;
 
@@ -15,6 +15,14 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// Whether a request says once which host it means; HTTP/1.0 need not say it (RFC 9112 §3.2).
+pub(super) fn names_its_host(version: Version, headers: &HeaderMap) -> bool {
+    match headers.get_all(HOST).iter().count() {
+        0 => version != Version::HTTP_11,
+        count => count == 1,
+    }
+}
 
 /// Removes what concerns the hop from the client alone (RFC 9110 §7.6.1). `TE: trailers` stays,
 /// since trailers are passed on.
@@ -109,6 +117,16 @@ mod tests {
             headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
         }
         headers
+    }
+
+    #[test]
+    fn a_host_is_named_once() {
+        for (hosts, names_in_11, names_in_10) in [(0, false, true), (1, true, true), (2, false, false)]
+        {
+            let headers = headers(&[("host", "a")].repeat(hosts));
+            assert_eq!(names_its_host(Version::HTTP_11, &headers), names_in_11, "{hosts}");
+            assert_eq!(names_its_host(Version::HTTP_10, &headers), names_in_10, "{hosts}");
+        }
     }
 
     #[test]

@@ -10,7 +10,9 @@ pub(crate) mod patience;
 
 use std::rc::Rc;
 
-use ::http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
+use ::http::header::{
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
+};
 use ::http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -33,6 +35,10 @@ pub(crate) async fn answer<B: Backend>(
     patience: Patience,
 ) -> Result<Response<Body<B::Body>>, std::convert::Infallible> {
     let busy = patience.begin();
+    if !headers::names_its_host(request.version(), request.headers()) {
+        let why = "the Host header must be given once";
+        return Ok(plain(StatusCode::BAD_REQUEST, why).map(|body| body.keeping(busy)));
+    }
     let handshake = handshake::examine(request.method(), request.version(), request.headers());
     let response = match handshake {
         Handshake::None => fetch(&server, request, client).await,
@@ -112,6 +118,8 @@ fn switching_protocols<Route, Inner>(
     *response.headers_mut() = accepted.headers;
     headers::clean_response(&mut response);
     let headers = response.headers_mut();
+    // No extension is spoken here, so none may be agreed upon (RFC 6455 §9.1).
+    headers.remove(SEC_WEBSOCKET_EXTENSIONS);
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(SEC_WEBSOCKET_ACCEPT, offer.accept);

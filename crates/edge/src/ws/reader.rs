@@ -41,7 +41,9 @@ impl<B: Backend> Reader<B> {
         let (read, write) = transport.into_split();
         socket.open(write);
         let decoder = Decoder::new(Limits { max_message_bytes: settings.max_message_bytes });
-        Reader { backend, route, socket, read, decoder, carry: already_read.into() }
+        // A copy of its exact size: hyper's buffer holds 8 KiB whatever is in it.
+        let carry = already_read.to_vec();
+        Reader { backend, route, socket, read, decoder, carry }
     }
 
     /// Reads until the connection has ended, then tells the backend.

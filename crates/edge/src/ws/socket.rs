@@ -399,7 +399,8 @@ impl Shared {
         let state = &mut *state;
         let Some(write) = &state.write else { return };
         if state.full {
-            return;
+            // Nothing can be written, but what was queued meanwhile may be too much.
+            return self.note_fill(state);
         }
         let before = state.outbox.bytes();
         match state.outbox.write_to(write, self.turn.buffers()) {

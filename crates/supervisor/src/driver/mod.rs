@@ -40,10 +40,13 @@ const OUTPUT_TIMEOUT: Duration = Duration::from_millis(500);
 /// started, workers that had to be killed in the end.
 pub fn run(config: Config) -> anyhow::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build().context("no runtime")?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let signals = Signals::new().context("cannot handle signals")?;
         Driver::start(config)?.run(signals).await
-    })
+    });
+    // I/O threads may still have patience with clients; the process ends without.
+    runtime.shutdown_background();
+    ended
 }
 
 struct Driver {
@@ -83,6 +86,11 @@ impl Signals {
             _ = self.terminate.recv() => Event::TerminateRequested,
             _ = self.interrupt.recv() => Event::TerminateRequested,
         }
+    }
+
+    /// The next signal to terminate.
+    async fn terminated(&mut self) {
+        while self.next().await != Event::TerminateRequested {}
     }
 }
 
@@ -131,7 +139,11 @@ impl Driver {
         loop {
             while let Some(command) = self.pool.poll_command() {
                 if let Command::Exit(outcome) = command {
-                    return self.leave(outcome).await;
+                    // Not cancel-safe, and need not be: the process ends either way.
+                    return tokio::select! {
+                        left = self.leave(outcome) => left,
+                        () = signals.terminated() => Err(anyhow!("told again to terminate")),
+                    };
                 }
                 self.obey(command);
             }
@@ -252,7 +264,6 @@ impl Driver {
         let _ = timeout(OUTPUT_TIMEOUT, self.workers.output_ended()).await;
         let threads = std::mem::take(&mut self.threads);
         let joined = tokio::task::spawn_blocking(|| threads.into_iter().for_each(IoThread::join));
-        // A second signal has no patience with clients either; `within` bounds it anyway.
         let _ = joined.await;
         match outcome {
             Outcome::Success => {

@@ -27,8 +27,21 @@ struct State {
     end: End,
     /// What `Content-Length` leaves to come; `None` without one.
     remaining_bytes: Option<u64>,
+    /// Its size may be told: nothing else is said of it.
+    is_sized: bool,
     grants: Grants,
     waker: Option<Waker>,
+}
+
+/// What the head of a response says of its body's length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// So many bytes.
+    Bytes(u64),
+    /// Nothing.
+    Unknown,
+    /// That which the body of a GET would have; this response has none, whatever the worker sends.
+    OfAnother,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,12 +52,16 @@ enum End {
 }
 
 impl Download {
-    pub fn new(content_length: Option<u64>, window_bytes: u32) -> Rc<Self> {
+    pub fn new(length: Length, window_bytes: u32) -> Rc<Self> {
         let state = State {
             queue: VecDeque::new(),
             trailers: None,
             end: End::Open,
-            remaining_bytes: content_length,
+            remaining_bytes: match length {
+                Length::Bytes(bytes) => Some(bytes),
+                Length::Unknown | Length::OfAnother => None,
+            },
+            is_sized: length != Length::OfAnother,
             grants: Grants::new(window_bytes),
             waker: None,
         };
@@ -56,6 +73,9 @@ impl Download {
         let mut state = self.state.borrow_mut();
         if !state.grants.receive(data.len()) {
             return false;
+        }
+        if state.end != End::Open {
+            return true;
         }
         let left = state.remaining_bytes.map(|left| left.checked_sub(data.len() as u64));
         match left {
@@ -155,6 +175,9 @@ impl http_body::Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         let state = self.download.state.borrow();
+        if !state.is_sized {
+            return SizeHint::default();
+        }
         let here: u64 = state.queue.iter().map(|data| data.len() as u64).sum();
         match (state.end, state.remaining_bytes) {
             (End::Open, Some(left)) => SizeHint::with_exact(here + left),

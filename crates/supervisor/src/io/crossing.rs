@@ -169,7 +169,9 @@ impl Receiver {
 impl Crossing {
     fn bytes(&self) -> usize {
         match self {
-            Crossing::Publish(message) => message.data.len() + OVERHEAD_BYTES,
+            Crossing::Publish(message) => {
+                message.channel.len() + message.data.len() + OVERHEAD_BYTES
+            }
             Crossing::Answer { .. } => OVERHEAD_BYTES,
         }
     }

@@ -1,6 +1,7 @@
 //! The supervisor's end of a link, within its I/O thread.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -44,17 +45,19 @@ pub struct Link {
     full: Cell<bool>,
     ended: Cell<bool>,
     /// Connections that wait until the link has room.
-    held: RefCell<Vec<ConnectionId>>,
+    held: RefCell<HashSet<ConnectionId>>,
     /// Requests and connections of this thread that the worker has or is offered.
     holdings: Cell<usize>,
     draining: Cell<Option<DrainReason>>,
+    /// The driver was told that nothing is left. Nothing new is given to the worker from then on.
+    drained: Cell<bool>,
     strangers: Cell<u64>,
     on_room: OnRoom,
     me: Weak<Link>,
 }
 
 /// Called with the connections that were held, when their link has room again.
-pub type OnRoom = Box<dyn Fn(Vec<ConnectionId>)>;
+pub type OnRoom = Box<dyn Fn(HashSet<ConnectionId>)>;
 
 impl Link {
     pub fn new(
@@ -80,6 +83,7 @@ impl Link {
             held: RefCell::default(),
             holdings: Cell::new(0),
             draining: Cell::new(None),
+            drained: Cell::new(false),
             strangers: Cell::new(0),
             me: me.clone(),
         })
@@ -106,17 +110,13 @@ impl Link {
 
     /// Has the connection told when the link has room again.
     pub fn hold(&self, connection: ConnectionId) {
-        self.held.borrow_mut().push(connection);
+        self.held.borrow_mut().insert(connection);
     }
 
     /// Nothing will be read from it or written to it any more.
     pub fn end(&self) {
         self.ended.set(true);
         *self.outgoing.borrow_mut() = Outgoing::default();
-    }
-
-    pub fn has_ended(&self) -> bool {
-        self.ended.get()
     }
 
     /// From now on tells the driver when it has nothing left.
@@ -130,13 +130,21 @@ impl Link {
         self.draining.get()
     }
 
+    /// Whether new requests may be given to the worker, as far as this link knows: the driver may
+    /// not have heard yet what speaks against it.
+    pub fn takes_work(&self) -> bool {
+        !self.ended.get() && !self.drained.get()
+    }
+
     /// Counts a frame about something that the worker does not have. `true` the first time.
     pub fn count_stranger(&self) -> bool {
         self.strangers.replace(self.strangers.get() + 1) == 0
     }
 
     fn tell_if_drained(&self) {
-        if self.draining.get().is_some() && self.holdings.get() == 0 {
+        // Once: the driver counts the links that have said so.
+        let is_drained = self.draining.get().is_some() && self.holdings.get() == 0;
+        if is_drained && !self.drained.replace(true) {
             self.reports.send(FromThread::Drained { worker: self.worker });
         }
     }

@@ -64,13 +64,12 @@ impl Offer {
         let links = self.links.borrow();
         let mut loads = self.loads.borrow_mut();
         loads.clear();
-        // A link that has ended belongs to a worker whose end the driver has yet to hear of.
-        loads.extend(links.iter().map(|link| match link.has_ended() {
-            true => u32::MAX,
-            false => link.counters.load.load(Ordering::Relaxed),
+        loads.extend(links.iter().map(|link| match link.takes_work() {
+            true => link.counters.load.load(Ordering::Relaxed),
+            false => u32::MAX,
         }));
         let link = &links[self.rotation.borrow_mut().pick(&loads)?];
-        (!link.has_ended()).then(|| link.clone())
+        link.takes_work().then(|| link.clone())
     }
 }
 

@@ -191,8 +191,9 @@ impl Router {
                 self.on_body(link, request, data, end)?;
             }
             ToSupervisor::ResponseEnd { request, trailers } => {
-                self.end_response(link, request, |download| {
-                    download.finish(header_map(&trailers));
+                self.end_response(link, request, |download| match header_map(&trailers) {
+                    Some(trailers) => download.finish(Some(trailers)),
+                    None => download.abort("a trailer that is none"),
                 });
             }
             ToSupervisor::Abort { request } => {
@@ -202,8 +203,9 @@ impl Router {
             }
             ToSupervisor::Credit { request, bytes } => {
                 let requests = self.requests.borrow();
-                let found = requests.get(request.0).and_then(|found| found.upload.as_ref());
-                if let Some(upload) = found {
+                let its = requests.get(request.0);
+                let its = its.filter(|found| Rc::ptr_eq(found.holding.link(), link));
+                if let Some(upload) = its.and_then(|found| found.upload.as_ref()) {
                     upload.grant(bytes);
                 }
             }
@@ -487,12 +489,15 @@ impl Router {
     fn end_response(&self, link: &Rc<Link>, id: RequestId, end: impl FnOnce(&Download)) {
         let mut requests = self.requests.borrow_mut();
         let request = requests.get(id.0).filter(|found| Rc::ptr_eq(found.holding.link(), link));
-        if let Some(download) = request.and_then(|found| found.download.clone()) {
-            let request = requests.remove(id.0);
+        let Some(request) = request else { return };
+        let Some(download) = request.download.clone() else {
             drop(requests);
-            drop(request);
-            end(&download);
-        }
+            return self.fail(id, "the response ended before it began");
+        };
+        let request = requests.remove(id.0);
+        drop(requests);
+        drop(request);
+        end(&download);
     }
 }
 

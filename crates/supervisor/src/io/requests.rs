@@ -13,7 +13,7 @@ use shovel_protocol::{ConnectionId, RequestId, ToWorker};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use super::body::{Download, ResponseBody};
+use super::body::{Download, Length, ResponseBody};
 use super::link::{Holding, Link};
 use super::registry::Late;
 use super::router::{BODY_WINDOW_BYTES, Router};
@@ -188,8 +188,9 @@ impl<'a> Pending<'a> {
     /// No answer in time. A worker that may still upgrade is not told: it gets its answer when it
     /// does.
     fn time_out(&mut self) {
-        self.done = true;
+        // Without a request it was answered in this very turn, and dropping gives that answer up.
         let Some(taken) = self.router.take_request(self.request, Late::TimedOut) else { return };
+        self.done = true;
         if taken.connection.is_none() {
             taken.holding.link().send(&ToWorker::Cancel { request: self.request });
         }
@@ -242,40 +243,83 @@ pub fn headers(headers: &HeaderMap) -> Headers<'_> {
     Headers(headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect())
 }
 
-/// As a worker sent them; `None` if a name or value may not stand in a header.
+/// As a worker sent them; `None` if a name or value may not stand in a header, or if there are more
+/// than a map takes (which panics if it is not asked first).
 pub fn header_map(headers: &Headers<'_>) -> Option<HeaderMap> {
-    let mut map = HeaderMap::with_capacity(headers.0.len());
+    let mut map = HeaderMap::try_with_capacity(headers.0.len()).ok()?;
     for (name, value) in &headers.0 {
         let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-        map.append(name, HeaderValue::from_bytes(value).ok()?);
+        map.try_append(name, HeaderValue::from_bytes(value).ok()?).ok()?;
     }
     Some(map)
 }
 
-/// The head of a response as hyper takes it, and what its `Content-Length` says.
+/// The head of a response as hyper takes it, and how long its body must be.
 ///
 /// # Errors
 /// Why it cannot be passed on.
 pub fn response_head(
     head: &ResponseHead<'_>,
     is_head: bool,
-) -> Result<(Response<()>, Option<u64>), &'static str> {
+) -> Result<(Response<()>, Length), &'static str> {
     let status = StatusCode::from_u16(head.status).ok();
     let status = status.filter(|status| !status.is_informational()).ok_or("impossible status")?;
-    let headers = header_map(&head.headers).ok_or("header that is none")?;
+    let mut headers = header_map(&head.headers).ok_or("header that is none")?;
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let length = match (lengths.next(), lengths.next()) {
-        (None, _) => None,
+        (None, _) => Length::Unknown,
         (Some(one), None) => {
-            let length = one.to_str().ok().and_then(|text| text.parse().ok());
-            Some(length.ok_or("Content-Length that is none")?)
+            // `parse` alone would take "+5" (RFC 9110 §8.6).
+            let digits = one.to_str().ok().filter(|text| text.bytes().all(|c| c.is_ascii_digit()));
+            let length = digits.and_then(|text| text.parse().ok());
+            Length::Bytes(length.ok_or("Content-Length that is none")?)
         }
         (Some(_), Some(_)) => return Err("several Content-Lengths"),
     };
-    let without_body =
-        is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let length = match (length, status) {
+        (Length::Bytes(_), StatusCode::NO_CONTENT) => {
+            // RFC 9110 §8.6 does not allow it there.
+            headers.remove(CONTENT_LENGTH);
+            Length::Unknown
+        }
+        (Length::Bytes(_), StatusCode::NOT_MODIFIED) => Length::OfAnother,
+        (Length::Bytes(_), _) if is_head => Length::OfAnother,
+        (length, _) => length,
+    };
     let mut response = Response::new(());
     *response.status_mut() = status;
     *response.headers_mut() = headers;
-    Ok((response, length.filter(|_| !without_body)))
+    Ok((response, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(status: u16, lines: &[(&str, &str)]) -> Result<(Response<()>, Length), &'static str> {
+        let headers = lines.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+        response_head(&ResponseHead { status, headers: Headers(headers) }, false)
+    }
+
+    #[test]
+    fn more_headers_than_a_map_takes_are_refused() {
+        assert!(read(200, &[("a", "b"); 10]).is_ok());
+        assert!(read(200, &[("a", "b"); 50_000]).is_err());
+    }
+
+    #[test]
+    fn only_digits_are_a_length() {
+        assert_eq!(read(200, &[("content-length", "5")]).unwrap().1, Length::Bytes(5));
+        for text in ["+5", "-5", "5 ", "5,5", "", "0x5", "99999999999999999999"] {
+            assert!(read(200, &[("content-length", text)]).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_length_stands_only_where_it_may() {
+        let (response, length) = read(204, &[("content-length", "5")]).unwrap();
+        assert!(!response.headers().contains_key(CONTENT_LENGTH));
+        assert_eq!(length, Length::Unknown);
+        assert_eq!(read(304, &[("content-length", "5")]).unwrap().1, Length::OfAnother);
+    }
 }

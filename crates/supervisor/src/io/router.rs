@@ -1,7 +1,7 @@
 //! Everything that an I/O thread has, and what the edge calls.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -77,12 +77,11 @@ impl Router {
             Ok(socket) => socket,
             Err(error) => {
                 let why = Some(format!("has a link that cannot be used: {error}"));
-                self.reports.send(FromThread::LinkEnded { worker, why });
-                return self.reports.send(FromThread::Gone { worker });
+                return self.reports.send(FromThread::LinkEnded { worker, why });
             }
         };
         let weak = Rc::downgrade(&self);
-        let on_room = Box::new(move |held: Vec<ConnectionId>| {
+        let on_room = Box::new(move |held: HashSet<ConnectionId>| {
             if let Some(router) = weak.upgrade() {
                 held.into_iter().for_each(|connection| router.look_at_hold(connection));
             }
@@ -209,6 +208,11 @@ impl Backend for Router {
     fn closed(&self, route: ConnectionId, close: Close) {
         self.share_channels_of(route);
         let mut registry = self.registry.borrow_mut();
+        // A socket outlives its entry when its worker has died: by now the slot, by which
+        // subscriptions are kept, may be another's.
+        if registry.get(route).is_none() {
+            return;
+        }
         self.channels.borrow_mut().unsubscribe_all(route.0.slot, &mut *registry);
         let Some(connection) = registry.get_mut(route) else { return };
         tracing::debug!(

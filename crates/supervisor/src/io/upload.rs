@@ -23,6 +23,7 @@ pub struct Upload {
 
 struct Waiting {
     credit: RefCell<Credit>,
+    window_bytes: u32,
     granted: Notify,
 }
 
@@ -36,7 +37,7 @@ impl Upload {
         window_bytes: u32,
     ) -> Self {
         let credit = RefCell::new(Credit::new(window_bytes));
-        let credit = Rc::new(Waiting { credit, granted: Notify::new() });
+        let credit = Rc::new(Waiting { credit, window_bytes, granted: Notify::new() });
         let task = Task { link, request, credit: credit.clone() };
         let task = spawn_local(async move {
             if task.run(body).await.is_err() {
@@ -46,9 +47,13 @@ impl Upload {
         Upload { credit, task: task.abort_handle() }
     }
 
-    /// The worker takes so many bytes more.
+    /// The worker takes so many bytes more. Beyond the window it gets none: what it does not read
+    /// would wait here.
     pub fn grant(&self, bytes: u32) {
-        self.credit.credit.borrow_mut().grant(bytes);
+        let mut credit = self.credit.credit.borrow_mut();
+        let room = (self.credit.window_bytes as usize).saturating_sub(credit.available_bytes());
+        credit.grant(bytes.min(room as u32));
+        drop(credit);
         self.credit.granted.notify_one();
     }
 }

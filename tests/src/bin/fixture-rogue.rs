@@ -1,0 +1,262 @@
+//! A worker that misbehaves, written against the wire alone. `fixture-rogue MODE` says how it
+//! starts and ends; what it does in between is asked for by a path or a message.
+//!
+//! As far as nothing is asked of it, it is honest: it answers requests with its process id, accepts
+//! upgrades, echoes messages, commits, and leaves when it is told to.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio, exit};
+
+use serde_json::json;
+use shovel_protocol::control::{Headers, RequestHead, ResponseHead, UpgradeHead};
+use shovel_protocol::handshake::{Capabilities, Greeting};
+use shovel_protocol::head::{self, Frame, Header, Kind};
+use shovel_protocol::id::Leased;
+use shovel_protocol::to_supervisor::Effects;
+use shovel_protocol::{CloseCode, ConnectionId, MessageKind, RequestId, ToSupervisor, ToWorker};
+
+fn main() -> io::Result<()> {
+    let mode = std::env::args().nth(1).unwrap_or_default();
+    tell_what_was_inherited();
+    let mut rogue = Rogue { link: Link::from_environment(), mode, held: None };
+    match rogue.mode.as_str() {
+        "exit" => {
+            eprintln!("cannot start: the database is away");
+            exit(3);
+        }
+        "stranger" => rogue.link.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")?,
+        "wrong-version" => {
+            let greeting = Greeting { version: 9, oldest: 8, capabilities: Capabilities(0) };
+            rogue.link.put(&ToSupervisor::Ready(greeting))?;
+        }
+        "never-ready" => {}
+        _ => rogue.link.put(&ToSupervisor::ready(Capabilities(0)))?,
+    }
+    rogue.run()
+}
+
+fn tell_what_was_inherited() {
+    let mut descriptors = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/fd").expect("descriptors").flatten() {
+        // The one that lists them is gone by now.
+        if let Ok(target) = std::fs::read_link(entry.path())
+            && !target.starts_with("/proc")
+        {
+            let name = entry.file_name().into_string().expect("a number");
+            descriptors.push(json!([name, target.to_string_lossy()]));
+        }
+    }
+    let variables = std::env::vars().map(|(name, _)| name).collect::<Vec<_>>();
+    let arguments = std::env::args().collect::<Vec<_>>();
+    tell(json!({"event": "inherited", "descriptors": descriptors, "variables": variables,
+        "arguments": arguments}));
+}
+
+fn tell(event: serde_json::Value) {
+    println!("{event}");
+}
+
+struct Rogue {
+    link: Link,
+    mode: String,
+    /// The connection of a request that is left without an answer.
+    held: Option<ConnectionId>,
+}
+
+impl Rogue {
+    fn run(&mut self) -> io::Result<()> {
+        while let Some((header, payload)) = self.link.read()? {
+            let frame = Frame {
+                kind: header.kind,
+                flags: header.flags,
+                id: header.id,
+                payload: payload.as_slice(),
+            };
+            match ToWorker::read(frame).expect("a frame of the supervisor's") {
+                Some(ToWorker::Request { request, head, .. }) => self.on_request(request, &head)?,
+                Some(ToWorker::Message { connection, seq, data, .. }) => {
+                    self.on_message(connection, data)?;
+                    self.commit(connection, seq)?;
+                }
+                Some(ToWorker::Closed { connection, seq, .. }) => self.commit(connection, seq)?,
+                Some(ToWorker::Ping { nonce }) if self.mode != "silent" => {
+                    self.link.put(&ToSupervisor::Pong { nonce })?;
+                }
+                Some(ToWorker::Shutdown) if self.mode != "deaf" => {
+                    self.link.put(&ToSupervisor::ShutdownComplete)?;
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn on_request(&mut self, request: RequestId, head: &RequestHead<'_>) -> io::Result<()> {
+        let offered = head.offer.map(|offer| ConnectionId::from_wire(offer.connection));
+        match (head.target, offered) {
+            ("/exit", _) => exit(7),
+            ("/answer-and-exit", _) => {
+                self.answer(request, &[])?;
+                exit(7);
+            }
+            ("/garbage", _) => self.write_garbage(),
+            ("/bad-header", _) => self.answer(request, &[("x-split", b"a\r\nx-second: b")]),
+            ("/bad-name", _) => self.answer(request, &[("x split: ", b"a")]),
+            ("/unknown-kind", _) => {
+                let header = Header { len: 3, kind: 200, flags: 0xff, id: u64::MAX };
+                self.link.write(&[&header.to_bytes()[..], b"new"].concat())?;
+                self.answer(request, &[])
+            }
+            ("/strangers", _) => {
+                self.act_for_strangers(None)?;
+                self.answer(request, &[])
+            }
+            ("/wrong-side", _) => self.link.write(&from_the_wrong_side()),
+            ("/hold", Some(connection)) => {
+                self.held = Some(connection);
+                tell(json!({"event": "holding"}));
+                Ok(())
+            }
+            ("/thief", Some(connection)) => {
+                let held = self.held.expect("a connection held before");
+                self.accept(request, held)?;
+                self.accept(request, connection)
+            }
+            ("/twice", Some(connection)) => {
+                self.accept(request, connection)?;
+                self.accept(request, connection)
+            }
+            (_, Some(connection)) => self.accept(request, connection),
+            (_, None) => self.answer(request, &[]),
+        }
+    }
+
+    fn on_message(&mut self, connection: ConnectionId, data: &[u8]) -> io::Result<()> {
+        match data {
+            b"die" => {
+                for number in 0..1000 {
+                    self.send(connection, format!("last words {number}").as_bytes())?;
+                }
+                exit(1);
+            }
+            b"strangers" => {
+                self.act_for_strangers(Some(connection))?;
+                self.send(connection, b"tried")
+            }
+            b"commit too much" => {
+                self.link.put(&ToSupervisor::Commit { connection, seq: 1_000_000 })
+            }
+            b"who" => self.send(connection, std::process::id().to_string().as_bytes()),
+            b"have a child" => {
+                let child = Command::new("sleep").arg("30").stdin(Stdio::null()).spawn()?;
+                self.send(connection, child.id().to_string().as_bytes())
+            }
+            data => self.send(connection, data),
+        }
+    }
+
+    fn answer(&mut self, request: RequestId, headers: &[(&str, &[u8])]) -> io::Result<()> {
+        let head = ResponseHead { status: 200, headers: Headers(headers.to_vec()) };
+        self.link.put(&ToSupervisor::Response { request, head, end: false })?;
+        let body = std::process::id().to_string();
+        self.link.put(&ToSupervisor::ResponseBody { request, data: body.as_bytes(), end: true })
+    }
+
+    fn accept(&mut self, request: RequestId, connection: ConnectionId) -> io::Result<()> {
+        let request = request.to_wire();
+        let upgrade = UpgradeHead { request, protocol: None, headers: Headers::default() };
+        let effects = Effects::default();
+        self.link.put(&ToSupervisor::Upgrade { connection, upgrade, effects })
+    }
+
+    fn send(&mut self, connection: ConnectionId, data: &[u8]) -> io::Result<()> {
+        let kind = MessageKind::Text;
+        self.link.put(&ToSupervisor::Send { connection, kind, data, last: false })
+    }
+
+    fn commit(&mut self, connection: ConnectionId, seq: u64) -> io::Result<()> {
+        if self.mode == "mute" {
+            return Ok(());
+        }
+        self.link.put(&ToSupervisor::Commit { connection, seq })
+    }
+
+    /// Acts on every connection and request that others might have.
+    fn act_for_strangers(&mut self, own: Option<ConnectionId>) -> io::Result<()> {
+        for (slot, lease) in (0..32).flat_map(|slot| (0..8).map(move |lease| (slot, lease))) {
+            let leased = Leased { slot, lease };
+            let connection = ConnectionId(leased);
+            if own == Some(connection) {
+                continue;
+            }
+            self.send(connection, b"stolen")?;
+            self.link.put(&ToSupervisor::Subscribe {
+                connection: Some(connection),
+                channel: "stolen",
+            })?;
+            let close = (CloseCode(4000), "stolen");
+            self.link.put(&ToSupervisor::Close { connection, code: close.0, reason: close.1 })?;
+            self.link.put(&ToSupervisor::Commit { connection, seq: 1 })?;
+        }
+        Ok(())
+    }
+
+    fn write_garbage(&mut self) -> io::Result<()> {
+        let seed = fastrand::u64(..);
+        tell(json!({"event": "garbage", "seed": seed}));
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut bytes = [0; 4096];
+        random.fill(&mut bytes);
+        // A length that no frame has: else the supervisor might wait for the rest of it.
+        bytes[3] = 0xff;
+        self.link.write(&bytes)
+    }
+}
+
+fn from_the_wrong_side() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    head::put(&mut bytes, Kind::Shutdown, 0, 0, |_| ());
+    bytes
+}
+
+/// One link, read and written without a runtime.
+struct Link(UnixStream);
+
+impl Link {
+    #[allow(unsafe_code, reason = "a descriptor that is known by its number alone")]
+    fn from_environment() -> Link {
+        let numbers = std::env::var("SHOVEL_LINK_FDS").expect("started by shovel-pool");
+        let first = numbers.split(',').next().and_then(|number| number.parse::<RawFd>().ok());
+        // SAFETY: the supervisor made this descriptor for us, and nothing else here takes it.
+        let descriptor = unsafe { OwnedFd::from_raw_fd(first.expect("a descriptor")) };
+        let stream = UnixStream::from(descriptor);
+        stream.set_nonblocking(false).expect("a blocking socket");
+        Link(stream)
+    }
+
+    fn put(&mut self, frame: &ToSupervisor<'_>) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        frame.put(&mut bytes);
+        self.write(&bytes)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all(bytes)
+    }
+
+    /// The next frame; `None` at the end.
+    fn read(&mut self) -> io::Result<Option<(Header, Vec<u8>)>> {
+        let mut header = [0; head::HEADER_BYTES];
+        match self.0.read_exact(&mut header) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            read => read?,
+        }
+        let header = Header::from_bytes(&header);
+        let mut payload = vec![0; header.len as usize];
+        self.0.read_exact(&mut payload)?;
+        Ok(Some((header, payload)))
+    }
+}

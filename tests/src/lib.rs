@@ -1,0 +1,27 @@
+//! What the process tests stand on: the shipped programs, started by path, and real clients.
+//!
+//! [`Pool`] is a running `shovel-pool`, [`Options`] says how it is started, [`Deploy`] is a
+//! program's path whose file changes, [`Http`], [`WebSocket`] and [`Raw`] are clients. Nothing here
+//! waits for a fixed time: tests wait for lines of the log, for bytes and for exits, each with a
+//! bound after which the whole log is shown.
+//!
+//! The programs are taken from the folder that the tests were built into, or from
+//! `SHOVEL_TEST_BIN_DIR`. Build them first: `cargo build --workspace --bins`.
+
+mod client;
+mod log;
+mod pool;
+mod process;
+mod program;
+mod raw;
+mod wait;
+mod websocket;
+
+pub use client::{Answer, Http, body_of, get, post, request, send};
+pub use log::{Line, Log};
+pub use pool::{Options, Pool, Worker};
+pub use process::{is_alive, open_descriptors, resident_bytes, signal};
+pub use program::{Deploy, program, python_worker};
+pub use raw::{Raw, RawFrame, upgrade_request};
+pub use wait::{PATIENCE, eventually, until, within};
+pub use websocket::{Refused, WebSocket};

@@ -1,0 +1,377 @@
+//! A running `shovel-pool`, its log and its processes.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::log::{Line, Log};
+use crate::process::{is_alive, resident_bytes, signal};
+use crate::program::{Deploy, program};
+use crate::wait::eventually;
+
+/// How a pool is started.
+#[derive(Debug)]
+pub struct Options {
+    program: PathBuf,
+    arguments: Vec<OsString>,
+    flags: Vec<OsString>,
+    environment: Vec<(String, OsString)>,
+    workers: u32,
+    listen: Option<String>,
+    log_format: &'static str,
+    shell: Option<String>,
+}
+
+impl Options {
+    /// Runs this program with one worker.
+    pub fn program(program: impl Into<PathBuf>) -> Self {
+        Options {
+            program: program.into(),
+            arguments: Vec::new(),
+            flags: Vec::new(),
+            environment: Vec::new(),
+            workers: 1,
+            listen: Some("127.0.0.1:0".to_owned()),
+            log_format: "json",
+            shell: None,
+        }
+    }
+
+    /// Runs the fixture app.
+    pub fn app() -> Self {
+        Self::program(program("fixture-app"))
+    }
+
+    /// Runs the rogue fixture in one of its modes.
+    pub fn rogue(mode: &str) -> Self {
+        Self::program(program("fixture-rogue")).argument(mode)
+    }
+
+    /// Runs what is deployed.
+    pub fn deployed(deploy: &Deploy) -> Self {
+        Self::program(deploy.path())
+    }
+
+    /// `--workers`.
+    pub fn workers(mut self, workers: u32) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// A flag of the supervisor with its value.
+    pub fn with(mut self, flag: &str, value: &str) -> Self {
+        self.flags.extend([flag.into(), value.into()]);
+        self
+    }
+
+    /// A flag of the supervisor that has no value.
+    pub fn flag(mut self, flag: &str) -> Self {
+        self.flags.push(flag.into());
+        self
+    }
+
+    /// Another address than a free port of 127.0.0.1.
+    pub fn listen(mut self, address: &str) -> Self {
+        self.listen = Some(address.to_owned());
+        self
+    }
+
+    /// No address: the environment or the default decides.
+    pub fn without_listen(mut self) -> Self {
+        self.listen = None;
+        self
+    }
+
+    /// A log in text, of which tests see the raw lines only.
+    pub fn log_in_text(mut self) -> Self {
+        self.log_format = "text";
+        self
+    }
+
+    /// An argument of the program.
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// A variable of the environment that the supervisor is started with.
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// A shell command that runs in the supervisor's process before it, such as a redirection.
+    pub fn after(mut self, command: &str) -> Self {
+        self.shell = Some(command.to_owned());
+        self
+    }
+
+    fn command(&self) -> Command {
+        let supervisor = program("shovel-pool");
+        let mut command = match &self.shell {
+            None => Command::new(supervisor),
+            Some(first) => {
+                let mut command = Command::new("sh");
+                command.arg("-c").arg(format!("{first}; exec \"$@\"")).arg("sh").arg(supervisor);
+                command
+            }
+        };
+        if let Some(address) = &self.listen {
+            command.args(["--listen", address]);
+        }
+        command.args(["--log-format", self.log_format]);
+        command.arg("--workers").arg(self.workers.to_string());
+        command.args(&self.flags).arg(&self.program);
+        if !self.arguments.is_empty() {
+            command.arg("--").args(&self.arguments);
+        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+    }
+}
+
+/// A worker as the log shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Worker {
+    /// Its process.
+    pub pid: u32,
+    /// Its id.
+    pub id: u64,
+    /// Its place, from 0.
+    pub index: u64,
+    /// Its generation, from 1.
+    pub generation: u64,
+}
+
+impl Worker {
+    fn of(line: &Line) -> Option<Worker> {
+        Some(Worker {
+            pid: line.number("pid")?.try_into().ok()?,
+            id: line.number("worker")?,
+            index: line.number("index")?,
+            generation: line.number("generation")?,
+        })
+    }
+}
+
+/// A supervisor with its workers. All of them end with it.
+#[derive(Debug)]
+pub struct Pool {
+    supervisor: Child,
+    log: Log,
+    address: Option<SocketAddr>,
+    gates: TempDir,
+}
+
+impl Pool {
+    /// Starts the supervisor and waits until it listens and all workers are ready.
+    pub async fn start(options: Options) -> Pool {
+        let workers = options.workers as usize;
+        let mut pool = Pool::launch(options);
+        pool.wait_until_it_listens().await;
+        pool.wait_until_ready(1, workers).await;
+        pool
+    }
+
+    /// Starts the supervisor and waits for nothing: for pools that do not come up.
+    pub fn launch(options: Options) -> Pool {
+        let gates = TempDir::new().expect("temporary folder");
+        let mut supervisor = options
+            .command()
+            .env("FIXTURE_GATES", gates.path())
+            .spawn()
+            .expect("start of the supervisor");
+        let log = Log::read(supervisor.stderr.take().expect("piped"));
+        Pool { supervisor, log, address: None, gates }
+    }
+
+    /// Waits until it listens on TCP; [`Pool::address`] knows from then on.
+    pub async fn wait_until_it_listens(&mut self) {
+        self.address = Some(self.log.find("an address", Line::address).await);
+    }
+
+    /// Where it listens.
+    ///
+    /// # Panics
+    /// Unless [`Pool::start`] or [`Pool::wait_until_it_listens`] has found out.
+    pub fn address(&self) -> SocketAddr {
+        self.address.expect("a pool that listens on TCP")
+    }
+
+    /// Memory of the supervisor and all its workers that is resident, in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let workers = self.workers().into_iter().map(|worker| worker.pid);
+        workers.chain([self.pid()]).map(resident_bytes).sum()
+    }
+
+    /// The supervisor's process.
+    pub fn pid(&self) -> u32 {
+        self.supervisor.id()
+    }
+
+    /// What it wrote.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The first line, past or to come, that `is_it`. Panics with the whole log if none comes.
+    pub async fn wait_for(&self, what: &str, is_it: impl Fn(&Line) -> bool) -> Line {
+        self.log.find(what, |line| is_it(line).then(|| line.clone())).await
+    }
+
+    /// The first event, past or to come, that a fixture told and that `is_it`.
+    pub async fn wait_for_event(&self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+        self.log.find(what, |line| line.event().filter(&is_it)).await
+    }
+
+    /// The events so far that fixtures told under this name.
+    pub fn events(&self, name: &str) -> Vec<Value> {
+        let lines = self.log.lines();
+        lines.iter().filter_map(Line::event).filter(|event| event["event"] == name).collect()
+    }
+
+    /// Waits until so many workers of a generation have become ready, and returns them.
+    pub async fn wait_until_ready(&self, generation: u64, workers: usize) -> Vec<Worker> {
+        let mut ready = Vec::new();
+        let what = format!("{workers} ready workers of generation {generation}");
+        self.log
+            .find(&what, |line| {
+                if line.is_of_generation("worker ready", generation) {
+                    ready.extend(Worker::of(line));
+                }
+                (ready.len() >= workers).then_some(())
+            })
+            .await;
+        ready
+    }
+
+    /// Waits until the worker with this process has ended and been reaped.
+    pub async fn wait_until_exited(&self, pid: u32) {
+        let worker = self.started().into_iter().find(|worker| worker.pid == pid);
+        let id = worker.expect("a worker of this pool").id;
+        let is_it = |line: &Line| line.is("worker exited") && line.number("worker") == Some(id);
+        self.wait_for(&format!("the exit of worker {id} with pid {pid}"), is_it).await;
+    }
+
+    /// The workers that have exited so far, in that order.
+    pub fn exited(&self) -> Vec<Worker> {
+        let started = self.started();
+        let lines = self.log.lines();
+        let ids = lines.iter().filter(|line| line.is("worker exited"));
+        let ids = ids.filter_map(|line| line.number("worker"));
+        ids.filter_map(|id| started.iter().find(|worker| worker.id == id).copied()).collect()
+    }
+
+    /// All workers that were ever started, in that order.
+    pub fn started(&self) -> Vec<Worker> {
+        let lines = self.log.lines();
+        lines.iter().filter(|line| line.is("worker started")).filter_map(Worker::of).collect()
+    }
+
+    /// The workers that were started and have not exited.
+    pub fn workers(&self) -> Vec<Worker> {
+        let exited = self.exited();
+        self.started().into_iter().filter(|worker| !exited.contains(worker)).collect()
+    }
+
+    /// Lets handlers of the fixture pass that wait at this gate, in all workers.
+    pub fn open_gate(&self, name: &str) {
+        File::create(self.gates.path().join(name)).expect("gate");
+    }
+
+    /// Waits until a handler stands at this gate; returns what it told.
+    pub async fn wait_at_gate(&self, name: &str) -> Value {
+        let is_it = |event: &Value| event["event"] == "waiting" && event["gate"] == name;
+        self.wait_for_event(&format!("a handler at gate {name}"), is_it).await
+    }
+
+    /// Waits for the close event of a connection.
+    pub async fn wait_for_close_event(&self, connection: &str) -> Value {
+        let is_it = |event: &Value| event["event"] == "close" && event["id"] == connection;
+        self.wait_for_event(&format!("the close event of {connection}"), is_it).await
+    }
+
+    /// Asks for a reload.
+    pub fn sighup(&self) {
+        signal(self.pid(), Signal::SIGHUP);
+    }
+
+    /// Asks it to end.
+    pub fn sigterm(&self) {
+        signal(self.pid(), Signal::SIGTERM);
+    }
+
+    /// Reloads and waits until the reload to this generation has finished.
+    pub async fn reload(&self, generation: u64) {
+        self.sighup();
+        self.wait_for_reload(generation).await;
+    }
+
+    /// Waits until the reload to this generation has finished.
+    pub async fn wait_for_reload(&self, generation: u64) {
+        let what = format!("the end of the reload to generation {generation}");
+        self.wait_for(&what, |line| line.is_of_generation("reload finished", generation)).await;
+    }
+
+    /// Kills a worker as the kernel does when memory runs out.
+    pub fn kill_worker(&self, pid: u32) {
+        signal(pid, Signal::SIGKILL);
+    }
+
+    /// Kills the supervisor in the same way, and reaps it.
+    pub fn kill(&mut self) {
+        // Not by its number, which is another's once it has been reaped.
+        let _ = self.supervisor.kill();
+        let _ = self.supervisor.wait();
+    }
+
+    /// Waits until the supervisor has ended.
+    pub async fn exit_status(&mut self) -> ExitStatus {
+        let log = self.log.clone();
+        let supervisor = &mut self.supervisor;
+        let wait = eventually("the supervisor's end", || {
+            supervisor.try_wait().expect("status of the supervisor")
+        });
+        match tokio::time::timeout(crate::PATIENCE, wait).await {
+            Ok(status) => status,
+            Err(_) => panic!("the supervisor did not end:\n{log}"),
+        }
+    }
+
+    /// Asks it to end, and expects that it does so with success.
+    pub async fn terminate(mut self) {
+        self.sigterm();
+        let status = self.exit_status().await;
+        assert_eq!(status.code(), Some(0), "{}", self.log);
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let workers = self.workers();
+        self.kill();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let mut left = workers;
+        while !left.is_empty() && Instant::now() < deadline {
+            left.retain(|worker| is_alive(worker.pid));
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        for worker in &left {
+            signal(worker.pid, Signal::SIGKILL);
+        }
+        if !left.is_empty() && !std::thread::panicking() {
+            panic!("workers outlived their supervisor: {left:?}\n{}", self.log);
+        }
+        if std::thread::panicking() {
+            eprintln!("log of the pool:\n{}", self.log);
+        }
+    }
+}

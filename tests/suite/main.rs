@@ -1,0 +1,64 @@
+//! The cases of BEHAVIOUR, group by group, against the shipped programs: a real `shovel-pool`, real
+//! worker processes, real clients. Each test's comment names its number.
+//!
+//! One program with a module per topic rather than one program each: it is linked once.
+
+mod a_upgrade;
+mod a_upgrade_faults;
+mod b_close;
+mod b_limits;
+mod b_messages;
+mod b_slow;
+mod c_channels;
+mod c_chat;
+mod cli;
+mod d_bodies;
+mod d_http;
+mod d_malformed;
+mod d_timeouts;
+mod e_crash;
+mod e_recycle;
+mod e_start;
+mod e_workers;
+mod f_reload;
+mod f_reload_faults;
+mod f_terminate;
+mod python;
+
+use shovel_tests::{Pool, WebSocket};
+
+/// Connects until each worker of the pool owns a connection; returns one of each, by pid.
+async fn connection_on_each_worker(pool: &Pool, path: &str, workers: usize) -> Vec<Owned> {
+    let mut owned: Vec<Owned> = Vec::new();
+    // Kept until the end, so that new ones go to the workers that have fewer.
+    let mut surplus = Vec::new();
+    for _ in 0..workers * 8 {
+        let mut socket = WebSocket::connect(pool.address(), path).await;
+        socket.send("info").await;
+        let info = loop {
+            // What the path asks the fetch handler to send comes first.
+            let text = socket.next_text().await;
+            match serde_json::from_str::<serde_json::Value>(&text) {
+                Ok(info) if info["pid"].is_number() => break info,
+                _ => {}
+            }
+        };
+        let (id, pid) = (info["id"].as_str().unwrap().to_owned(), info["pid"].as_u64().unwrap());
+        if owned.iter().any(|other| u64::from(other.pid) == pid) {
+            surplus.push(socket);
+        } else {
+            owned.push(Owned { socket, id, pid: pid.try_into().unwrap() });
+        }
+        if owned.len() == workers {
+            return owned;
+        }
+    }
+    panic!("connections went to {} of {workers} workers only:\n{}", owned.len(), pool.log());
+}
+
+/// A connection and the worker that owns it.
+struct Owned {
+    socket: WebSocket,
+    id: String,
+    pid: u32,
+}
