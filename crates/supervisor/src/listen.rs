@@ -12,11 +12,21 @@ use shovel_edge::listener::Bound;
 use crate::config::Address;
 use crate::worker::descriptors;
 
-/// Binds an address.
+/// Binds every address. Call it before anything opens descriptors: those that were inherited are
+/// only known by their numbers.
 ///
 /// # Errors
 /// Which address, and why not.
-pub fn bind(address: &Address) -> anyhow::Result<Bound> {
+pub fn bind_all(addresses: &[Address]) -> anyhow::Result<Vec<Bound>> {
+    for (index, address) in addresses.iter().enumerate() {
+        if addresses[..index].contains(address) {
+            bail!("cannot listen on {address} twice");
+        }
+    }
+    addresses.iter().map(bind).collect()
+}
+
+fn bind(address: &Address) -> anyhow::Result<Bound> {
     match address {
         Address::Tcp(address) => {
             let listener = TcpListener::bind(address)

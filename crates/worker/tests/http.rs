@@ -221,7 +221,7 @@ async fn a_body_that_outlives_its_answer_is_cut_off() {
     let notes = Arc::new(Notes::default());
     let mut heard = notes.listen();
     let app = App::new(notes).on_fetch(async |mut event: FetchEvent<Arc<Notes>>| {
-        let body = std::mem::take(event.request_mut().body_mut());
+        let body = event.take_body();
         let notes = event.state().clone();
         event.wait_until(async move { notes.say(body.collect().await.unwrap_err().to_string()) });
         Ok::<_, Infallible>(StatusCode::ACCEPTED)

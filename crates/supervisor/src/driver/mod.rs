@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use shovel_core::pool::{Command, Event, Outcome, Pool, RecycleReason};
+use shovel_edge::listener::Bound;
 use shovel_protocol::Generation;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -39,10 +40,11 @@ const OUTPUT_TIMEOUT: Duration = Duration::from_millis(500);
 /// What the operator should read: an address that cannot be bound, a program that cannot be
 /// started, workers that had to be killed in the end.
 pub fn run(config: Config) -> anyhow::Result<()> {
+    let bound = listen::bind_all(&config.listen)?;
     let runtime = Builder::new_current_thread().enable_all().build().context("no runtime")?;
     let ended = runtime.block_on(async {
         let signals = Signals::new().context("cannot handle signals")?;
-        Driver::start(config)?.run(signals).await
+        Driver::start(config, bound)?.run(signals).await
     });
     // I/O threads may still have patience with clients; the process ends without.
     runtime.shutdown_background();
@@ -95,9 +97,7 @@ impl Signals {
 }
 
 impl Driver {
-    fn start(config: Config) -> anyhow::Result<Self> {
-        let bound: Vec<_> =
-            config.listen.iter().map(listen::bind).collect::<anyhow::Result<_>>()?;
+    fn start(config: Config, bound: Vec<Bound>) -> anyhow::Result<Self> {
         let limit = descriptors::raise_limit();
         let (sender, reports) = mpsc::unbounded_channel();
         let count = config.io_threads as usize;

@@ -17,10 +17,12 @@ pub fn log(report: &Report, pool: &Pool, workers: &Workers) {
             tracing::info!(%worker, index, generation, pid, took = ?took, "worker ready");
         }
         Report::WorkerStopped { worker, how } => {
-            tracing::info!(%worker, status = how, "worker exited");
+            let pid = workers.pid(*worker);
+            tracing::info!(%worker, pid, status = how, "worker exited");
         }
         Report::WorkerFailed { worker, why, restart_in } => {
-            tracing::warn!(%worker, status = why, restart_in = ?restart_in, "worker exited");
+            let pid = workers.pid(*worker);
+            tracing::warn!(%worker, pid, status = why, restart_in = ?restart_in, "worker exited");
         }
         Report::ReloadStarted { generation } => {
             tracing::info!(%generation, "reload started");

@@ -34,6 +34,7 @@ pub struct Workers {
     outputs: JoinSet<()>,
     last_words: LastWords,
     orphans: BTreeMap<WorkerId, Instant>,
+    last_gone: Option<(WorkerId, u32)>,
 }
 
 struct Process {
@@ -63,6 +64,7 @@ impl Workers {
             outputs: JoinSet::new(),
             last_words: LastWords::default(),
             orphans: BTreeMap::new(),
+            last_gone: None,
         }
     }
 
@@ -184,6 +186,7 @@ impl Workers {
                     return None;
                 }
                 let exit = process.exit.unwrap_or(Exit::Code(-1));
+                self.last_gone = Some((worker, process.pid));
                 self.processes.remove(&worker);
                 Some(Event::Gone { worker, exit })
             }
@@ -202,9 +205,10 @@ impl Workers {
         over
     }
 
-    /// The process id, until the worker is gone.
+    /// The process id, of the worker that was gone last too: its end is still to be told.
     pub fn pid(&self, worker: WorkerId) -> Option<u32> {
-        self.processes.get(&worker).map(|process| process.pid)
+        let gone = self.last_gone.filter(|(gone, _)| *gone == worker).map(|(_, pid)| pid);
+        self.processes.get(&worker).map(|process| process.pid).or(gone)
     }
 
     /// What workers last wrote to stderr.

@@ -1,7 +1,7 @@
 //! A request came.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Body;
 use axum::response::Response;
@@ -18,7 +18,10 @@ use crate::{Connection, ConnectionId};
 pub struct FetchEvent<S> {
     context: Arc<Context<S>>,
     exchange: Arc<Exchange>,
-    request: Request<Body>,
+    request: Request<()>,
+    /// Behind a lock that is never taken: a body is not `Sync`, and an event must be, so that
+    /// handlers may pass it on by reference.
+    body: Mutex<Body>,
     client: Option<SocketAddr>,
 }
 
@@ -61,23 +64,32 @@ impl<S> FetchEvent<S> {
         if let Some(offer) = exchange.offer() {
             request.extensions_mut().insert(ConnectionId(offer.uuid));
         }
-        FetchEvent { context, exchange, request, client }
+        let (head, body) = request.into_parts();
+        let (request, body) = (Request::from_parts(head, ()), Mutex::new(body));
+        FetchEvent { context, exchange, request, body, client }
     }
 
-    /// The request. Its body streams. Its extensions hold the [`ClientAddress`], and the
-    /// [`ConnectionId`] that an upgrade would have.
-    pub fn request(&self) -> &Request<Body> {
+    /// The head of the request. Its extensions hold the [`ClientAddress`], and the
+    /// [`ConnectionId`] that an upgrade would have. The body comes by [`FetchEvent::take_body`] or
+    /// [`FetchEvent::into_request`].
+    pub fn request(&self) -> &Request<()> {
         &self.request
     }
 
-    /// The request, to change it or to take its body.
-    pub fn request_mut(&mut self) -> &mut Request<Body> {
+    /// The head of the request, to change it.
+    pub fn request_mut(&mut self) -> &mut Request<()> {
         &mut self.request
     }
 
-    /// The request, without the event.
+    /// The body, which streams in as it is read. A second call gives an empty one.
+    pub fn take_body(&mut self) -> Body {
+        std::mem::take(self.body.get_mut().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The whole request, without the event.
     pub fn into_request(self) -> Request<Body> {
-        self.request
+        let body = self.body.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.request.map(|()| body)
     }
 
     /// The client's address; none on a Unix socket. Its port is 0 if only a proxy knows it.
@@ -147,6 +159,12 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+
+    #[test]
+    fn an_event_may_be_passed_on_by_reference_between_threads() {
+        fn is_sync<T: Send + Sync>() {}
+        is_sync::<FetchEvent<()>>();
+    }
 
     #[test]
     fn protocols_of_all_lines_are_offered_in_order() {
