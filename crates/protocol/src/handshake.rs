@@ -4,8 +4,6 @@
 //! versions can read them: `magic "SHVL" · version u16 · oldest u16 · capabilities u64`,
 //! little-endian. What follows is a control payload of the lower of both versions.
 
-use crate::head::BadFrame;
-
 /// The version of the link protocol that this crate speaks.
 pub const VERSION: u16 = 1;
 
@@ -80,16 +78,16 @@ impl Greeting {
     ///
     /// # Errors
     /// [`Refusal`] if the other end is none of ours, or no version is spoken by both.
-    pub fn read(payload: &[u8]) -> Result<(Greeting, &[u8]), BadFrame> {
+    pub fn read(payload: &[u8]) -> Result<(Greeting, &[u8]), Refusal> {
         let (bytes, rest) =
             payload.split_first_chunk::<GREETING_BYTES>().ok_or(Refusal::NotOurs)?;
         if bytes[0..4] != MAGIC {
-            return Err(Refusal::NotOurs.into());
+            return Err(Refusal::NotOurs);
         }
         let half = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
         let (version, oldest) = (half(4), half(6));
         if oldest > VERSION || version < OLDEST_VERSION {
-            return Err(Refusal::Version { version, oldest }.into());
+            return Err(Refusal::Version { version, oldest });
         }
         let capabilities =
             bytes[8..16].iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
@@ -120,7 +118,7 @@ mod tests {
     #[test]
     fn strangers_are_refused() {
         for payload in [&b""[..], b"HTTP/1.1 400 Bad Request\r\n"] {
-            assert_eq!(Greeting::read(payload), Err(BadFrame::Handshake(Refusal::NotOurs)));
+            assert_eq!(Greeting::read(payload), Err(Refusal::NotOurs));
         }
     }
 }
