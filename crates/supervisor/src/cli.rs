@@ -10,8 +10,9 @@ use clap::{CommandFactory, Parser, ValueEnum};
 use crate::config::{Address, Config};
 use crate::units;
 
-const STYLES: Styles =
-    Styles::styled().header(AnsiColor::Green.on_default().bold()).literal(AnsiColor::Cyan.on_default());
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default());
 
 /// Runs PROGRAM as a pool of workers behind sockets that outlive them.
 ///

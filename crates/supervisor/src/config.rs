@@ -1,7 +1,6 @@
 //! What an operator has chosen, read and checked.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -70,16 +69,6 @@ impl Address {
         }
         let expected = "an address is IP:PORT, unix:PATH or fd:N";
         text.parse().map(Address::Tcp).map_err(|_| expected.into())
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Address::Tcp(address) => address.fmt(f),
-            Address::Unix(path) => write!(f, "unix:{}", path.display()),
-            Address::Inherited(number) => write!(f, "fd:{number}"),
-        }
     }
 }
 

@@ -19,8 +19,10 @@ use crate::worker::descriptors;
 /// Which address, and why not.
 pub fn bind_all(addresses: &[Address]) -> anyhow::Result<Vec<Bound>> {
     for (index, address) in addresses.iter().enumerate() {
-        if addresses[..index].contains(address) {
-            bail!("cannot listen on {address} twice");
+        if let Address::Inherited(number) = address
+            && addresses[..index].contains(address)
+        {
+            bail!("cannot listen on descriptor {number} twice");
         }
     }
     addresses.iter().map(bind).collect()

@@ -121,7 +121,8 @@ mod tests {
 
     #[test]
     fn a_host_is_named_once() {
-        for (hosts, names_in_11, names_in_10) in [(0, false, true), (1, true, true), (2, false, false)]
+        for (hosts, names_in_11, names_in_10) in
+            [(0, false, true), (1, true, true), (2, false, false)]
         {
             let headers = headers(&[("host", "a")].repeat(hosts));
             assert_eq!(names_its_host(Version::HTTP_11, &headers), names_in_11, "{hosts}");
@@ -141,12 +142,15 @@ mod tests {
             ("cookie", "b=2"),
         ]);
         clean_request(&mut headers);
-        assert_eq!(headers, self::headers(&[
-            ("te", "trailers"),
-            ("accept", "*/*"),
-            ("cookie", "a=1"),
-            ("cookie", "b=2"),
-        ]));
+        assert_eq!(
+            headers,
+            self::headers(&[
+                ("te", "trailers"),
+                ("accept", "*/*"),
+                ("cookie", "a=1"),
+                ("cookie", "b=2"),
+            ])
+        );
     }
 
     #[test]

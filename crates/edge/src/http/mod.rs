@@ -1,7 +1,7 @@
 //! HTTP: from hyper to the backend and back.
 //!
-//! The walk of a request: [`answer`] -> [`headers::clean_request`] -> `Backend::fetch` ->
-//! [`headers::clean_response`]; of an upgrade: [`answer`] -> [`handshake::examine`] ->
+//! The walk of a request: `answer` -> `headers::clean_request` -> `Backend::fetch` ->
+//! `headers::clean_response`; of an upgrade: `answer` -> [`handshake::examine`] ->
 //! `Backend::upgrade` -> the 101 -> a reader task of [`crate::ws`].
 
 mod body;
@@ -23,8 +23,8 @@ use self::body::Body;
 use self::patience::{Patience, Watched};
 use crate::backend::{Accepted, Backend, Client, Failure, Upgrade};
 use crate::connection::Server;
-use crate::ws::handshake::{self, Handshake, Offer, Refusal};
 use crate::ws::Socket;
+use crate::ws::handshake::{self, Handshake, Offer, Refusal};
 use crate::ws::reader::Reader;
 
 /// Answers one request. Never fails: what goes wrong has a status.

@@ -82,7 +82,11 @@ enum Phase {
     Open,
     /// A close frame is on its way, or has gone. `deaf`: the client broke the protocol, so that
     /// nothing it says can be understood. `answered`: its close frame has come.
-    Closing { close: Close, deaf: bool, answered: bool },
+    Closing {
+        close: Close,
+        deaf: bool,
+        answered: bool,
+    },
     Ended(Close),
 }
 
@@ -419,7 +423,8 @@ impl Shared {
     /// Over from the limit on, below again from half of it, so that it does not flicker.
     fn note_fill(&self, state: &mut State) {
         let bytes = state.outbox.bytes();
-        let over = if self.over.get() { bytes > self.limit_bytes / 2 } else { bytes >= self.limit_bytes };
+        let over =
+            if self.over.get() { bytes > self.limit_bytes / 2 } else { bytes >= self.limit_bytes };
         self.over.set(over);
         if over != state.told_over {
             state.wake();

@@ -257,7 +257,9 @@ impl Driver {
     async fn leave(mut self, outcome: Outcome) -> anyhow::Result<()> {
         let deadline = self.terminating_since.map(|since| since + self.config.shutdown_timeout);
         let within = match (&outcome, deadline) {
-            (Outcome::Success, Some(deadline)) => deadline.saturating_duration_since(Instant::now()),
+            (Outcome::Success, Some(deadline)) => {
+                deadline.saturating_duration_since(Instant::now())
+            }
             _ => Duration::ZERO,
         };
         self.tell_all(|| ToThread::Finish { within });
@@ -281,4 +283,3 @@ impl Driver {
         }
     }
 }
-

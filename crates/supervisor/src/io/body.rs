@@ -192,3 +192,37 @@ impl Drop for ResponseBody {
         self.router.cancel(self.request);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queued(download: &Download) -> Vec<u8> {
+        download.state.borrow().queue.iter().flatten().copied().collect()
+    }
+
+    #[test]
+    fn what_comes_after_the_length_is_broken_goes_nowhere() {
+        let download = Download::new(Length::Bytes(5), 1000);
+        assert!(download.push(b"hell"));
+        assert!(download.push(b"o, world"));
+        assert!(download.push(b"!"));
+        assert_eq!(queued(&download), b"hell");
+        assert!(matches!(download.state.borrow().end, End::Broken(_)));
+    }
+
+    #[test]
+    fn a_body_that_is_too_short_is_not_whole() {
+        let download = Download::new(Length::Bytes(5), 1000);
+        assert!(download.push(b"hell"));
+        download.finish(None);
+        assert!(matches!(download.state.borrow().end, End::Broken(_)));
+    }
+
+    #[test]
+    fn a_worker_without_credit_is_noticed() {
+        let download = Download::new(Length::Unknown, 4);
+        assert!(download.push(b"four"));
+        assert!(!download.push(b"!"));
+    }
+}

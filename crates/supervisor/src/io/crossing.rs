@@ -84,7 +84,8 @@ impl Crossings {
     pub fn between(threads: usize) -> Vec<Crossings> {
         let (queues, receivers): (Vec<_>, Vec<_>) = (0..threads)
             .map(|_| {
-                let ((entries, receiver), fill) = (mpsc::unbounded_channel(), Arc::<Fill>::default());
+                let ((entries, receiver), fill) =
+                    (mpsc::unbounded_channel(), Arc::<Fill>::default());
                 let receiver = Receiver { entries: receiver, fill: fill.clone() };
                 (Queue { entries, fill }, receiver)
             })
@@ -92,8 +93,9 @@ impl Crossings {
         let queues: Arc<[Queue]> = queues.into();
         let numbered = receivers.into_iter().enumerate();
         numbered
-            .map(|(thread, receiver)| {
-                Crossings { sender: Sender { thread, queues: queues.clone() }, receiver }
+            .map(|(thread, receiver)| Crossings {
+                sender: Sender { thread, queues: queues.clone() },
+                receiver,
             })
             .collect()
     }

@@ -131,9 +131,124 @@ async fn spread_farewells(
     let (start, count) = (Instant::now(), connections.len());
     let steps = (spread.as_millis() / STEP.as_millis()).max(1) as usize;
     for step in 0..steps {
-        for id in &connections[count * step / steps..count * (step + 1) / steps] {
+        // When the pool ends there is nothing to come back to, and no time.
+        let is_end = router.offer.has_ended();
+        let (why, steps_done) =
+            if is_end { (DrainReason::Terminate, steps) } else { (why, step + 1) };
+        for id in &connections[count * step / steps..count * steps_done / steps] {
             router.say_farewell(*id, why);
         }
+        if is_end {
+            return;
+        }
         sleep_until(start + STEP * (step as u32 + 1)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use shovel_edge::Turn;
+    use shovel_edge::ws::{self, Deadlines, Socket};
+    use shovel_protocol::control::Welcome;
+    use shovel_protocol::id::Leased;
+    use tokio::runtime::{Builder, LocalOptions};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::io::crossing::Crossings;
+    use crate::io::link::Holding;
+    use crate::io::{BODY_WINDOW_BYTES, Reports, Settings};
+
+    const WORKER: WorkerId = WorkerId(1);
+    const WS: ws::Settings = ws::Settings {
+        max_message_bytes: 1024,
+        outbox_limit_bytes: 1024,
+        ping_interval: Duration::from_secs(30),
+        pong_timeout: Duration::from_secs(10),
+    };
+
+    struct World {
+        router: Rc<Router>,
+        link: Rc<Link>,
+        reports: mpsc::UnboundedReceiver<FromThread>,
+        _worker: UnixStream,
+    }
+
+    /// A thread with one worker. Nothing is spawned that runs before the test waits.
+    fn with_worker(test: impl FnOnce(World)) {
+        let runtime =
+            Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        runtime.unwrap().block_on(async {
+            let (sender, reports) = mpsc::unbounded_channel();
+            let settings = Settings {
+                ws: WS,
+                request_timeout: Duration::from_secs(30),
+                upgrade_timeout: Duration::from_secs(10),
+                queue_timeout: Duration::from_secs(10),
+                close_spread: Duration::ZERO,
+                max_requests: None,
+            };
+            let (crossing, _) = Crossings::between(1).remove(0).into_parts();
+            let reported = Reports::new(sender);
+            let router = Router::new(Turn::default(), settings, reported, crossing);
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let welcome = Welcome {
+                worker: WORKER.0,
+                index: 0,
+                generation: 1,
+                link: 0,
+                links: 1,
+                max_message_bytes: 1024,
+                body_window_bytes: BODY_WINDOW_BYTES,
+                dev: false,
+            };
+            router.clone().join(WORKER, ours, welcome, Default::default());
+            let link = router.link(WORKER).unwrap();
+            test(World { router, link, reports, _worker: theirs });
+        });
+    }
+
+    impl World {
+        /// A connection that the worker has accepted and subscribed to a channel.
+        fn subscriber(&self, channel: &str) -> ConnectionId {
+            let socket = Socket::new(&self.router.turn, &Deadlines::new(&WS), &WS);
+            let request = RequestId(Leased { slot: 0, lease: 0 });
+            let mut registry = self.router.registry.borrow_mut();
+            let id = registry.reserve(Holding::new(&self.link), socket, request);
+            let connection = registry.get_mut(id).unwrap();
+            connection.state.accept().unwrap();
+            let places = &mut connection.subscriptions;
+            self.router.channels.borrow_mut().subscribe(channel, id.0.slot, places);
+            id
+        }
+    }
+
+    #[test]
+    fn a_late_close_leaves_the_next_connection_in_its_slot_alone() {
+        with_worker(|world| {
+            let lost = world.subscriber("news");
+            world.router.cut(WORKER);
+            let next = world.subscriber("news");
+            assert_eq!(lost.0.slot, next.0.slot);
+            world.router.abandon(lost);
+            assert!(world.router.channels.borrow().find("news").is_some());
+        });
+    }
+
+    #[test]
+    fn a_link_says_once_that_it_is_drained_and_then_takes_no_work() {
+        with_worker(|mut world| {
+            let holding = Holding::new(&world.link);
+            world.router.drain(WORKER, DrainReason::Terminate);
+            assert!(world.reports.try_recv().is_err());
+            assert!(world.link.takes_work());
+            drop(holding);
+            assert!(!world.link.takes_work());
+            drop(Holding::new(&world.link));
+            assert!(matches!(world.reports.try_recv(), Ok(FromThread::Drained { worker: WORKER })));
+            assert!(world.reports.try_recv().is_err());
+        });
     }
 }

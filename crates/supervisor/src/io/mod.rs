@@ -29,19 +29,19 @@ use std::thread;
 use std::time::Duration;
 
 use shovel_core::pool::DrainReason;
+use shovel_edge::Turn;
 use shovel_edge::connection::Server;
 use shovel_edge::listener::{Bound, Listener};
 use shovel_edge::ws::{self, Deadlines};
-use shovel_edge::Turn;
 use shovel_protocol::WorkerId;
 use shovel_protocol::control::Welcome;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 
+use self::crossing::Crossings;
 pub use self::link::Counters;
 pub use self::router::BODY_WINDOW_BYTES;
-use self::crossing::Crossings;
 use self::router::Router;
 
 /// What the driver tells an I/O thread.
@@ -61,7 +61,7 @@ pub enum ToThread {
     Shutdown { worker: WorkerId },
     /// Its process is gone: read the link to its end, then give up what it had.
     Reaped { worker: WorkerId },
-    /// Close the listeners.
+    /// Close the listeners; no more workers will come.
     StopAccepting,
     /// End once no client is left, or the time is over.
     Finish { within: Duration },
@@ -196,7 +196,10 @@ async fn run(start: Start, mut commands: mpsc::UnboundedReceiver<ToThread>) {
     }
     while let Some(command) = commands.recv().await {
         match command {
-            ToThread::StopAccepting => server.stop(),
+            ToThread::StopAccepting => {
+                server.stop();
+                router.offer.end();
+            }
             ToThread::Finish { within } => return finish(&server, within).await,
             command => obey(&router, command),
         }

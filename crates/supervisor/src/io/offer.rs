@@ -25,6 +25,7 @@ pub struct Offer {
     loads: RefCell<Vec<u32>>,
     changed: Notify,
     waiting: Cell<usize>,
+    ended: Cell<bool>,
 }
 
 impl Offer {
@@ -34,10 +35,21 @@ impl Offer {
         self.changed.notify_waiters();
     }
 
+    /// No more workers will come, so nobody waits for one any longer.
+    pub fn end(&self) {
+        self.ended.set(true);
+        self.changed.notify_waiters();
+    }
+
+    /// Whether [`Offer::end`] was called: the pool ends.
+    pub fn has_ended(&self) -> bool {
+        self.ended.get()
+    }
+
     /// The ready worker with the fewest connections and requests; waits for one if there is none.
     ///
     /// # Errors
-    /// [`Failure::Unavailable`] if too many wait already, or none comes in time.
+    /// [`Failure::Unavailable`] if too many wait already, or none comes in time or at all.
     pub async fn pick(&self, timeout: Duration) -> Result<Rc<Link>, Failure> {
         if let Some(link) = self.pick_now() {
             return Ok(link);
@@ -52,12 +64,15 @@ impl Offer {
                 // Registered before the look, so that no change is missed.
                 let changed = self.changed.notified();
                 if let Some(link) = self.pick_now() {
-                    return link;
+                    return Some(link);
+                }
+                if self.ended.get() {
+                    return None;
                 }
                 changed.await;
             }
         };
-        tokio::time::timeout(timeout, picked).await.map_err(|_| unavailable)
+        tokio::time::timeout(timeout, picked).await.ok().flatten().ok_or(unavailable)
     }
 
     fn pick_now(&self) -> Option<Rc<Link>> {

@@ -10,13 +10,11 @@ use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
 use shovel_core::channels::ChannelIndex;
+use shovel_edge::Turn;
 use shovel_edge::turn::Flush;
 use shovel_edge::ws::Fanout;
-use shovel_edge::Turn;
 use shovel_protocol::control::Published;
-use shovel_protocol::{
-    CloseCode, ConnectionId, MessageKind, PublishToken, ToWorker, WorkerId,
-};
+use shovel_protocol::{CloseCode, ConnectionId, MessageKind, PublishToken, ToWorker, WorkerId};
 
 use super::crossing::{Crossing, Message, Receiver, Sender};
 use super::link::{CHANNEL_LIMIT_BYTES, Link};
@@ -87,7 +85,12 @@ impl Router {
         }
         let question = wanted.then(|| {
             let link = link.clone();
-            publisher.questions.borrow_mut().ask(Question { link, token, missing: others, published })
+            publisher.questions.borrow_mut().ask(Question {
+                link,
+                token,
+                missing: others,
+                published,
+            })
         });
         publisher.crossing.send_to_others(&Message {
             channel: channel.into(),

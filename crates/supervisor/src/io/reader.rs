@@ -167,7 +167,9 @@ impl Router {
             ToSupervisor::Send { connection, kind, data, last } => {
                 self.on_send(link, connection, kind, data, last)?;
             }
-            ToSupervisor::Commit { connection, seq } => self.on_commit(link, connection, Some(seq))?,
+            ToSupervisor::Commit { connection, seq } => {
+                self.on_commit(link, connection, Some(seq))?
+            }
             ToSupervisor::Publish { token, channel, kind, data } => {
                 self.publish(link, token, channel, kind, data);
             }
@@ -209,9 +211,8 @@ impl Router {
                     upload.grant(bytes);
                 }
             }
-            ToSupervisor::Ready(_)
-            | ToSupervisor::Pong { .. }
-            | ToSupervisor::ShutdownComplete => {}
+            ToSupervisor::Ready(_) | ToSupervisor::Pong { .. } | ToSupervisor::ShutdownComplete => {
+            }
         }
         Ok(())
     }
@@ -228,7 +229,8 @@ impl Router {
         self.share_channels_of(id);
         let mut registry = self.registry.borrow_mut();
         let Some(connection) = registry.of_owner(id, link) else {
-            return Ok(stranger(link, Kind::WsSend));
+            stranger(link, Kind::WsSend);
+            return Ok(());
         };
         if !connection.state.is_owned() {
             return Err(out_of_turn(Kind::WsSend, OutOfTurn::Offered));
@@ -252,7 +254,8 @@ impl Router {
     ) -> Result<(), BadFrame> {
         let mut registry = self.registry.borrow_mut();
         let Some(connection) = registry.of_owner(id, link) else {
-            return Ok(stranger(link, Kind::WsCommit));
+            stranger(link, Kind::WsCommit);
+            return Ok(());
         };
         let committed = match seq {
             Some(seq) => connection.state.commit(seq),
@@ -286,7 +289,8 @@ impl Router {
         self.share_channels_of(id);
         let mut registry = self.registry.borrow_mut();
         let Some(connection) = registry.of_owner(id, link) else {
-            return Ok(stranger(link, Kind::WsClose));
+            stranger(link, Kind::WsClose);
+            return Ok(());
         };
         if !connection.state.is_owned() {
             return Err(out_of_turn(Kind::WsClose, OutOfTurn::Offered));
@@ -309,7 +313,8 @@ impl Router {
         self.share_channel(channel);
         let mut registry = self.registry.borrow_mut();
         let Some(connection) = registry.of_owner(id, link) else {
-            return Ok(stranger(link, Kind::ChannelSubscribe));
+            stranger(link, Kind::ChannelSubscribe);
+            return Ok(());
         };
         if !connection.state.is_owned() {
             return Err(out_of_turn(Kind::ChannelSubscribe, OutOfTurn::Offered));
@@ -334,7 +339,8 @@ impl Router {
         self.share_channel(channel);
         let mut registry = self.registry.borrow_mut();
         let Some(connection) = registry.of_owner(id, link) else {
-            return Ok(stranger(link, Kind::ChannelUnsubscribe));
+            stranger(link, Kind::ChannelUnsubscribe);
+            return Ok(());
         };
         if !connection.state.is_owned() {
             return Err(out_of_turn(Kind::ChannelUnsubscribe, OutOfTurn::Offered));

@@ -80,7 +80,12 @@ pub struct Registry {
 
 impl Registry {
     /// Reserves an id for an upgrade that is offered to a worker.
-    pub fn reserve(&mut self, holding: Holding, socket: Socket, request: RequestId) -> ConnectionId {
+    pub fn reserve(
+        &mut self,
+        holding: Holding,
+        socket: Socket,
+        request: RequestId,
+    ) -> ConnectionId {
         let uuid = ConnectionUuid(uuid::Uuid::now_v7());
         ConnectionId(self.connections.insert_with(|_| Connection {
             holding,

@@ -72,12 +72,7 @@ pub fn before_exec(command: &mut Command, inherited: u32, limit: Option<Limit>) 
         // Marked, not closed: std reports a failed exec over a descriptor of its own.
         // SAFETY: a system call on numbers, without memory.
         let marked = unsafe {
-            libc::syscall(
-                libc::SYS_close_range,
-                inherited,
-                u32::MAX,
-                libc::CLOSE_RANGE_CLOEXEC,
-            )
+            libc::syscall(libc::SYS_close_range, inherited, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
         };
         if marked < 0 {
             return Err(io::Error::last_os_error());

@@ -61,7 +61,10 @@ pub async fn pass_on(
 }
 
 /// The next line without its end; `None` at the end of the stream.
-async fn next_line(from: &mut (impl AsyncBufReadExt + Unpin), line: &mut Vec<u8>) -> Option<String> {
+async fn next_line(
+    from: &mut (impl AsyncBufReadExt + Unpin),
+    line: &mut Vec<u8>,
+) -> Option<String> {
     line.clear();
     loop {
         let available = from.fill_buf().await.ok()?;
