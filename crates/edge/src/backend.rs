@@ -91,6 +91,9 @@ pub enum Failure {
     /// Whoever had the request broke off or answered nonsense: 502.
     #[error("{0}")]
     BadGateway(&'static str),
+    /// The client broke its request off, or broke a rule in its body: 400.
+    #[error("the request's body is broken")]
+    BadRequest,
     /// No answer within the time-out: 504.
     #[error("the answer did not come in time")]
     TimedOut,

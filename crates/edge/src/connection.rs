@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
-use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -30,13 +29,21 @@ pub struct Server<B: Backend> {
     pub(crate) settings: Settings,
     stopping: watch::Sender<bool>,
     live: Live,
+    client_limit: usize,
 }
 
 impl<B: Backend> Server<B> {
     /// A server without clients. The tasks of `turn` and `deadlines` are the caller's to spawn.
-    pub fn new(backend: Rc<B>, turn: Turn, deadlines: Deadlines, settings: Settings) -> Rc<Self> {
-        let (stopping, _) = watch::channel(false);
-        Rc::new(Server { backend, turn, deadlines, settings, stopping, live: Live::default() })
+    /// Clients beyond `client_limit` wait in the system's queue until others have left.
+    pub fn new(
+        backend: Rc<B>,
+        turn: Turn,
+        deadlines: Deadlines,
+        settings: Settings,
+        client_limit: usize,
+    ) -> Rc<Self> {
+        let ((stopping, _), live) = (watch::channel(false), Live::default());
+        Rc::new(Server { backend, turn, deadlines, settings, stopping, live, client_limit })
     }
 
     /// Accepts clients until [`Server::stop`].
@@ -45,7 +52,7 @@ impl<B: Backend> Server<B> {
         loop {
             // Cancel-safe: accept loses no client, and the other branch ends the loop.
             let (transport, client) = tokio::select! {
-                accepted = listener.accept() => accepted,
+                accepted = self.accept(&mut listener) => accepted,
                 () = stopped(&mut stopping) => return,
             };
             let guard = self.live.enter();
@@ -79,6 +86,11 @@ impl<B: Backend> Server<B> {
 
     pub(crate) fn socket(&self) -> ws::Socket {
         ws::Socket::new(&self.turn, &self.deadlines, &self.settings)
+    }
+
+    async fn accept(&self, listener: &mut Listener) -> (Transport, Client) {
+        self.live.below(self.client_limit).await;
+        listener.accept().await
     }
 
     async fn speak_http(self: Rc<Self>, transport: Transport, client: Client) {
@@ -127,7 +139,7 @@ struct Live(Rc<LiveShared>);
 #[derive(Default)]
 struct LiveShared {
     count: Cell<usize>,
-    emptied: Notify,
+    left: Notify,
 }
 
 struct LiveGuard(Live);
@@ -139,8 +151,12 @@ impl Live {
     }
 
     async fn emptied(&self) {
-        while self.0.count.get() > 0 {
-            self.0.emptied.notified().await;
+        self.below(1).await;
+    }
+
+    async fn below(&self, limit: usize) {
+        while self.0.count.get() >= limit {
+            self.0.left.notified().await;
         }
     }
 }
@@ -149,14 +165,6 @@ impl Drop for LiveGuard {
     fn drop(&mut self) {
         let shared = &self.0.0;
         shared.count.set(shared.count.get() - 1);
-        if shared.count.get() == 0 {
-            shared.emptied.notify_waiters();
-        }
+        shared.left.notify_waiters();
     }
 }
-
-/// How long a client may take for the head of a request.
-pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long a client may be quiet between two requests.
-pub(crate) const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{CommandFactory, Parser, ValueEnum};
+use clap::{CommandFactory, Parser};
 
-use crate::config::{Address, Config};
+use crate::config::{Address, Config, LogFormat};
 use crate::units;
 
 const STYLES: Styles = Styles::styled()
@@ -112,15 +112,6 @@ pub struct Cli {
     /// Arguments of the program; those with dashes after --
     #[arg(value_name = "ARGS")]
     args: Vec<OsString>,
-}
-
-/// How the log is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object per line.
-    Json,
 }
 
 impl Cli {

@@ -6,10 +6,10 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use shovel_core::pool;
 use shovel_edge::ws;
 
-use crate::cli::LogFormat;
 use crate::io::Settings;
 
 /// Everything that can be chosen. Sizes are in bytes.
@@ -37,6 +37,15 @@ pub struct Config {
     pub dev: bool,
     pub program: OsString,
     pub args: Vec<OsString>,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
 }
 
 /// Where to listen.
@@ -86,8 +95,8 @@ impl Config {
         }
     }
 
-    /// What concerns I/O threads.
-    pub fn io(&self) -> Settings {
+    /// What concerns I/O threads. `descriptors`: how many this process may have.
+    pub fn io(&self, descriptors: u64) -> Settings {
         Settings {
             ws: ws::Settings {
                 max_message_bytes: self.max_message_bytes,
@@ -100,7 +109,17 @@ impl Config {
             queue_timeout: self.queue_timeout,
             close_spread: self.close_spread,
             max_requests: self.worker_max_requests,
+            client_limit: self.client_limit(descriptors),
         }
+    }
+
+    /// How many clients each I/O thread may have, so that there are descriptors for the links and
+    /// output of two generations of workers, with some to spare.
+    fn client_limit(&self, descriptors: u64) -> usize {
+        let links = u64::from(self.io_threads) * 3;
+        let others = 64 + 2 * u64::from(self.workers) * (links + 4);
+        let clients = descriptors.saturating_sub(others).max(16);
+        usize::try_from(clients).unwrap_or(usize::MAX) / self.io_threads as usize
     }
 }
 

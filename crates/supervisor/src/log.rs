@@ -4,7 +4,7 @@ use std::io::{IsTerminal, stderr};
 
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::LogFormat;
+use crate::config::LogFormat;
 
 /// Starts the log. `RUST_LOG` chooses what is written, `info` by default.
 pub fn start(format: LogFormat) {

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use http::header::{
-    CONNECTION, FORWARDED, HOST, HeaderName, PROXY_AUTHENTICATE, TE, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, FORWARDED, HOST, HeaderName,
+    PROXY_AUTHENTICATE, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 
@@ -92,8 +93,10 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
         .filter_map(|name| name.trim().parse().ok())
         .collect();
     for name in named {
-        // `TE` and `Upgrade` are looked at by the callers, and must be named here by rule.
-        if name != TE && name != UPGRADE {
+        // `TE` and `Upgrade` are looked at by the callers, and must be named here by rule. The
+        // others are no options of a connection: naming them only hides them from the app.
+        if ![TE, UPGRADE, HOST, CONTENT_LENGTH, CONTENT_TYPE, AUTHORIZATION, COOKIE].contains(&name)
+        {
             headers.remove(name);
         }
     }

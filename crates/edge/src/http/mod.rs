@@ -146,6 +146,7 @@ fn failed<Inner>(failure: &Failure) -> Response<Body<Inner>> {
             response.headers_mut().insert(::http::header::RETRY_AFTER, seconds);
             response
         }
+        Failure::BadRequest => plain(StatusCode::BAD_REQUEST, "Bad Request"),
         Failure::BadGateway(_) => plain(StatusCode::BAD_GATEWAY, "Bad Gateway"),
         Failure::TimedOut => plain(StatusCode::GATEWAY_TIMEOUT, "Gateway Timeout"),
     }

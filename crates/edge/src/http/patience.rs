@@ -13,8 +13,13 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::connection::{HEAD_TIMEOUT, KEEP_ALIVE_TIMEOUT};
 use crate::transport::Transport;
+
+/// How long a client may take for the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a client may be quiet between two requests.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// What a connection is doing and since when. hyper wants the stream, which shares it, to be
 /// `Send`, so it is an atomic though one thread uses it: milliseconds since the process began,

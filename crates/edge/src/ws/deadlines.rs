@@ -20,7 +20,7 @@ pub struct Deadlines(Rc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    queues: [Queue; 3],
+    queues: [Queue; 4],
     changed: Notify,
 }
 
@@ -39,6 +39,7 @@ impl Deadlines {
             queue(Due::Ping, settings.ping_interval),
             queue(Due::Pong, settings.pong_timeout),
             queue(Due::Close, CLOSE_TIMEOUT),
+            queue(Due::Settle, CLOSE_TIMEOUT),
         ];
         Deadlines(Rc::new(Shared { queues, changed: Notify::new() }))
     }

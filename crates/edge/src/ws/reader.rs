@@ -6,10 +6,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use shovel_protocol::Close;
+use shovel_protocol::{Close, CloseCode};
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::decoder::{Decoded, Decoder, Hold, Incoming, Limits};
+use super::decoder::{Decoded, Decoder, Hold, Incoming, Limits, Violation};
 use super::{Settings, Socket};
 use crate::Backend;
 use crate::transport::{ReadHalf, Transport};
@@ -26,6 +26,17 @@ pub(crate) struct Reader<B: Backend> {
     decoder: Decoder,
     /// Bytes that were read and not decoded, because a message among them is withheld.
     carry: Vec<u8>,
+    /// What the client ended with. Our close frame waits until what it said before is handled, so
+    /// that answers to it are not lost; nothing may follow that frame (RFC 6455 §5.5.1).
+    last: Option<Last>,
+}
+
+/// The last that is understood of a client.
+enum Last {
+    /// Its close frame.
+    Close(Option<(CloseCode, String)>),
+    /// It broke the protocol.
+    Violation(Violation),
 }
 
 impl<B: Backend> Reader<B> {
@@ -43,7 +54,7 @@ impl<B: Backend> Reader<B> {
         let decoder = Decoder::new(Limits { max_message_bytes: settings.max_message_bytes });
         // A copy of its exact size: hyper's buffer holds 8 KiB whatever is in it.
         let carry = already_read.to_vec();
-        Reader { backend, route, socket, read, decoder, carry }
+        Reader { backend, route, socket, read, decoder, carry, last: None }
     }
 
     /// Reads until the connection has ended, then tells the backend.
@@ -63,18 +74,37 @@ impl<B: Backend> Reader<B> {
             self.backend.pressure(self.route, over);
         }
         self.read(context);
-        if let Some((code, reason)) = self.socket.finishing()
-            && self.carry.is_empty()
-            && self.backend.is_idle(self.route)
-        {
-            self.socket.close(code, reason);
-        }
+        self.close_when_idle();
         self.socket.ended().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    fn close_when_idle(&mut self) {
+        let is_idle = self.carry.is_empty() && self.backend.is_idle(self.route);
+        if self.last.is_some() && (is_idle || self.socket.has_settled()) {
+            match self.last.take() {
+                Some(Last::Violation(violation)) => {
+                    self.socket.refuse(violation.close_code(), &violation.to_string());
+                }
+                Some(Last::Close(close)) => {
+                    let close = close.as_ref().map(|(code, reason)| (*code, &reason[..]));
+                    self.socket.answer_close(close);
+                }
+                None => {}
+            }
+        }
+        if let Some((code, reason)) = self.socket.finishing() {
+            if is_idle {
+                self.socket.close(code, reason);
+            } else if self.socket.is_over() {
+                // It does not read: its handlers may wait for that, and would for ever.
+                self.socket.close_slow(code, reason);
+            }
+        }
     }
 
     fn read(&mut self, context: &mut Context<'_>) {
         for _ in 0..READS_PER_POLL {
-            if !self.take_carry() || self.socket.finishing().is_some() {
+            if !self.take_carry() || self.last.is_some() || self.socket.finishing().is_some() {
                 return;
             }
             let turn = self.socket.turn().clone();
@@ -132,7 +162,8 @@ impl<B: Backend> Reader<B> {
             let Decoded { consumed, event } = match self.decoder.decode(&mut input[taken..], hold) {
                 Ok(decoded) => decoded,
                 Err(violation) => {
-                    self.socket.refuse(violation.close_code(), &violation.to_string());
+                    self.last = Some(Last::Violation(violation));
+                    self.socket.settle();
                     return input.len();
                 }
             };
@@ -146,7 +177,9 @@ impl<B: Backend> Reader<B> {
                 Some(Incoming::Ping(payload)) => self.socket.pong(payload),
                 Some(Incoming::Pong(_)) => {}
                 Some(Incoming::Close(close)) => {
-                    self.socket.answer_close(close);
+                    let close = close.map(|(code, reason)| (code, reason.to_owned()));
+                    self.last = Some(Last::Close(close));
+                    self.socket.settle();
                     self.socket.note_read(false);
                     // RFC 6455 §1.4: what comes behind a close frame is not looked at.
                     return input.len();

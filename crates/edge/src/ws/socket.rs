@@ -3,9 +3,11 @@
 //! The reading side is a task ([`super::reader`]); both meet in [`Shared`], which belongs to one
 //! thread.
 
+mod task;
+
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 
 use bytes::Bytes;
 use shovel_protocol::{Close, CloseCode, MessageKind};
@@ -41,6 +43,7 @@ pub(crate) enum Due {
     Ping,
     Pong,
     Close,
+    Settle,
 }
 
 #[derive(Debug)]
@@ -72,6 +75,8 @@ struct State {
     withheld: bool,
     /// Close with this once everything read is handled.
     finish: Option<(CloseCode, &'static str)>,
+    /// The reader waits until everything read is handled; `Some(true)` once it has waited enough.
+    settling: Option<bool>,
     /// The backend was told of pressure.
     told_over: bool,
 }
@@ -161,9 +166,10 @@ impl Socket {
         self.nudge();
     }
 
-    /// Whether [`Socket::finish`] was called: then [`Socket::nudge`] it when handlers end.
+    /// Whether it waits for handlers to end: then [`Socket::nudge`] it when they do.
     pub fn is_finishing(&self) -> bool {
-        self.0.state.borrow().finish.is_some()
+        let state = self.0.state.borrow();
+        state.finish.is_some() || state.settling.is_some()
     }
 
     /// Leaves messages unread (`true`) or goes on. Control frames ahead of the first message that
@@ -218,175 +224,9 @@ impl Socket {
     }
 }
 
-/// The reader task's side.
-impl Socket {
-    /// Remembers whom to wake.
-    pub(crate) fn set_task(&self, context: &Context<'_>) {
-        let mut state = self.0.state.borrow_mut();
-        if !state.task.as_ref().is_some_and(|task| task.will_wake(context.waker())) {
-            state.task = Some(context.waker().clone());
-        }
-    }
-
-    pub(crate) fn turn(&self) -> &Turn {
-        &self.0.turn
-    }
-
-    /// Whether messages are to be left unread.
-    pub(crate) fn is_held(&self) -> bool {
-        let state = self.0.state.borrow();
-        state.held && state.is_open()
-    }
-
-    /// Whether the client broke the protocol, so that what it says is not even decoded.
-    pub(crate) fn is_deaf(&self) -> bool {
-        matches!(self.0.state.borrow().phase, Phase::Closing { deaf: true, .. } | Phase::Ended(_))
-    }
-
-    /// Notes that bytes came, and whether a message among them is left unread.
-    pub(crate) fn note_read(&self, withheld: bool) {
-        let mut state = self.0.state.borrow_mut();
-        state.heard = true;
-        state.withheld = withheld;
-    }
-
-    /// What [`Socket::finish`] asked for, while the connection is open.
-    pub(crate) fn finishing(&self) -> Option<(CloseCode, &'static str)> {
-        let state = self.0.state.borrow();
-        state.finish.filter(|_| state.is_open())
-    }
-
-    pub(crate) fn pong(&self, payload: &[u8]) {
-        let mut state = self.0.state.borrow_mut();
-        // A client that sends pings and reads nothing would fill the outbox with pongs; one that
-        // is over its limit goes without, which RFC 6455 §5.5.3 allows only as "most recent":
-        // it has as good as stopped reading.
-        if !state.is_open() || self.0.over.get() {
-            return;
-        }
-        state.outbox.put(self.0.turn.buffers(), |out| encoder::put_pong(out, payload));
-        drop(state);
-        self.mark();
-    }
-
-    /// The client's close frame has come (RFC 6455 §5.5.1).
-    pub(crate) fn answer_close(&self, received: Option<(CloseCode, &str)>) {
-        let mut state = self.0.state.borrow_mut();
-        match &mut state.phase {
-            Phase::Open => {
-                state.outbox.put(self.0.turn.buffers(), |out| {
-                    encoder::put_close(out, received.map(|(code, _)| (code, "")));
-                });
-                let (code, reason) = received.unwrap_or((CloseCode::NO_STATUS, ""));
-                let close = Close { code, reason: reason.to_owned(), was_clean: true };
-                state.phase = Phase::Closing { close, deaf: false, answered: true };
-                drop(state);
-                self.0.deadlines.set(Due::Close, self.downgrade());
-                self.mark();
-            }
-            Phase::Closing { close, answered, .. } => {
-                close.was_clean = true;
-                *answered = true;
-                drop(state);
-                self.mark();
-            }
-            Phase::Ended(_) => {}
-        }
-    }
-
-    /// The client broke the protocol: close, and do not listen any more (RFC 6455 §7.1.7).
-    pub(crate) fn refuse(&self, code: CloseCode, reason: &str) {
-        let mut state = self.0.state.borrow_mut();
-        if let Phase::Closing { deaf, .. } = &mut state.phase {
-            *deaf = true;
-            return;
-        }
-        drop(state);
-        self.begin_close(code, reason, true);
-    }
-
-    /// The stream has ended or failed.
-    pub(crate) fn end(&self) {
-        self.0.state.borrow_mut().end();
-    }
-
-    /// How the connection ended, once it has.
-    pub(crate) fn ended(&self) -> Option<Close> {
-        match &self.0.state.borrow().phase {
-            Phase::Ended(close) => Some(close.clone()),
-            Phase::Open | Phase::Closing { .. } => None,
-        }
-    }
-
-    /// A change of pressure that the backend has not been told of.
-    pub(crate) fn take_pressure(&self) -> Option<bool> {
-        let mut state = self.0.state.borrow_mut();
-        let over = self.0.over.get();
-        (std::mem::replace(&mut state.told_over, over) != over).then_some(over)
-    }
-
-    /// Writes on when the kernel takes bytes again.
-    pub(crate) fn poll_write(&self, context: &mut Context<'_>) {
-        loop {
-            let mut state = self.0.state.borrow_mut();
-            if !state.full {
-                return;
-            }
-            let Some(write) = &state.write else { return };
-            match write.poll_ready(context) {
-                Poll::Pending => return,
-                Poll::Ready(Err(_)) => return state.end(),
-                Poll::Ready(Ok(())) => {
-                    state.full = false;
-                    drop(state);
-                    self.0.write();
-                }
-            }
-        }
-    }
-
-    /// Gives the stream back to the system.
-    pub(crate) fn drop_stream(&self) {
-        let mut state = self.0.state.borrow_mut();
-        state.write = None;
-        state.task = None;
-        state.outbox = Outbox::default();
-    }
-}
-
 impl WeakSocket {
     pub(crate) fn upgrade(&self) -> Option<Socket> {
         self.0.upgrade().map(Socket)
-    }
-}
-
-impl Socket {
-    /// A deadline has come; returns the next to set.
-    pub(crate) fn on_due(&self, due: Due) -> Option<(Due, WeakSocket)> {
-        let mut state = self.0.state.borrow_mut();
-        let heard = std::mem::take(&mut state.heard);
-        let next = match (due, &state.phase) {
-            (Due::Close, Phase::Closing { .. }) => {
-                state.end();
-                return None;
-            }
-            (Due::Ping, Phase::Open) if !heard => {
-                let buffers = self.0.turn.buffers();
-                state.outbox.put(buffers, |out| encoder::put_ping(out, b""));
-                Due::Pong
-            }
-            // While we do not read, its pong cannot be seen.
-            (Due::Pong, Phase::Open) if !heard && state.withheld => Due::Pong,
-            (Due::Pong, Phase::Open) if !heard => {
-                state.end();
-                return None;
-            }
-            (Due::Ping | Due::Pong, Phase::Open) => Due::Ping,
-            (_, Phase::Open | Phase::Closing { .. } | Phase::Ended(_)) => return None,
-        };
-        drop(state);
-        self.mark();
-        Some((next, self.downgrade()))
     }
 }
 
@@ -435,6 +275,11 @@ impl Shared {
 impl State {
     fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open)
+    }
+
+    /// Whether the client's bytes are left in the kernel.
+    fn is_unread(&self) -> bool {
+        self.withheld || self.finish.is_some() || self.settling.is_some()
     }
 
     fn wake(&mut self) {

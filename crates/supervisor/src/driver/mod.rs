@@ -106,14 +106,11 @@ impl Driver {
             let listeners = bound.iter().map(|bound| bound.try_clone()).collect::<Result<_, _>>();
             let start = Start {
                 listeners: listeners.context("cannot share a listener")?,
-                settings: config.io(),
+                settings: config.io(limit.map_or(1024, |limit| limit.hard)),
                 reports: Reports::new(sender.clone()),
                 crossings,
             };
             threads.push(IoThread::start(index, start).context("cannot start an I/O thread")?);
-        }
-        for bound in &bound {
-            tracing::info!(address = bound.describe(), pid = std::process::id(), "listening");
         }
         let launch = Launch {
             program: config.program.clone(),
@@ -137,15 +134,12 @@ impl Driver {
         let mut rss = interval(RSS_INTERVAL);
         rss.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            while let Some(command) = self.pool.poll_command() {
-                if let Command::Exit(outcome) = command {
-                    // Not cancel-safe, and need not be: the process ends either way.
-                    return tokio::select! {
-                        left = self.leave(outcome) => left,
-                        () = signals.terminated() => Err(anyhow!("told again to terminate")),
-                    };
-                }
-                self.obey(command);
+            if let Some(outcome) = self.obey_all() {
+                // Not cancel-safe, and need not be: the process ends either way.
+                return tokio::select! {
+                    left = self.leave(outcome) => left,
+                    () = signals.terminated() => Err(anyhow!("told again to terminate")),
+                };
             }
             let timeout = self.pool.poll_timeout();
             // Cancel-safe: queues and sets keep what was not taken; the rest only waits.
@@ -174,6 +168,21 @@ impl Driver {
             self.terminating_since.get_or_insert_with(Instant::now);
         }
         self.pool.handle_event(event, Instant::now());
+    }
+
+    /// Does what the pool has decided; returns how it ended, if it has.
+    fn obey_all(&mut self) -> Option<Outcome> {
+        let (mut reports, mut outcome) = (Vec::new(), None);
+        while let Some(command) = self.pool.poll_command() {
+            match command {
+                Command::Report(report) => reports.push(report),
+                Command::Exit(ended) => outcome = Some(ended),
+                command => self.obey(command),
+            }
+        }
+        // Told when it is done: who reads that a worker is ready may rely on it.
+        reports.iter().for_each(|report| report::log(report, &self.pool, &self.workers));
+        outcome
     }
 
     fn obey(&mut self, command: Command) {
@@ -210,8 +219,7 @@ impl Driver {
                 self.workers.close_listeners();
                 self.tell_all(|| ToThread::StopAccepting);
             }
-            Command::Report(report) => report::log(&report, &self.pool, &self.workers),
-            Command::Exit(_) => {}
+            Command::Report(_) | Command::Exit(_) => {}
         }
     }
 
@@ -221,6 +229,9 @@ impl Driver {
     ) -> Option<Event> {
         match loaded {
             Ok((generation, Ok(image))) => {
+                if self.images.is_empty() {
+                    self.workers.announce_listeners();
+                }
                 self.images.insert(generation, image);
                 Some(Event::ImageLoaded { generation })
             }

@@ -221,6 +221,13 @@ impl Workers {
         while self.outputs.join_next().await.is_some() {}
     }
 
+    /// Says where clients connect, once there is a program to serve them.
+    pub fn announce_listeners(&self) {
+        for bound in &self.bound {
+            tracing::info!(address = bound.describe(), pid = std::process::id(), "listening");
+        }
+    }
+
     /// Nobody can connect any more.
     pub fn close_listeners(&mut self) {
         self.bound.clear();

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use shovel_core::pool::DrainReason;
-use shovel_edge::Backend;
+use shovel_edge::{Backend, Failure};
 use shovel_protocol::{Close, CloseCode, ConnectionId, RequestId, ToWorker, WorkerId};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep_until};
@@ -117,7 +117,11 @@ impl Router {
         if let Some(download) = &request.download {
             download.abort(why);
         }
-        request.answer(if tell { Outcome::Bad(why) } else { Outcome::WorkerGone });
+        request.answer(if tell {
+            Outcome::Failed(Failure::BadGateway(why))
+        } else {
+            Outcome::WorkerGone
+        });
     }
 }
 
@@ -189,6 +193,7 @@ mod tests {
                 queue_timeout: Duration::from_secs(10),
                 close_spread: Duration::ZERO,
                 max_requests: None,
+                client_limit: usize::MAX,
             };
             let (crossing, _) = Crossings::between(1).remove(0).into_parts();
             let reported = Reports::new(sender);

@@ -5,18 +5,20 @@
 //! subscribers of other threads ([`crossing`]).
 //!
 //! Rooms: [`router`] is the table of everything and what the edge calls; [`registry`] the owner
-//! map; [`requests`] requests under way; [`offer`] who gets the next one; [`reader`] what workers
-//! say; [`publish`] fan-out; [`drain`] the ways in which a worker loses what it has.
+//! map; [`requests`] requests under way; [`offer`] who gets the next one; [`reader`] reads
+//! links, [`frames`] and [`responses`] do what their frames ask for; [`publish`] fan-out; [`drain`] the ways in which a worker loses what it has.
 
 mod body;
 pub mod crossing;
 mod drain;
+mod frames;
 mod link;
 mod offer;
 mod publish;
 mod reader;
 mod registry;
 mod requests;
+mod responses;
 mod router;
 mod slots;
 mod upload;
@@ -41,8 +43,10 @@ use tokio::task::spawn_local;
 
 use self::crossing::Crossings;
 pub use self::link::Counters;
-pub use self::router::BODY_WINDOW_BYTES;
 use self::router::Router;
+
+/// Credit that each body starts with.
+pub const BODY_WINDOW_BYTES: u32 = 256 * 1024;
 
 /// What the driver tells an I/O thread.
 #[derive(Debug)]
@@ -103,6 +107,8 @@ pub struct Settings {
     pub close_spread: Duration,
     /// A worker is replaced after so many requests.
     pub max_requests: Option<u64>,
+    /// Clients beyond this wait to be accepted: links and new workers need descriptors too.
+    pub client_limit: usize,
 }
 
 /// The way to the driver. Reports are few (none per message or request), so it is not bounded.
@@ -184,10 +190,11 @@ async fn run(start: Start, mut commands: mpsc::UnboundedReceiver<ToThread>) {
     let (turn, deadlines) = (Turn::default(), Deadlines::new(&settings.ws));
     spawn_local(turn.clone().run());
     spawn_local(deadlines.clone().run());
-    let (ws, (sender, crossed)) = (settings.ws, crossings.into_parts());
+    let (ws, client_limit) = (settings.ws, settings.client_limit);
+    let (sender, crossed) = crossings.into_parts();
     let router = Router::new(turn.clone(), settings, reports, sender);
     spawn_local(publish::receive(router.clone(), crossed));
-    let server = Server::new(router.clone(), turn, deadlines, ws);
+    let server = Server::new(router.clone(), turn, deadlines, ws, client_limit);
     for bound in listeners {
         match Listener::open(&bound) {
             Ok(listener) => drop(spawn_local(server.clone().serve(listener))),

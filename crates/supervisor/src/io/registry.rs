@@ -74,8 +74,8 @@ impl Late {
 #[derive(Default)]
 pub struct Registry {
     connections: Slots<Connection>,
-    /// Why the last reservation of each slot ended.
-    late: Vec<Late>,
+    /// The last reservation of each slot that was not taken, by its lease, and why.
+    late: Vec<(u32, Late)>,
 }
 
 impl Registry {
@@ -125,9 +125,9 @@ impl Registry {
         let connection = self.connections.remove(id.0)?;
         let slot = id.0.slot as usize;
         if self.late.len() <= slot {
-            self.late.resize(slot + 1, Late::default());
+            self.late.resize(slot + 1, (0, Late::default()));
         }
-        self.late[slot] = late;
+        self.late[slot] = (id.0.lease, late);
         Some(connection)
     }
 
@@ -136,9 +136,10 @@ impl Registry {
         self.connections.remove(id.0)
     }
 
-    /// Why an upgrade that finds no reservation is late.
+    /// Why an upgrade that finds no reservation is late: timed out, if that is no longer known.
     pub fn late(&self, id: ConnectionId) -> Late {
-        self.late.get(id.0.slot as usize).copied().unwrap_or_default()
+        let last = self.late.get(id.0.slot as usize).filter(|(lease, _)| *lease == id.0.lease);
+        last.map_or(Late::TimedOut, |(_, late)| *late)
     }
 
     /// The ids of what a worker has or is offered.

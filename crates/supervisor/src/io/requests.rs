@@ -13,10 +13,11 @@ use shovel_protocol::{ConnectionId, RequestId, ToWorker};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
+use super::BODY_WINDOW_BYTES;
 use super::body::{Download, Length, ResponseBody};
 use super::link::{Holding, Link};
 use super::registry::Late;
-use super::router::{BODY_WINDOW_BYTES, Router};
+use super::router::Router;
 use super::upload::Upload;
 
 /// A request that a worker has.
@@ -41,8 +42,8 @@ pub enum Outcome {
     Accepted(Accepted<ConnectionId>),
     /// The worker died before it answered.
     WorkerGone,
-    /// The worker answered what cannot be passed on.
-    Bad(&'static str),
+    /// There will be no answer that can be passed on.
+    Failed(Failure),
 }
 
 /// What a client asks for.
@@ -77,7 +78,7 @@ impl Router {
                 }
                 Ok(Ok(Outcome::WorkerGone)) if may_retry => may_retry = false,
                 Ok(Ok(Outcome::WorkerGone)) => return Err(Failure::BadGateway("worker lost")),
-                Ok(Ok(Outcome::Bad(why))) => return Err(Failure::BadGateway(why)),
+                Ok(Ok(Outcome::Failed(failure))) => return Err(failure),
                 Ok(Ok(outcome)) => {
                     pending.done();
                     return Ok(outcome);
@@ -94,14 +95,14 @@ impl Router {
         }
     }
 
-    /// The client broke off its body.
-    pub fn fail(&self, id: RequestId, why: &'static str) {
+    /// Nobody can go on with a request, neither its client nor its worker.
+    pub fn fail(&self, id: RequestId, failure: Failure) {
         if let Some(mut request) = self.take_request(id, Late::ClientGone) {
             request.holding.link().send(&ToWorker::Cancel { request: id });
             if let Some(download) = &request.download {
-                download.abort(why);
+                download.abort("the request was given up");
             }
-            request.answer(Outcome::Bad(why));
+            request.answer(Outcome::Failed(failure));
         }
     }
 

@@ -30,9 +30,6 @@ use super::requests::{Outcome, Question};
 use super::slots::Slots;
 use super::{FromThread, Reports, Settings, requests};
 
-/// Credit that each body starts with.
-pub const BODY_WINDOW_BYTES: u32 = 256 * 1024;
-
 /// What a worker may still send after it was told of pressure, beside one message: what its own
 /// bound and both socket buffers hold.
 const PRESSURE_GRACE_BYTES: usize = 4 * 1024 * 1024;
@@ -153,7 +150,7 @@ impl Backend for Router {
         let body = (!body.is_end_stream()).then_some(body);
         match self.ask(Question { parts, client, body, socket: None }).await? {
             Outcome::Response(response) => Ok(response),
-            Outcome::Accepted(_) | Outcome::WorkerGone | Outcome::Bad(_) => {
+            Outcome::Accepted(_) | Outcome::WorkerGone | Outcome::Failed(_) => {
                 Err(Failure::BadGateway("an upgrade that was not offered"))
             }
         }
@@ -168,7 +165,7 @@ impl Backend for Router {
         match self.ask(Question { parts, client, body: None, socket: Some(socket) }).await? {
             Outcome::Response(response) => Ok(Upgrade::Declined(response)),
             Outcome::Accepted(accepted) => Ok(Upgrade::Accepted(accepted)),
-            Outcome::WorkerGone | Outcome::Bad(_) => Err(Failure::BadGateway("worker lost")),
+            Outcome::WorkerGone | Outcome::Failed(_) => Err(Failure::BadGateway("worker lost")),
         }
     }
 

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use shovel_edge::Failure;
 use shovel_protocol::control::Headers;
 use shovel_protocol::credit::Credit;
 use shovel_protocol::{RequestId, ToWorker};
@@ -41,7 +42,7 @@ impl Upload {
         let task = Task { link, request, credit: credit.clone() };
         let task = spawn_local(async move {
             if task.run(body).await.is_err() {
-                router.fail(request, "the client broke off its request");
+                router.fail(request, Failure::BadRequest);
             }
         });
         Upload { credit, task: task.abort_handle() }

@@ -49,8 +49,8 @@ pub fn listener(number: RawFd) -> io::Result<Bound> {
 /// How many descriptors this process may have, before and after [`raise_limit`].
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
-    soft: rlim_t,
-    hard: rlim_t,
+    pub soft: rlim_t,
+    pub hard: rlim_t,
 }
 
 /// Allows as many descriptors as the system lets us: each client needs one.

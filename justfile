@@ -1,0 +1,34 @@
+# Lists what there is.
+default:
+    @just --list
+
+# Everything that CI runs.
+check:
+    .ci/run
+
+# Builds in release mode and starts the example behind a pool of four.
+run:
+    scripts/run.sh
+
+# All tests; `just test --no-browser` leaves out Chromium.
+test *options:
+    scripts/test.sh {{ options }}
+
+# Formats everything.
+fmt:
+    cargo fmt --all
+    cargo fmt --manifest-path fuzz/Cargo.toml
+    cargo fmt --manifest-path bench/Cargo.toml
+
+# What clippy and rustdoc say.
+lint:
+    cargo clippy --workspace --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# Fuzzes each decoder for so many seconds.
+fuzz seconds="30":
+    scripts/fuzz.sh {{ seconds }}
+
+# CPU time per echoed message, side by side with axum in one process.
+bench:
+    scripts/bench.sh
