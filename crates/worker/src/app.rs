@@ -4,6 +4,7 @@ use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 
 use axum::response::{IntoResponse, Response};
+use futures_util::TryFutureExt;
 
 use crate::pool;
 use crate::run::{self, RunError};
@@ -43,14 +44,12 @@ impl<S: Send + Sync + 'static> App<S> {
     where
         F: Fn(FetchEvent<S>) -> A + Send + Sync + 'static,
         A: Future<Output = Result<R, E>> + Send + 'static,
-        R: IntoResponse,
+        R: IntoResponse + 'static,
         E: Into<Error>,
     {
         self.handlers.fetch = Some(Box::new(move |event| {
-            let answer = handler(event);
-            Box::pin(
-                async move { answer.await.map(IntoResponse::into_response).map_err(Into::into) },
-            )
+            let answer = handler(event).map_ok(IntoResponse::into_response);
+            Box::pin(answer.err_into())
         }));
         self
     }
@@ -150,5 +149,7 @@ where
     A: Future<Output = Result<(), E>> + Send + 'static,
     E: Into<Error>,
 {
-    Box::pin(async move { handler.await.map_err(Into::into) })
+    // Not an async block: that would hold the handler twice, as what it captures and as what it
+    // awaits, and this is allocated for each message.
+    Box::pin(handler.err_into())
 }
