@@ -41,10 +41,18 @@ impl Http {
     /// # Panics
     /// If it is refused.
     pub async fn connect(address: SocketAddr) -> Http {
-        let stream = within("a connection", TcpStream::connect(address)).await.expect("connect");
+        Self::try_connect(address).await.expect("connect")
+    }
+
+    /// Opens a connection.
+    ///
+    /// # Errors
+    /// If it is refused.
+    pub async fn try_connect(address: SocketAddr) -> std::io::Result<Http> {
+        let stream = within("a connection", TcpStream::connect(address)).await?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("handshake");
         tokio::spawn(connection);
-        Http { sender }
+        Ok(Http { sender })
     }
 
     /// Sends a request and waits for the head of the response; its body may still be to come.

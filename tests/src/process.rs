@@ -1,6 +1,7 @@
 //! Facts about processes, from `/proc`.
 
 use std::fs;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -35,4 +36,17 @@ pub fn resident_bytes(pid: u32) -> u64 {
 /// If there is no such process.
 pub fn open_descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).expect("process descriptors").count()
+}
+
+/// Time that all threads of the process have spent on a processor so far.
+///
+/// # Panics
+/// If there is no such process.
+pub fn processor_time(pid: u32) -> Duration {
+    const TICK: Duration = Duration::from_millis(10);
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("process stat");
+    let (_, fields) = stat.rsplit_once(") ").expect("fields behind the name");
+    // proc_pid_stat(5): utime and stime are fields 14 and 15; the state behind the name is 3.
+    let ticks = fields.split(' ').skip(11).take(2);
+    TICK * ticks.map(|ticks| ticks.parse::<u32>().expect("a number of ticks")).sum::<u32>()
 }

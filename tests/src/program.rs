@@ -49,9 +49,15 @@ impl Deploy {
     /// Puts a copy of the fixture app there that tells this label in its answers. The label is
     /// appended to the file: whoever answers with it runs the bytes of that deploy.
     pub fn app(&self, label: &str) {
-        let mut bytes = fs::read(program("fixture-app")).expect("fixture app");
-        bytes.extend_from_slice(format!("\nlabel={label}").as_bytes());
-        self.put(&bytes);
+        self.put(&labelled_app(label));
+    }
+
+    /// As [`Deploy::app`], but over the bytes that lie there, as `cp` does.
+    ///
+    /// # Panics
+    /// If somebody runs the very file: then it cannot be written.
+    pub fn app_in_place(&self, label: &str) {
+        fs::write(self.path(), labelled_app(label)).expect("a file that nobody runs");
     }
 
     /// Puts a script there.
@@ -78,4 +84,10 @@ impl Deploy {
         fs::set_permissions(&beside, fs::Permissions::from_mode(0o755)).expect("permissions");
         fs::rename(&beside, self.path()).expect("deploy");
     }
+}
+
+fn labelled_app(label: &str) -> Vec<u8> {
+    let mut bytes = fs::read(program("fixture-app")).expect("fixture app");
+    bytes.extend_from_slice(format!("\nlabel={label}").as_bytes());
+    bytes
 }

@@ -64,9 +64,9 @@ impl Raw {
         within("room to write", self.stream.write_all(bytes.as_ref())).await.expect("write");
     }
 
-    /// Writes these bytes, or as many of them as the server takes.
-    pub async fn try_write(&mut self, bytes: impl AsRef<[u8]>) {
-        let _ = within("room to write", self.stream.write_all(bytes.as_ref())).await;
+    /// Writes these bytes, or as many of them as the server takes. Returns whether it took all.
+    pub async fn try_write(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        within("room to write", self.stream.write_all(bytes.as_ref())).await.is_ok()
     }
 
     /// Writes a whole WebSocket frame, masked as a client's must be (RFC 6455 §5.3).
@@ -150,7 +150,9 @@ pub fn upgrade_request(path: &str, more: &str) -> String {
     )
 }
 
-fn masked_frame(first: u8, payload: &[u8]) -> Vec<u8> {
+/// A WebSocket frame, masked as a client's must be (RFC 6455 §5.3). `first` is its first byte: the
+/// opcode, and 0x80 if it is the last of its message.
+pub fn masked_frame(first: u8, payload: &[u8]) -> Vec<u8> {
     const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
     let mut frame = vec![first];
     match payload.len() {

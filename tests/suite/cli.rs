@@ -147,6 +147,27 @@ async fn an_inherited_descriptor_is_listened_on() {
     assert_eq!(get(address, "/info").await.status, 200);
 }
 
+#[test]
+fn a_descriptor_that_cannot_be_listened_on_exits_1_with_one_line() {
+    let app = program("fixture-app");
+    for (redirection, listen) in [
+        ("3<&-", &["fd:3"][..]),
+        ("3</dev/null", &["fd:3"]),
+        ("3<&-", &["127.0.0.1:0", "fd:3", "fd:3"]),
+    ] {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("exec \"$@\" {redirection}"), "sh"]);
+        command.arg(program("shovel-pool"));
+        command.args(listen.iter().flat_map(|address| ["--listen", address])).arg(&app);
+        let output = command.output().unwrap();
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{redirection} {listen:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{redirection} {listen:?}: {said}");
+        assert!(said.contains("descriptor 3"), "{redirection} {listen:?}: {said}");
+        assert_eq!(said.contains("twice"), listen.len() > 1, "{listen:?}: {said}");
+    }
+}
+
 #[tokio::test]
 async fn host_and_port_are_honoured_when_no_address_is_given() {
     // A free port that nobody else asks for between here and there.

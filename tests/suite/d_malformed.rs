@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use shovel_tests::{Options, Pool, Raw, get};
+use shovel_tests::{Options, Pool, Raw, get, upgrade_request};
 
 async fn answer_to(pool: &Pool, request: &str) -> String {
     let mut raw = Raw::connect(pool.address()).await;
@@ -74,6 +74,33 @@ async fn heads_that_are_no_http_are_refused() {
         assert!(head.starts_with("HTTP/1.1 400 "), "{request:?}: {head}");
     }
     assert_eq!(get(pool.address(), "/info").await.json()["requests"], 1, "no worker was asked");
+}
+
+/// D37 and RFC 9112 §3.2.
+#[tokio::test]
+async fn a_host_that_is_missing_or_named_twice_is_refused() {
+    let pool = Pool::start(Options::app()).await;
+    for hosts in ["", "Host: a\r\nHost: b\r\n", "Host: a\r\nHost: a\r\n"] {
+        let request = format!("GET /info HTTP/1.1\r\n{hosts}\r\n");
+        let head = answer_to(&pool, &request).await;
+        assert!(head.starts_with("HTTP/1.1 400 "), "{request:?}: {head}");
+        let upgrade = upgrade_request("/ws", "").replace("Host: shovel.test\r\n", hosts);
+        let head = answer_to(&pool, &upgrade).await;
+        assert!(head.starts_with("HTTP/1.1 400 "), "{upgrade:?}: {head}");
+    }
+    assert_eq!(get(pool.address(), "/info").await.json()["requests"], 1, "no worker was asked");
+}
+
+/// D37 and RFC 9112 §7.1: the handler waits for the rest of a body that breaks a rule.
+#[tokio::test]
+async fn a_chunk_without_a_proper_length_is_the_clients_fault() {
+    let pool = Pool::start(Options::app()).await;
+    for chunks in ["ZZ\r\n", "5\r\nhello\r\n-1\r\n", "5\r\nhello, and too much\r\n0\r\n\r\n"] {
+        let head = "POST /count HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let head = answer_to(&pool, &format!("{head}{chunks}")).await;
+        assert!(head.starts_with("HTTP/1.1 400 "), "{chunks:?}: {head}");
+    }
+    assert_eq!(get(pool.address(), "/info").await.status, 200, "the link survives");
 }
 
 /// D37.

@@ -1,5 +1,6 @@
 //! BEHAVIOUR E: workers that crash or hang, and what their clients see.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -122,6 +123,67 @@ async fn what_a_worker_sent_before_it_died_is_delivered() {
     let answer = post(pool.address(), "/answer-and-exit", "").await;
     assert_eq!(answer.status, 200);
     assert!(!answer.text().is_empty());
+}
+
+/// E40 and invariant 8: written at once, and gone at once.
+#[tokio::test]
+async fn what_fifty_workers_sent_with_their_last_breath_is_delivered() {
+    const WORKERS: usize = 5;
+    for _ in 0..10 {
+        let pool = Pool::start(Options::rogue("honest").workers(WORKERS as u32)).await;
+        let mut dying = Vec::new();
+        for _ in 0..WORKERS {
+            let mut socket = WebSocket::connect(pool.address(), "/").await;
+            dying.push((socket.ask("who").await, socket));
+        }
+        let pids = dying.iter().map(|(pid, _)| pid.clone()).collect::<HashSet<_>>();
+        assert_eq!(pids.len(), WORKERS, "each has a worker of its own");
+        for (_, socket) in &mut dying {
+            socket.send("die at once").await;
+        }
+        for (_, socket) in &mut dying {
+            for number in 0..1000 {
+                socket.expect_text(&format!("last words {number}")).await;
+            }
+            socket.expect_close_code(1011).await;
+        }
+    }
+}
+
+/// E39 and C27: a connection is over for its channels when its worker is, though its socket is not.
+#[tokio::test]
+async fn subscribers_that_come_while_those_of_a_dead_worker_still_close_hear_everything() {
+    const CLIENTS: usize = 16;
+    let pool = Pool::start(Options::app()).await;
+    let mut old = Vec::new();
+    for _ in 0..CLIENTS {
+        old.push(Raw::websocket(pool.address(), "/ws?subscribe=room").await);
+    }
+    pool.kill_worker(pool.workers()[0].pid);
+    for client in &mut old {
+        assert_eq!(client.frame().await.close_code(), 1011);
+    }
+    pool.wait_until_ready(1, 2).await;
+    let mut new = Vec::new();
+    for _ in 0..CLIENTS {
+        new.push(WebSocket::connect(pool.address(), "/ws?subscribe=room").await);
+    }
+    expect_publish(&pool, &mut new, "while+they+close").await;
+    for client in &mut old {
+        // Its close frame is not answered, which the pool waits out.
+        client.rest().await;
+    }
+    expect_publish(&pool, &mut new, "when+they+are+gone").await;
+}
+
+/// Publishes to the channel `room`, and expects that these are all its subscribers.
+async fn expect_publish(pool: &Pool, subscribers: &mut [WebSocket], text: &str) {
+    let path = format!("/publish?channel=room&text={text}");
+    let published = get(pool.address(), &path).await.json();
+    assert_eq!(published["delivered"], subscribers.len());
+    for subscriber in subscribers {
+        subscriber.expect_text(&text.replace('+', " ")).await;
+    }
 }
 
 /// E40.

@@ -62,6 +62,20 @@ async fn a_restarted_worker_runs_its_generations_image_though_another_file_lies_
     assert_eq!(get(pool.address(), "/info").await.json()["label"], "second");
 }
 
+/// E45: a copy over the running program neither fails nor changes what its generation runs.
+#[tokio::test]
+async fn a_program_may_be_copied_over_in_place_while_its_generation_runs() {
+    let deploy = Deploy::of("first");
+    let pool = Pool::start(Options::deployed(&deploy)).await;
+    deploy.app_in_place("second");
+    assert_eq!(get(pool.address(), "/info").await.json()["label"], "first");
+    pool.kill_worker(pool.workers()[0].pid);
+    pool.wait_until_ready(1, 2).await;
+    assert_eq!(get(pool.address(), "/info").await.json()["label"], "first");
+    pool.reload(2).await;
+    assert_eq!(get(pool.address(), "/info").await.json()["label"], "second");
+}
+
 /// E45.
 #[tokio::test]
 async fn a_restarted_script_runs_its_generations_lines_too() {

@@ -105,17 +105,17 @@ impl<B: Backend> Server<B> {
             .with_upgrades();
         let mut connection = pin!(connection);
         let mut stopping = self.stopping.subscribe();
-        let mut patience = pin!(patience.exhausted());
+        let exhausted = pin!(patience.exhausted());
         // Cancel-safe: the connection is polled in place; the other branches only wait.
         let result = tokio::select! {
             result = connection.as_mut() => result,
-            () = patience.as_mut() => return,
+            () = exhausted => return,
             () = stopped(&mut stopping) => {
                 connection.as_mut().graceful_shutdown();
                 // Half a head has been sent, or a response is on its way. Cancel-safe as above.
                 tokio::select! {
                     result = connection => result,
-                    () = patience => return,
+                    () = patience.exhausted_in_the_end() => return,
                 }
             }
         };

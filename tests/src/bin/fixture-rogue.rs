@@ -96,6 +96,11 @@ impl Rogue {
 
     fn on_request(&mut self, request: RequestId, head: &RequestHead<'_>) -> io::Result<()> {
         let offered = head.offer.map(|offer| ConnectionId::from_wire(offer.connection));
+        if let Some(said) = head.target.strip_prefix("/length/") {
+            let (status, length) = said.split_once('/').expect("STATUS/LENGTH");
+            let status = status.parse().expect("a status");
+            return self.respond(request, status, &[("content-length", length.as_bytes())]);
+        }
         match (head.target, offered) {
             ("/exit", _) => exit(7),
             ("/answer-and-exit", _) => {
@@ -105,6 +110,13 @@ impl Rogue {
             ("/garbage", _) => self.write_garbage(),
             ("/bad-header", _) => self.answer(request, &[("x-split", b"a\r\nx-second: b")]),
             ("/bad-name", _) => self.answer(request, &[("x split: ", b"a")]),
+            ("/many-headers", _) => self.answer(request, &[("a", &b"1"[..]); 50_000]),
+            ("/many-names", _) => {
+                let names = (0..25_000).map(|number| format!("x{number}")).collect::<Vec<_>>();
+                let headers = names.iter().map(|name| (name.as_str(), &b"1"[..]));
+                self.answer(request, &headers.collect::<Vec<_>>())
+            }
+            ("/abort", _) => self.link.put(&ToSupervisor::Abort { request }),
             ("/unknown-kind", _) => {
                 let header = Header { len: 3, kind: 200, flags: 0xff, id: u64::MAX };
                 self.link.write(&[&header.to_bytes()[..], b"new"].concat())?;
@@ -142,6 +154,16 @@ impl Rogue {
                 }
                 exit(1);
             }
+            b"die at once" => {
+                let mut batch = Vec::new();
+                for number in 0..1000 {
+                    let (kind, data) = (MessageKind::Text, format!("last words {number}"));
+                    let data = data.as_bytes();
+                    ToSupervisor::Send { connection, kind, data, last: false }.put(&mut batch);
+                }
+                self.link.write(&batch)?;
+                exit(1);
+            }
             b"strangers" => {
                 self.act_for_strangers(Some(connection))?;
                 self.send(connection, b"tried")
@@ -163,6 +185,18 @@ impl Rogue {
         self.link.put(&ToSupervisor::Response { request, head, end: false })?;
         let body = std::process::id().to_string();
         self.link.put(&ToSupervisor::ResponseBody { request, data: body.as_bytes(), end: true })
+    }
+
+    /// With a body of five bytes.
+    fn respond(
+        &mut self,
+        request: RequestId,
+        status: u16,
+        headers: &[(&str, &[u8])],
+    ) -> io::Result<()> {
+        let head = ResponseHead { status, headers: Headers(headers.to_vec()) };
+        self.link.put(&ToSupervisor::Response { request, head, end: false })?;
+        self.link.put(&ToSupervisor::ResponseBody { request, data: b"12345", end: true })
     }
 
     fn accept(&mut self, request: RequestId, connection: ConnectionId) -> io::Result<()> {

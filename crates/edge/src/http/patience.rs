@@ -18,6 +18,9 @@ use crate::transport::Transport;
 /// How long a client may take for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The same once the server stops.
+const LAST_HEAD_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How long a client may be quiet between two requests.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
 
@@ -48,10 +51,19 @@ impl Patience {
 
     /// Waits until the client has been slow for too long.
     pub(crate) async fn exhausted(&self) {
+        self.exhausted_after(HEAD_TIMEOUT).await;
+    }
+
+    /// The same when the server stops: whoever has not sent a whole head by now has one second.
+    pub(crate) async fn exhausted_in_the_end(&self) {
+        self.exhausted_after(LAST_HEAD_TIMEOUT).await;
+    }
+
+    async fn exhausted_after(&self, head_timeout: Duration) {
         loop {
             let word = self.0.load(Ordering::Relaxed);
             let limit = match word % 4 {
-                HEAD => HEAD_TIMEOUT,
+                HEAD => head_timeout,
                 RESTING => KEEP_ALIVE_TIMEOUT,
                 _ => Duration::MAX,
             };
@@ -60,7 +72,7 @@ impl Patience {
                 return;
             };
             // A phase that begins meanwhile may be over sooner than this one.
-            tokio::time::sleep(left.min(HEAD_TIMEOUT)).await;
+            tokio::time::sleep(left.min(head_timeout)).await;
         }
     }
 
