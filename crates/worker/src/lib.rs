@@ -43,6 +43,7 @@ mod lock;
 mod message;
 mod pool;
 mod run;
+pub mod testing;
 mod work;
 
 pub use app::App;
