@@ -144,7 +144,7 @@ pub enum PublishError {
     #[error(transparent)]
     Channel(#[from] ChannelError),
     /// The message is longer than the supervisor allows.
-    #[error("message has {len} bytes; the supervisor's --max-message-size allows {limit_bytes}")]
+    #[error("message has {len} bytes; at most {limit_bytes} are allowed by --max-message-size")]
     TooLong {
         /// Of the message, in bytes.
         len: usize,

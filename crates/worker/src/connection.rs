@@ -80,7 +80,7 @@ pub enum SendError {
     #[error("over 16 MiB were sent before the connection was accepted; return the upgrade first")]
     TooMuch,
     /// The message is longer than the supervisor allows.
-    #[error("message has {len} bytes; the supervisor's --max-message-size allows {limit_bytes}")]
+    #[error("message has {len} bytes; at most {limit_bytes} are allowed by --max-message-size")]
     TooLong {
         /// Of the message, in bytes.
         len: usize,

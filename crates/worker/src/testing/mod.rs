@@ -56,6 +56,7 @@
 //! `tracing` before [`TestApp::start`].
 
 mod client;
+mod exchange;
 mod patience;
 mod request;
 mod response;
@@ -76,8 +77,8 @@ use tokio::task::{JoinHandle, JoinSet};
 use tracing_subscriber::filter::LevelFilter;
 use uuid::Uuid;
 
+use self::exchange::Answer;
 use self::patience::patiently;
-use self::state::Answer;
 use self::supervisor::Supervisor;
 use crate::channel::check_name;
 use crate::{App, Message, Published, RunError};

@@ -13,7 +13,7 @@ use shovel_protocol::{RequestId, ToWorker};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
-use super::state::WINDOW_BYTES;
+use super::exchange::WINDOW_BYTES;
 use super::supervisor::Supervisor;
 use crate::ClientAddress;
 use crate::pool::respond::wire_headers;

@@ -12,9 +12,9 @@ use http_body_util::BodyExt;
 use shovel_protocol::ToWorker;
 use tokio::sync::mpsc;
 
+use super::exchange::Chunk;
 use super::patience::patiently;
 use super::request::Asked;
-use super::state::Chunk;
 
 /// A response of the app, whose body may still be on its way.
 ///

@@ -1,27 +1,23 @@
 //! What a supervisor knows of its worker: requests, connections, channels. No IO.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::mem;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use shovel_link::Outgoing;
-use shovel_protocol::control::{self, Effect, Headers, ResponseHead, UpgradeHead, Welcome};
+use shovel_protocol::control::{self, Effect, UpgradeHead, Welcome};
 use shovel_protocol::handshake::Capabilities;
 use shovel_protocol::to_supervisor::Effects;
 use shovel_protocol::{
     Close, CloseCode, ConnectionId, MessageKind, PublishToken, RequestId, ToSupervisor, ToWorker,
 };
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 
+use super::exchange::{Answer, Chunk, Exchange, WINDOW_BYTES, read_headers};
 use crate::{Message, Published};
 
 /// The supervisor's default of `--max-message-size`.
 pub(super) const MAX_MESSAGE_BYTES: u64 = 16 * 1024 * 1024;
-
-/// Most of a body that is under way, in either direction.
-pub(super) const WINDOW_BYTES: u32 = 256 * 1024;
 
 /// All that the app has been told and has told.
 ///
@@ -44,36 +40,6 @@ enum Life {
     Starting,
     Ready,
     Ended,
-}
-
-/// A request that waits for its answer, or for the rest of it.
-struct Exchange {
-    offered: Option<ConnectionId>,
-    answer: Option<Answer>,
-    /// Where its body goes, once the head has come.
-    chunks: Option<mpsc::UnboundedSender<Chunk>>,
-    is_answered: bool,
-    /// How much of the request's body may be sent.
-    credit: Arc<Semaphore>,
-}
-
-/// How a request was answered.
-pub(super) enum Answer {
-    Response(Response<()>, mpsc::UnboundedReceiver<Chunk>),
-    Upgrade {
-        protocol: Option<String>,
-        headers: HeaderMap,
-    },
-    /// Not at all: the request's own body failed.
-    NoBody(axum::Error),
-}
-
-/// A part of a response's body. The channel closes at the end of a whole body.
-pub(super) enum Chunk {
-    Data(Bytes),
-    Trailers(HeaderMap),
-    /// It is not whole, and nothing more comes.
-    CutOff,
 }
 
 /// The client of a connection that was accepted.
@@ -134,14 +100,9 @@ impl State {
         head: control::RequestHead<'_>,
         end: bool,
     ) -> Arc<Semaphore> {
-        let credit = Arc::new(Semaphore::new(WINDOW_BYTES as usize));
-        let exchange = Exchange {
-            offered: head.offer.map(|offer| ConnectionId::from_wire(offer.connection)),
-            answer: None,
-            chunks: None,
-            is_answered: false,
-            credit: credit.clone(),
-        };
+        let offered = head.offer.map(|offer| ConnectionId::from_wire(offer.connection));
+        let exchange = Exchange::new(offered);
+        let credit = exchange.credit.clone();
         self.exchanges.insert(request, exchange);
         self.tell(&ToWorker::Request { request, head, end });
         credit
@@ -266,24 +227,22 @@ impl State {
     pub(super) fn handle(&mut self, frame: ToSupervisor<'_>) {
         match frame {
             ToSupervisor::Ready(_) => self.life = Life::Ready,
-            ToSupervisor::Response { request, head, end } => self.respond(request, &head, end),
+            ToSupervisor::Response { request, head, end } => {
+                self.with(request, |exchange| exchange.respond(&head, end));
+            }
             ToSupervisor::ResponseBody { request, data, end } => {
-                if let Some(exchange) = self.exchanges.get_mut(&request) {
-                    exchange.send(Chunk::Data(Bytes::copy_from_slice(data)));
-                    if end {
-                        exchange.finish();
-                    }
-                }
+                let chunk = Chunk::Data(Bytes::copy_from_slice(data));
+                self.with(request, |exchange| match end {
+                    true => exchange.end(chunk),
+                    false => exchange.send(chunk),
+                });
             }
             ToSupervisor::ResponseEnd { request, trailers } => {
-                if let Some(exchange) = self.exchanges.get_mut(&request) {
-                    exchange.end(Chunk::Trailers(read_headers(&trailers)));
-                }
+                let trailers = Chunk::Trailers(read_headers(&trailers));
+                self.with(request, |exchange| exchange.end(trailers));
             }
             ToSupervisor::Abort { request } => {
-                if let Some(exchange) = self.exchanges.get_mut(&request) {
-                    exchange.end(Chunk::CutOff);
-                }
+                self.with(request, |exchange| exchange.end(Chunk::CutOff));
             }
             ToSupervisor::Upgrade { connection, upgrade, effects } => {
                 self.upgrade(connection, &upgrade, effects);
@@ -316,9 +275,7 @@ impl State {
                 self.publish(token, channel, kind, data);
             }
             ToSupervisor::Credit { request, bytes } => {
-                if let Some(exchange) = self.exchanges.get(&request) {
-                    exchange.credit.add_permits(bytes as usize);
-                }
+                self.with(request, |exchange| exchange.credit.add_permits(bytes as usize));
             }
             // Neither pinged nor pressed; and the end of the link follows the last one.
             ToSupervisor::Pong { .. }
@@ -327,17 +284,9 @@ impl State {
         }
     }
 
-    fn respond(&mut self, request: RequestId, head: &ResponseHead<'_>, end: bool) {
-        let Some(exchange) = self.exchanges.get_mut(&request) else { return };
-        let mut response = Response::new(());
-        *response.status_mut() =
-            StatusCode::from_u16(head.status).unwrap_or(StatusCode::BAD_GATEWAY);
-        *response.headers_mut() = read_headers(&head.headers);
-        let (chunks, receiver) = mpsc::unbounded_channel();
-        exchange.chunks = Some(chunks);
-        exchange.answer = Some(Answer::Response(response, receiver));
-        if end {
-            exchange.finish();
+    fn with(&mut self, request: RequestId, act: impl FnOnce(&mut Exchange)) {
+        if let Some(exchange) = self.exchanges.get_mut(&request) {
+            act(exchange);
         }
     }
 
@@ -355,10 +304,7 @@ impl State {
             self.tell(&ToWorker::Gone { connection, close });
             return;
         };
-        let protocol = upgrade.protocol.map(str::to_owned);
-        let headers = read_headers(&upgrade.headers);
-        exchange.answer = Some(Answer::Upgrade { protocol, headers });
-        exchange.finish();
+        exchange.upgrade(upgrade);
         self.clients.insert(connection, Client::default());
         // Read once already, when the frame was.
         effects.flatten().for_each(|effect| self.take_effect(connection, effect));
@@ -412,37 +358,6 @@ impl State {
     }
 }
 
-impl Exchange {
-    fn send(&self, chunk: Chunk) {
-        if let Some(chunks) = &self.chunks {
-            // Nobody reads any more if the response was dropped.
-            let _ = chunks.send(chunk);
-        }
-    }
-
-    fn end(&mut self, last: Chunk) {
-        self.send(last);
-        self.finish();
-    }
-
-    fn finish(&mut self) {
-        self.is_answered = true;
-        drop(mem::take(&mut self.chunks));
-    }
-}
-
 fn kind(binary: bool) -> MessageKind {
     if binary { MessageKind::Binary } else { MessageKind::Text }
-}
-
-/// Leaves out what cannot be a header.
-fn read_headers(headers: &Headers<'_>) -> HeaderMap {
-    let mut map = HeaderMap::with_capacity(headers.0.len());
-    for (name, value) in &headers.0 {
-        let name = HeaderName::from_bytes(name.as_bytes());
-        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value)) {
-            map.append(name, value);
-        }
-    }
-    map
 }
