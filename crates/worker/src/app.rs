@@ -14,6 +14,27 @@ use crate::{CloseEvent, Error, FetchEvent, MessageEvent, ShutdownEvent, StartEve
 ///
 /// All handlers are optional. Without one for requests they are answered with 404; other events
 /// pass unseen.
+///
+/// ```no_run
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// use shovel_worker::{App, Error, FetchEvent, RunError};
+///
+/// struct Counters {
+///     requests: AtomicU64,
+/// }
+///
+/// async fn fetch(event: FetchEvent<Counters>) -> Result<String, Error> {
+///     let before = event.state().requests.fetch_add(1, Ordering::Relaxed);
+///     Ok(format!("this worker has answered {before} requests before\n"))
+/// }
+///
+/// fn main() -> Result<(), RunError> {
+///     App::new(Counters { requests: AtomicU64::new(0) }).on_fetch(fetch).run()
+/// }
+/// ```
+///
+/// Each worker has a state of its own: what all are to know belongs into a database, or is published.
 pub struct App<S> {
     pub(crate) state: S,
     pub(crate) handlers: Handlers<S>,
@@ -33,12 +54,28 @@ pub(crate) struct Handlers<S> {
 
 impl<S: Send + Sync + 'static> App<S> {
     /// An app without handlers.
+    ///
+    /// ```
+    /// use shovel_worker::App;
+    ///
+    /// let app = App::new("anything that is `Send` and `Sync`");
+    /// ```
     pub fn new(state: S) -> Self {
         let handlers = Handlers { fetch: None, message: None, close: None };
         App { state, handlers, start: None, shutdown: None }
     }
 
     /// Called for each request, upgrades included. The future is dropped if the client goes away.
+    ///
+    /// ```
+    /// use shovel_worker::{App, Error, FetchEvent, Html};
+    ///
+    /// async fn fetch(_event: FetchEvent<()>) -> Result<Html<&'static str>, Error> {
+    ///     Ok(Html("<h1>hello</h1>"))
+    /// }
+    ///
+    /// let app = App::new(()).on_fetch(fetch);
+    /// ```
     #[must_use]
     pub fn on_fetch<F, A, R, E>(mut self, handler: F) -> Self
     where
@@ -56,6 +93,16 @@ impl<S: Send + Sync + 'static> App<S> {
 
     /// Called for each message of a client: one at a time and in order for each connection. An
     /// error is logged, and the next message handled.
+    ///
+    /// ```
+    /// use shovel_worker::{App, MessageEvent, SendError};
+    ///
+    /// async fn message(event: MessageEvent<()>) -> Result<(), SendError> {
+    ///     event.connection().send("heard").await
+    /// }
+    ///
+    /// let app = App::new(()).on_message(message);
+    /// ```
     #[must_use]
     pub fn on_message<F, A, E>(mut self, handler: F) -> Self
     where
@@ -68,6 +115,16 @@ impl<S: Send + Sync + 'static> App<S> {
     }
 
     /// Called once for each connection that was accepted, after all its messages.
+    ///
+    /// ```
+    /// use shovel_worker::{App, CloseEvent, PublishError};
+    ///
+    /// async fn close(event: CloseEvent<()>) -> Result<(), PublishError> {
+    ///     event.connection().publish("chat", format!("left with {}", event.code())).await
+    /// }
+    ///
+    /// let app = App::new(()).on_close(close);
+    /// ```
     #[must_use]
     pub fn on_close<F, A, E>(mut self, handler: F) -> Self
     where
@@ -80,6 +137,20 @@ impl<S: Send + Sync + 'static> App<S> {
     }
 
     /// Called once, before this worker is given any work. An error ends the process.
+    ///
+    /// ```
+    /// use shovel_worker::{App, Error, StartEvent};
+    ///
+    /// async fn start(event: StartEvent<()>) -> Result<(), Error> {
+    ///     if std::env::var_os("DATABASE_URL").is_none() {
+    ///         return Err(Error::message("set DATABASE_URL to where the database is"));
+    ///     }
+    ///     println!("worker {} starts", event.worker().index);
+    ///     Ok(())
+    /// }
+    ///
+    /// let app = App::new(()).on_start(start);
+    /// ```
     #[must_use]
     pub fn on_start<F, A, E>(mut self, handler: F) -> Self
     where
@@ -93,6 +164,17 @@ impl<S: Send + Sync + 'static> App<S> {
 
     /// Called once, after the last handler and the last work given to `wait_until` have ended. An
     /// error is logged.
+    ///
+    /// ```
+    /// use shovel_worker::{App, Error, ShutdownEvent};
+    ///
+    /// async fn shutdown(event: ShutdownEvent<()>) -> Result<(), Error> {
+    ///     println!("worker {} has finished", event.worker().index);
+    ///     Ok(())
+    /// }
+    ///
+    /// let app = App::new(()).on_shutdown(shutdown);
+    /// ```
     #[must_use]
     pub fn on_shutdown<F, A, E>(mut self, handler: F) -> Self
     where
@@ -107,6 +189,14 @@ impl<S: Send + Sync + 'static> App<S> {
     /// Runs the app until the supervisor tells it to stop, on a runtime of one thread, this one.
     ///
     /// Returning the error from `main` prints it in one line and exits 1.
+    ///
+    /// ```no_run
+    /// use shovel_worker::{App, RunError};
+    ///
+    /// fn main() -> Result<(), RunError> {
+    ///     App::new(()).run()
+    /// }
+    /// ```
     ///
     /// # Errors
     /// [`RunError`]: it was not started by a supervisor, could not start, or lost its supervisor.
@@ -125,6 +215,15 @@ impl<S: Send + Sync + 'static> App<S> {
     ///
     /// Handlers run as tasks of that runtime; if this returns an error, those that still run are
     /// not ended by it.
+    ///
+    /// ```no_run
+    /// use shovel_worker::{App, RunError};
+    ///
+    /// #[tokio::main(flavor = "current_thread")]
+    /// async fn main() -> Result<(), RunError> {
+    ///     App::new(()).serve().await
+    /// }
+    /// ```
     ///
     /// # Errors
     /// As [`App::run`].

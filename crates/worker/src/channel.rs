@@ -19,6 +19,22 @@ const MAILBOX_MESSAGES: usize = 1024;
 const MAILBOX_BYTES: usize = 1024 * 1024;
 
 /// Opens channels. A clone does the same, inside handlers and outside.
+///
+/// Every event has them; a clone may be kept where no event is at hand.
+///
+/// ```
+/// use shovel_worker::{Channels, Error, Published};
+///
+/// struct Alarm {
+///     channels: Channels,
+/// }
+///
+/// impl Alarm {
+///     async fn sound(&self) -> Result<Published, Error> {
+///         Ok(self.channels.channel("alarm")?.publish("fire").await?)
+///     }
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Channels {
     pub(crate) switchboard: Arc<Switchboard>,
@@ -31,6 +47,17 @@ pub struct Channels {
 /// every other `BroadcastChannel` of the name, in this worker and elsewhere. What is published by
 /// an object is not received by itself, and its clones are the same object; opening the name
 /// again makes another.
+///
+/// ```
+/// use shovel_worker::{Error, FetchEvent, Published};
+///
+/// /// What anybody posts goes to every client that is subscribed.
+/// async fn fetch(event: FetchEvent<()>) -> Result<String, Error> {
+///     let channel = event.channel("news")?;
+///     let Published { delivered, .. } = channel.publish("it rains").await?;
+///     Ok(format!("{delivered} clients were told\n"))
+/// }
+/// ```
 #[derive(Clone)]
 pub struct BroadcastChannel {
     switchboard: Arc<Switchboard>,
@@ -42,13 +69,35 @@ pub struct BroadcastChannel {
 ///
 /// At most 1,024 messages or 1 MiB wait in it. Then the oldest make room, and
 /// [`Subscription::take_missed`] counts them.
+///
+/// ```
+/// use shovel_worker::{Error, StartEvent};
+///
+/// async fn start(event: StartEvent<()>) -> Result<(), Error> {
+///     let mut settings = event.channel("settings")?.subscribe();
+///     tokio::spawn(async move {
+///         while let Some(message) = settings.recv().await {
+///             println!("new settings: {message:?}");
+///         }
+///     });
+///     Ok(())
+/// }
+/// ```
 pub struct Subscription {
     switchboard: Arc<Switchboard>,
     name: Arc<str>,
     mailbox: Arc<Mailbox>,
 }
 
-/// What became of a publish, counted over the connections and the workers that were subscribed.
+/// What became of a publish, counted over the connections that were subscribed.
+///
+/// ```
+/// use shovel_worker::{BroadcastChannel, PublishError};
+///
+/// async fn is_anybody_there(channel: &BroadcastChannel) -> Result<bool, PublishError> {
+///     Ok(channel.publish("hello?").await?.delivered > 0)
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Published {
@@ -61,6 +110,15 @@ pub struct Published {
 }
 
 /// A channel's name that cannot be.
+///
+/// ```
+/// use shovel_worker::{Channels, ChannelError};
+///
+/// fn explain(channels: &Channels) -> Option<ChannelError> {
+///     // "a channel's name has 1 to 1024 bytes, this one 0"
+///     channels.channel("").err()
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a channel's name has 1 to {CHANNEL_NAME_BYTES} bytes, this one {name_bytes}")]
 pub struct ChannelError {
@@ -68,6 +126,17 @@ pub struct ChannelError {
 }
 
 /// Why a message was not published.
+///
+/// ```
+/// use shovel_worker::{BroadcastChannel, PublishError};
+///
+/// async fn publish(channel: &BroadcastChannel, report: String) -> Result<(), PublishError> {
+///     match channel.publish(report).await {
+///         Err(PublishError::TooLong { .. }) => channel.publish("see the log").await.map(drop),
+///         other => other.map(drop),
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
@@ -75,7 +144,7 @@ pub enum PublishError {
     #[error(transparent)]
     Channel(#[from] ChannelError),
     /// The message is longer than the supervisor allows.
-    #[error("message has {len} bytes; at most {limit_bytes} are allowed")]
+    #[error("message has {len} bytes; at most {limit_bytes} are allowed by --max-message-size")]
     TooLong {
         /// Of the message, in bytes.
         len: usize,
@@ -83,7 +152,7 @@ pub enum PublishError {
         limit_bytes: usize,
     },
     /// The connection's fetch handler has held back over 16 MiB before it was accepted.
-    #[error("too much was sent before the connection was accepted")]
+    #[error("over 16 MiB were sent before the connection was accepted; return the upgrade first")]
     TooMuch,
     /// The supervisor is gone; this process is about to end.
     #[error("the supervisor is gone")]
@@ -96,6 +165,14 @@ impl Channels {
     }
 
     /// Opens a channel: a party of its own on it.
+    ///
+    /// ```
+    /// use shovel_worker::{BroadcastChannel, ChannelError, Channels};
+    ///
+    /// fn room(channels: &Channels, number: u32) -> Result<BroadcastChannel, ChannelError> {
+    ///     channels.channel(&format!("room:{number}"))
+    /// }
+    /// ```
     ///
     /// # Errors
     /// [`ChannelError`] unless the name has 1 to 1,024 bytes.
@@ -113,6 +190,13 @@ impl Channels {
 
 impl BroadcastChannel {
     /// The channel's name.
+    ///
+    /// ```
+    /// # use shovel_worker::BroadcastChannel;
+    /// fn room(channel: &BroadcastChannel) -> Option<&str> {
+    ///     channel.name().strip_prefix("room:")
+    /// }
+    /// ```
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -120,6 +204,16 @@ impl BroadcastChannel {
     /// Publishes a message and waits to hear what became of it. Never waits for a subscriber.
     ///
     /// Messages that are published one after the other arrive in that order.
+    ///
+    /// ```
+    /// # use shovel_worker::{BroadcastChannel, PublishError};
+    /// async fn count_down(channel: &BroadcastChannel) -> Result<(), PublishError> {
+    ///     for number in (1..=3).rev() {
+    ///         channel.publish(number.to_string()).await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
     ///
     /// # Errors
     /// [`PublishError::TooLong`] and [`PublishError::Ended`].
@@ -131,6 +225,16 @@ impl BroadcastChannel {
     }
 
     /// Receives from now on what others publish.
+    ///
+    /// ```
+    /// # use shovel_worker::{BroadcastChannel, Message};
+    /// async fn ask(channel: &BroadcastChannel) -> Option<Message> {
+    ///     // Subscribed before the question is published, so that no answer is missed.
+    ///     let mut answers = channel.subscribe();
+    ///     channel.publish("who is there?").await.ok()?;
+    ///     answers.recv().await
+    /// }
+    /// ```
     pub fn subscribe(&self) -> Subscription {
         let mailbox = Arc::new(Mailbox::new(self.publisher));
         self.switchboard.listen(&self.name, &mailbox);
@@ -141,6 +245,15 @@ impl BroadcastChannel {
 
 impl Subscription {
     /// Waits for the next message. `None` once the supervisor is gone and nothing is left.
+    ///
+    /// ```
+    /// # use shovel_worker::Subscription;
+    /// async fn print_all(mut subscription: Subscription) {
+    ///     while let Some(message) = subscription.recv().await {
+    ///         println!("{message:?}");
+    ///     }
+    /// }
+    /// ```
     ///
     /// # Cancel safety
     /// No message is lost.
@@ -155,6 +268,17 @@ impl Subscription {
     }
 
     /// How many messages were dropped since this was last called, because too many waited.
+    ///
+    /// ```
+    /// # use shovel_worker::Subscription;
+    /// async fn follow(mut subscription: Subscription) {
+    ///     while let Some(message) = subscription.recv().await {
+    ///         if subscription.take_missed() > 0 {
+    ///             println!("some are missing before {message:?}");
+    ///         }
+    ///     }
+    /// }
+    /// ```
     pub fn take_missed(&mut self) -> u64 {
         std::mem::take(&mut lock(&self.mailbox.state).missed)
     }

@@ -19,6 +19,19 @@ use crate::UpgradeError;
 /// upgrades alike.
 ///
 /// It is no [`std::error::Error`] itself: only so can every such error be turned into it.
+///
+/// ```
+/// use shovel_worker::{Error, FetchEvent, StatusCode};
+///
+/// async fn fetch(event: FetchEvent<()>) -> Result<String, Error> {
+///     let query = event.request().uri().query().unwrap_or_default();
+///     if query.is_empty() {
+///         return Err(Error::status(StatusCode::BAD_REQUEST, "say what you look for\n"));
+///     }
+///     // What is wrong with the file is in the log; the client sees status 500.
+///     Ok(std::fs::read_to_string("answers.txt")?)
+/// }
+/// ```
 pub struct Error(Box<Cause>);
 
 enum Cause {
@@ -28,6 +41,13 @@ enum Cause {
 
 impl Error {
     /// Answers with a status and a text.
+    ///
+    /// ```
+    /// use shovel_worker::{Error, StatusCode};
+    ///
+    /// let error = Error::status(StatusCode::FORBIDDEN, "members only\n");
+    /// assert_eq!(error.to_string(), "403 Forbidden: members only");
+    /// ```
     pub fn status(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
         let text = text.into();
         let response = (status, text.clone()).into_response();
@@ -35,11 +55,26 @@ impl Error {
     }
 
     /// Answers with a response.
+    ///
+    /// ```
+    /// use shovel_worker::{Error, Redirect, StatusCode, header};
+    ///
+    /// let elsewhere = Error::response(Redirect::to("/login"));
+    /// let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
+    /// let refusal = Error::response((StatusCode::UNAUTHORIZED, challenge, "who are you?\n"));
+    /// ```
     pub fn response(response: impl IntoResponse) -> Self {
         Error(Box::new(Cause::Answer { response: response.into_response(), said: None }))
     }
 
     /// A failure that only a text describes. The client sees status 500.
+    ///
+    /// ```
+    /// use shovel_worker::Error;
+    ///
+    /// let error = Error::message("the table is empty");
+    /// assert_eq!(error.to_string(), "the table is empty");
+    /// ```
     pub fn message(text: impl Into<Cow<'static, str>>) -> Self {
         let cause: Box<dyn StdError + Send + Sync> = text.into().into();
         Error(Box::new(Cause::Inside(cause)))

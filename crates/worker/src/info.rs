@@ -1,6 +1,15 @@
 //! What a worker knows of itself.
 
 /// Which worker this is.
+///
+/// ```
+/// use shovel_worker::{Error, FetchEvent};
+///
+/// async fn fetch(event: FetchEvent<()>) -> Result<String, Error> {
+///     let worker = event.worker();
+///     Ok(format!("worker {} of generation {}\n", worker.index, worker.generation))
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerInfo {
@@ -17,6 +26,13 @@ pub struct WorkerInfo {
 
 impl WorkerInfo {
     /// How the app is run: `"pool"`, behind a supervisor.
+    ///
+    /// ```
+    /// # use shovel_worker::WorkerInfo;
+    /// fn log(worker: &WorkerInfo) {
+    ///     println!("runs in {} mode, pid {}", worker.mode(), worker.pid);
+    /// }
+    /// ```
     pub fn mode(&self) -> &'static str {
         "pool"
     }

@@ -1,37 +1,166 @@
 //! The SDK of shovel-pool: an app is a few async functions of an event.
 //!
-//! ```no_run
-//! use shovel_worker::{App, Error, FetchEvent, MessageEvent, Response, RunError, StatusCode};
+//! Built, the app is a program that `shovel-pool` starts several times over. The supervisor owns
+//! the listener and every client's socket; requests and messages come to the app's processes, its
+//! workers, over Unix sockets, and answers go back the same way.
 //!
-//! async fn fetch(mut event: FetchEvent<()>) -> Result<Response, Error> {
+//! # From nothing to a chat
+//!
+//! **1. A program.** Nothing is on a package registry yet, so the SDK is added by its path:
+//!
+//! ```sh
+//! cargo new chat && cd chat
+//! cargo add --path ../shovel-pool/crates/worker
+//! cargo add --dev tokio --features macros,rt
+//! ```
+//!
+//! **2. A request is answered.** [`App`] takes a state, which all handlers share, and the handlers.
+//! This one needs no state. In `src/main.rs`:
+//!
+//! ```no_run
+//! use shovel_worker::{
+//!     App, Error, FetchEvent, IntoResponse, Response, RunError, StatusCode,
+//! };
+//!
+//! fn app() -> App<()> {
+//!     App::new(()).on_fetch(fetch)
+//! }
+//!
+//! async fn fetch(event: FetchEvent<()>) -> Result<Response, Error> {
 //!     match event.request().uri().path() {
-//!         "/chat" => {
-//!             let (connection, response) = event.upgrade_websocket()?;
-//!             connection.subscribe("chat")?;
-//!             connection.send("welcome").await?;
-//!             Ok(response)
-//!         }
-//!         _ => Err(Error::status(StatusCode::NOT_FOUND, "try /chat\n")),
+//!         "/" => Ok("a chat, at /chat\n".into_response()),
+//!         path => Err(Error::status(StatusCode::NOT_FOUND, format!("{path} is not here\n"))),
 //!     }
 //! }
 //!
+//! fn main() -> Result<(), RunError> {
+//!     app().run()
+//! }
+//! ```
+//!
+//! `cargo build && shovel-pool --workers 4 ./target/debug/chat` serves it on 127.0.0.1:8080.
+//!
+//! **3. A client joins.** An upgrade gives a [`Connection`], usable at once, and the response that
+//! accepts it. What is not a WebSocket is told to upgrade: the `?` makes that answer.
+//!
+//! ```
+//! # use shovel_worker::{Error, FetchEvent, IntoResponse, Response, StatusCode};
+//! async fn fetch(mut event: FetchEvent<()>) -> Result<Response, Error> {
+//!     match event.request().uri().path() {
+//!         "/" => Ok("a chat, at /chat\n".into_response()),
+//!         "/chat" => {
+//!             let (connection, response) = event.upgrade_websocket()?;
+//!             connection.send("welcome").await?;
+//!             connection.subscribe("chat")?;
+//!             Ok(response)
+//!         }
+//!         path => Err(Error::status(StatusCode::NOT_FOUND, format!("{path} is not here\n"))),
+//!     }
+//! }
+//! ```
+//!
+//! **4. What one says, all hear**, on whatever worker they are: a publish goes to every connection
+//! that is subscribed to its channel.
+//!
+//! ```
+//! # use shovel_worker::{CloseEvent, Error, MessageEvent};
 //! async fn message(event: MessageEvent<()>) -> Result<(), Error> {
 //!     event.connection().publish("chat", event.message().clone()).await?;
 //!     Ok(())
 //! }
 //!
-//! fn main() -> Result<(), RunError> {
-//!     App::new(()).on_fetch(fetch).on_message(message).run()
+//! async fn close(event: CloseEvent<()>) -> Result<(), Error> {
+//!     event.connection().publish("chat", "somebody left").await?;
+//!     Ok(())
 //! }
 //! ```
 //!
-//! Built, it is started by the supervisor: `shovel-pool ./chat`. The supervisor owns the listener
-//! and every client's socket; requests and messages come to this process over Unix sockets, its
-//! links, and answers go back the same way.
+//! ```
+//! # use shovel_worker::{App, CloseEvent, Error, FetchEvent, MessageEvent, Response};
+//! # async fn fetch(_: FetchEvent<()>) -> Result<Response, Error> { unimplemented!() }
+//! # async fn message(_: MessageEvent<()>) -> Result<(), Error> { Ok(()) }
+//! # async fn close(_: CloseEvent<()>) -> Result<(), Error> { Ok(()) }
+//! fn app() -> App<()> {
+//!     App::new(()).on_fetch(fetch).on_message(message).on_close(close)
+//! }
+//! ```
 //!
-//! Rooms: [`App`] collects the handlers; events are what handlers are given ([`FetchEvent`],
-//! [`MessageEvent`], [`CloseEvent`]); [`Connection`] and [`BroadcastChannel`] are what they act
-//! on; the private `pool` speaks with the supervisor and calls the handlers.
+//! **5. It is tested** without sockets or processes, by the module [`testing`]:
+//!
+//! ```
+//! # use shovel_worker::{App, CloseEvent, Error, FetchEvent, MessageEvent, Response};
+//! # async fn fetch(mut event: FetchEvent<()>) -> Result<Response, Error> {
+//! #     let (connection, response) = event.upgrade_websocket()?;
+//! #     connection.send("welcome").await?;
+//! #     connection.subscribe("chat")?;
+//! #     Ok(response)
+//! # }
+//! # async fn message(event: MessageEvent<()>) -> Result<(), Error> {
+//! #     event.connection().publish("chat", event.message().clone()).await?;
+//! #     Ok(())
+//! # }
+//! # async fn close(event: CloseEvent<()>) -> Result<(), Error> {
+//! #     event.connection().publish("chat", "somebody left").await?;
+//! #     Ok(())
+//! # }
+//! # fn app() -> App<()> { App::new(()).on_fetch(fetch).on_message(message).on_close(close) }
+//! use shovel_worker::testing::TestApp;
+//!
+//! #[tokio::test]
+//! # async fn the_attribute_is_taken_by_this_so_that_the_next_runs_here() {}
+//! async fn everybody_hears_everybody() {
+//!     let app = TestApp::start(app()).await.unwrap();
+//!     let ada = app.connect("/chat").await.unwrap();
+//!     let bob = app.connect("/chat").await.unwrap();
+//!     assert_eq!(bob.next().await.as_text(), Some("welcome"));
+//!
+//!     ada.send("hello").await;
+//!     assert_eq!(bob.next().await.as_text(), Some("hello"));
+//!     ada.close(1000, "").await;
+//!     assert_eq!(bob.next().await.as_text(), Some("somebody left"));
+//! }
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+//! #     .block_on(everybody_hears_everybody());
+//! ```
+//!
+//! **6. It is deployed** by building it anew and `kill -HUP $(pidof shovel-pool)`: new workers start
+//! with the new program, and only when all of them are ready do the old ones leave. A program that
+//! does not start changes nothing.
+//!
+//! # What is guaranteed
+//!
+//! - **Order.** The messages of a connection are handled one at a time, in the order in which they
+//!   were sent; what a handler sends to a connection arrives in that order too. Connections do not
+//!   wait for each other.
+//! - **Acceptance.** What is done to a connection before its upgrade is returned takes effect when
+//!   it is: what was sent comes first, and nothing published before a subscription comes. An
+//!   upgrade that is not returned never was.
+//! - **One close event** for each connection that was accepted, after all its messages, whichever
+//!   end closed it, and however often. The worker waits for its handler before it stops.
+//! - **At most once.** A message is handled once or, if its worker dies, perhaps not at all; it is
+//!   not handled again.
+//! - **A failure stays where it is.** A handler that panics or returns an error fails that event
+//!   only: it is logged, and the next message is handled.
+//!
+//! | | requests | connections | messages |
+//! |---|---|---|---|
+//! | reload | finish on the old worker | closed with 1012; the close handler runs there | those that have been read are handled first |
+//! | crash of a worker | 502, or repeated on another if that is safe | its own are closed with 1011; no close event, as nobody is there to take it | the unfinished ones are lost; what was sent arrives |
+//! | stop (SIGTERM) | finish | closed with 1001; the close handler runs | those that have been read are handled first |
+//!
+//! So clients connect again after 1001, 1006, 1011 and 1012, after a random delay, and what must
+//! outlive a worker is kept in a database, not in its memory. A connection's [`url`](Connection::url)
+//! and [`headers`](Connection::headers) stay with it, and often say enough of who it is.
+//!
+//! # How to go on
+//!
+//! - [`App`] lists the handlers, and the events that they are given: [`FetchEvent`],
+//!   [`MessageEvent`], [`CloseEvent`], [`StartEvent`], [`ShutdownEvent`].
+//! - [`BroadcastChannel`] publishes and receives outside of connections too, in tasks and timers.
+//! - [`Error`] says what a client sees of a failure: its own answer, such as 401, or a 500 that tells
+//!   nothing of the inside.
+//! - `examples/` beside this crate has an echo, a ticker and an app that refuses strangers, each
+//!   with its tests; `crates/user-app` is a larger one.
 
 mod app;
 mod channel;
@@ -43,6 +172,7 @@ mod lock;
 mod message;
 mod pool;
 mod run;
+pub mod testing;
 mod work;
 
 pub use app::App;
@@ -64,6 +194,7 @@ pub use http::{
 pub use info::WorkerInfo;
 pub use message::{Message, Text};
 pub use run::RunError;
+/// Why a connection cannot be closed with a code or reason: nothing was sent, and it stays open.
 pub use shovel_protocol::close::InvalidClose as CloseError;
 
 /// Compiles the app that the README shows.

@@ -8,6 +8,16 @@ use bytes::Bytes;
 use shovel_protocol::MessageKind;
 
 /// One complete message. A clone shares the bytes.
+///
+/// ```
+/// use shovel_worker::Message;
+///
+/// let text = Message::from("hello");
+/// let binary = Message::from(vec![1, 2, 3]);
+/// assert_eq!(text.as_text(), Some("hello"));
+/// assert_eq!(binary.as_text(), None);
+/// assert_eq!(binary.as_bytes(), [1, 2, 3]);
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Message {
     /// UTF-8.
@@ -17,11 +27,25 @@ pub enum Message {
 }
 
 /// Text that is cheap to clone.
+///
+/// ```
+/// use shovel_worker::Text;
+///
+/// let text = Text::from("hello");
+/// assert!(text.starts_with("hell"));
+/// assert_eq!(text, "hello");
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Text(Arc<str>);
 
 impl Message {
     /// The text, unless the message is binary.
+    ///
+    /// ```
+    /// # use shovel_worker::Message;
+    /// assert_eq!(Message::from("hello").as_text(), Some("hello"));
+    /// assert_eq!(Message::from(b"hello".as_slice()).as_text(), None);
+    /// ```
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Message::Text(text) => Some(text),
@@ -30,6 +54,11 @@ impl Message {
     }
 
     /// The bytes, of text too.
+    ///
+    /// ```
+    /// # use shovel_worker::Message;
+    /// assert_eq!(Message::from("hello").as_bytes(), b"hello");
+    /// ```
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Message::Text(text) => text.as_bytes(),
@@ -38,6 +67,11 @@ impl Message {
     }
 
     /// The bytes, of text too. Those of text are copied.
+    ///
+    /// ```
+    /// # use shovel_worker::{Bytes, Message};
+    /// assert_eq!(Message::from(vec![7]).into_bytes(), Bytes::from_static(&[7]));
+    /// ```
     pub fn into_bytes(self) -> Bytes {
         match self {
             Message::Text(text) => Bytes::copy_from_slice(text.as_bytes()),
@@ -46,11 +80,21 @@ impl Message {
     }
 
     /// Length in bytes.
+    ///
+    /// ```
+    /// # use shovel_worker::Message;
+    /// assert_eq!(Message::from("für").len(), 4);
+    /// ```
     pub fn len(&self) -> usize {
         self.as_bytes().len()
     }
 
     /// Whether there are no bytes.
+    ///
+    /// ```
+    /// # use shovel_worker::Message;
+    /// assert!(Message::from("").is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

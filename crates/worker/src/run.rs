@@ -10,6 +10,18 @@ use tracing_subscriber::filter::LevelFilter;
 ///
 /// `Debug` prints the same single line as `Display`, for that is what a `main` that returns it
 /// shows.
+///
+/// ```no_run
+/// use shovel_worker::{App, RunError};
+///
+/// fn main() {
+///     match App::new(()).run() {
+///         Err(RunError::NoSupervisor) => println!("start me with: shovel-pool PROGRAM"),
+///         Err(error) => println!("{error}"),
+///         Ok(()) => {}
+///     }
+/// }
+/// ```
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
@@ -17,7 +29,10 @@ pub enum RunError {
     #[error("this program is a worker of shovel-pool; start it with: shovel-pool PROGRAM")]
     NoSupervisor,
     /// `SHOVEL_LINK_FDS` does not name links.
-    #[error("SHOVEL_LINK_FDS={value} does not name the links of a supervisor: {why}")]
+    #[error(
+        "SHOVEL_LINK_FDS={value} does not name the links of a supervisor: {why}; \
+             start the program with: shovel-pool PROGRAM"
+    )]
     Links {
         /// What the variable holds.
         value: String,
@@ -25,7 +40,7 @@ pub enum RunError {
         why: String,
     },
     /// A second app in the same process.
-    #[error("an app already runs, or ran, in this process")]
+    #[error("an app already runs, or ran, in this process; a process has one")]
     Twice,
     /// The runtime, or a link in it, could not be set up.
     #[error("cannot set up the runtime: {0}")]

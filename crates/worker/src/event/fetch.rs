@@ -15,6 +15,19 @@ use crate::{Connection, ConnectionId};
 ///
 /// Whatever the handler returns is the answer. An upgrade is accepted by returning the response
 /// that [`FetchEvent::upgrade_websocket`] gave.
+///
+/// ```
+/// use shovel_worker::{Error, FetchEvent, IntoResponse, Response, StatusCode};
+///
+/// async fn fetch(mut event: FetchEvent<()>) -> Result<Response, Error> {
+///     match event.request().uri().path() {
+///         "/" => Ok("hello\n".into_response()),
+///         "/echo" => Ok(event.take_body().into_response()),
+///         "/ws" => Ok(event.upgrade_websocket()?.1),
+///         _ => Err(Error::status(StatusCode::NOT_FOUND, "there is nothing here\n")),
+///     }
+/// }
+/// ```
 pub struct FetchEvent<S> {
     context: Arc<Context<S>>,
     exchange: Arc<Exchange>,
@@ -26,10 +39,33 @@ pub struct FetchEvent<S> {
 }
 
 /// The client's address, among the extensions of each request that has one.
+///
+/// ```
+/// use shovel_worker::{Body, ClientAddress, Request};
+///
+/// /// For code that is given the request alone.
+/// fn is_local(request: &Request<Body>) -> bool {
+///     let address = request.extensions().get::<ClientAddress>();
+///     address.is_none_or(|ClientAddress(address)| address.ip().is_loopback())
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientAddress(pub SocketAddr);
 
 /// Why a request was not upgraded.
+///
+/// ```
+/// use shovel_worker::{Error, FetchEvent, Html, IntoResponse, Response, UpgradeError};
+///
+/// /// A WebSocket for those who ask for one, and a page for all others.
+/// async fn fetch(mut event: FetchEvent<()>) -> Result<Response, Error> {
+///     match event.upgrade_websocket() {
+///         Ok((_connection, response)) => Ok(response),
+///         Err(UpgradeError::NotOffered) => Ok(Html("<h1>chat</h1>").into_response()),
+///         Err(error) => Err(error.into()),
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UpgradeError {
@@ -40,10 +76,10 @@ pub enum UpgradeError {
     #[error("the request is upgraded already")]
     Twice,
     /// It has been answered, or its client has gone.
-    #[error("the request has been answered, or its client is gone")]
+    #[error("the request has been answered, or its client is gone; upgrade before returning")]
     Answered,
     /// The client does not speak the subprotocol that was picked.
-    #[error("the client does not offer the subprotocol {0:?}")]
+    #[error("the client does not offer the subprotocol {0:?}; pick one of `event.protocols()`")]
     Protocol(String),
 }
 
@@ -72,32 +108,90 @@ impl<S> FetchEvent<S> {
     /// The head of the request. Its extensions hold the [`ClientAddress`], and the
     /// [`ConnectionId`] that an upgrade would have. The body comes by [`FetchEvent::take_body`] or
     /// [`FetchEvent::into_request`].
+    ///
+    /// ```
+    /// # use shovel_worker::{Error, FetchEvent};
+    /// async fn fetch(event: FetchEvent<()>) -> Result<String, Error> {
+    ///     let request = event.request();
+    ///     Ok(format!("{} {}\n", request.method(), request.uri()))
+    /// }
+    /// ```
     pub fn request(&self) -> &Request<()> {
         &self.request
     }
 
     /// The head of the request, to change it.
+    ///
+    /// ```
+    /// # use shovel_worker::{Body, Error, FetchEvent, Request, Response, Uri};
+    /// # async fn serve(request: Request<Body>) -> Result<Response, Error> { unimplemented!() }
+    /// async fn fetch(mut event: FetchEvent<()>) -> Result<Response, Error> {
+    ///     if event.request().uri().path() == "/" {
+    ///         *event.request_mut().uri_mut() = Uri::from_static("/index.html");
+    ///     }
+    ///     serve(event.into_request()).await
+    /// }
+    /// ```
     pub fn request_mut(&mut self) -> &mut Request<()> {
         &mut self.request
     }
 
     /// The body, which streams in as it is read. A second call gives an empty one.
+    ///
+    /// ```
+    /// use shovel_worker::{Error, FetchEvent, body};
+    ///
+    /// async fn fetch(mut event: FetchEvent<()>) -> Result<String, Error> {
+    ///     let bytes = body::to_bytes(event.take_body(), 64 * 1024).await?;
+    ///     Ok(format!("{} bytes\n", bytes.len()))
+    /// }
+    /// ```
     pub fn take_body(&mut self) -> Body {
         std::mem::take(self.body.get_mut().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The whole request, without the event.
+    ///
+    /// ```
+    /// # use shovel_worker::{Body, Error, FetchEvent};
+    /// async fn fetch(event: FetchEvent<()>) -> Result<Body, Error> {
+    ///     let (_head, body) = event.into_request().into_parts();
+    ///     Ok(body)
+    /// }
+    /// ```
     pub fn into_request(self) -> Request<Body> {
         let body = self.body.into_inner().unwrap_or_else(PoisonError::into_inner);
         self.request.map(|()| body)
     }
 
     /// The client's address; none on a Unix socket. Its port is 0 if only a proxy knows it.
+    ///
+    /// ```
+    /// # use shovel_worker::{Error, FetchEvent};
+    /// async fn fetch(event: FetchEvent<()>) -> Result<String, Error> {
+    ///     Ok(match event.client() {
+    ///         Some(client) => format!("you are {}\n", client.ip()),
+    ///         None => "you are on this machine\n".to_owned(),
+    ///     })
+    /// }
+    /// ```
     pub fn client(&self) -> Option<SocketAddr> {
         self.client
     }
 
     /// The subprotocols that the client offers, the preferred one first (RFC 6455 §4.1).
+    ///
+    /// ```
+    /// # use shovel_worker::{Error, FetchEvent, Response, StatusCode};
+    /// async fn fetch(mut event: FetchEvent<()>) -> Result<Response, Error> {
+    ///     let known = ["chat.v2", "chat.v1"];
+    ///     let picked = event.protocols().find_map(|offered| known.into_iter().find(|k| *k == offered));
+    ///     let Some(protocol) = picked else {
+    ///         return Err(Error::status(StatusCode::BAD_REQUEST, "speak chat.v2 or chat.v1\n"));
+    ///     };
+    ///     Ok(event.upgrade_websocket_with_protocol(protocol)?.1)
+    /// }
+    /// ```
     pub fn protocols(&self) -> impl Iterator<Item = &str> {
         offered_protocols(self.request.headers())
     }
@@ -108,6 +202,17 @@ impl<S> FetchEvent<S> {
     /// until it is returned takes effect then. If it is not returned the connection never was: it
     /// becomes inert, and there is no close event.
     ///
+    /// ```
+    /// # use shovel_worker::{Error, FetchEvent, HeaderValue, Response, header};
+    /// async fn fetch(mut event: FetchEvent<()>) -> Result<Response, Error> {
+    ///     let (connection, mut response) = event.upgrade_websocket()?;
+    ///     connection.send("welcome").await?;
+    ///     let cookie = HeaderValue::from_static("seen=yes");
+    ///     response.headers_mut().insert(header::SET_COOKIE, cookie);
+    ///     Ok(response)
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// [`UpgradeError`]; of `NotOffered` `?` makes a 426 that tells the client to upgrade, of the
     /// others a 500.
@@ -116,6 +221,15 @@ impl<S> FetchEvent<S> {
     }
 
     /// Does the same, and picks one of the subprotocols offered.
+    ///
+    /// ```
+    /// # use shovel_worker::{Error, FetchEvent, Response};
+    /// async fn fetch(mut event: FetchEvent<()>) -> Result<Response, Error> {
+    ///     let (connection, response) = event.upgrade_websocket_with_protocol("chat.v1")?;
+    ///     assert_eq!(connection.protocol(), Some("chat.v1"));
+    ///     Ok(response)
+    /// }
+    /// ```
     ///
     /// # Errors
     /// As [`FetchEvent::upgrade_websocket`], and [`UpgradeError::Protocol`] if it is not offered.

@@ -6,6 +6,18 @@ use super::{Context, shared_methods, wait_until};
 use crate::{Connection, Message};
 
 /// A client has sent a message.
+///
+/// ```
+/// use shovel_worker::{Error, Message, MessageEvent};
+///
+/// async fn message(event: MessageEvent<()>) -> Result<(), Error> {
+///     match event.message() {
+///         Message::Text(text) => event.connection().send(text.to_uppercase()).await?,
+///         Message::Binary(_) => event.connection().close(1003, "text only")?,
+///     }
+///     Ok(())
+/// }
+/// ```
 pub struct MessageEvent<S> {
     context: Arc<Context<S>>,
     connection: Connection,
@@ -22,16 +34,41 @@ impl<S> MessageEvent<S> {
     }
 
     /// The connection that it came on.
+    ///
+    /// ```
+    /// # use shovel_worker::{Error, MessageEvent};
+    /// async fn message(event: MessageEvent<()>) -> Result<(), Error> {
+    ///     event.connection().send("heard").await?;
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
 
     /// The message.
+    ///
+    /// ```
+    /// # use shovel_worker::{Error, MessageEvent};
+    /// async fn message(event: MessageEvent<()>) -> Result<(), Error> {
+    ///     println!("{} bytes", event.message().len());
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn message(&self) -> &Message {
         &self.message
     }
 
     /// The message, without the event.
+    ///
+    /// ```
+    /// # use shovel_worker::{Error, MessageEvent};
+    /// async fn message(event: MessageEvent<()>) -> Result<(), Error> {
+    ///     let connection = event.connection().clone();
+    ///     connection.send(event.into_message()).await?;
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn into_message(self) -> Message {
         self.message
     }

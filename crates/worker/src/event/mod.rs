@@ -32,21 +32,54 @@ pub(crate) struct Context<S> {
 macro_rules! shared_methods {
     () => {
         /// The app's state.
+        ///
+        /// ```
+        /// # use std::collections::HashMap;
+        /// # use shovel_worker::{Error, FetchEvent};
+        /// async fn fetch(event: FetchEvent<HashMap<String, String>>) -> Result<String, Error> {
+        ///     let path = event.request().uri().path();
+        ///     Ok(event.state().get(path).cloned().unwrap_or_default())
+        /// }
+        /// ```
         pub fn state(&self) -> &std::sync::Arc<S> {
             &self.context.state
         }
 
         /// Which worker this is.
+        ///
+        /// ```
+        /// # use shovel_worker::{Error, FetchEvent};
+        /// async fn fetch(event: FetchEvent<()>) -> Result<String, Error> {
+        ///     Ok(format!("process {}\n", event.worker().pid))
+        /// }
+        /// ```
         pub fn worker(&self) -> &$crate::WorkerInfo {
             &self.context.worker
         }
 
         /// Opens channels, also where no event is at hand.
+        ///
+        /// ```
+        /// # use shovel_worker::{Channels, Error, FetchEvent};
+        /// # async fn later(channels: Channels) {}
+        /// async fn fetch(event: FetchEvent<()>) -> Result<(), Error> {
+        ///     event.wait_until(later(event.channels().clone()));
+        ///     Ok(())
+        /// }
+        /// ```
         pub fn channels(&self) -> &$crate::Channels {
             &self.context.channels
         }
 
         /// Opens a channel: a party of its own on it.
+        ///
+        /// ```
+        /// # use shovel_worker::{Error, FetchEvent};
+        /// async fn fetch(event: FetchEvent<()>) -> Result<(), Error> {
+        ///     event.channel("news")?.publish("somebody looks").await?;
+        ///     Ok(())
+        /// }
+        /// ```
         ///
         /// # Errors
         /// [`ChannelError`](crate::ChannelError) unless the name has 1 to 1,024 bytes.
@@ -64,6 +97,19 @@ macro_rules! wait_until {
     () => {
         /// Starts work that goes on after the handler, and that the worker finishes before it
         /// stops. It does not hold up later events.
+        ///
+        /// Not for work without an end, which is a task of its own: the worker would be killed at
+        /// its deadline.
+        ///
+        /// ```
+        /// # use shovel_worker::{Error, FetchEvent};
+        /// # async fn write_to_audit_log(path: String) {}
+        /// async fn fetch(event: FetchEvent<()>) -> Result<&'static str, Error> {
+        ///     let path = event.request().uri().path().to_owned();
+        ///     event.wait_until(write_to_audit_log(path));
+        ///     Ok("answered before it is written")
+        /// }
+        /// ```
         pub fn wait_until(&self, work: impl Future<Output = ()> + Send + 'static) {
             self.context.work.spawn(work);
         }

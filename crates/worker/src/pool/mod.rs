@@ -13,7 +13,7 @@ mod dispatch;
 pub(crate) mod exchange;
 pub(crate) mod link;
 mod reader;
-mod respond;
+pub(crate) mod respond;
 pub(crate) mod switchboard;
 mod table;
 pub(crate) mod tenure;

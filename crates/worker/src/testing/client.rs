@@ -1,0 +1,187 @@
+//! The client of a WebSocket.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::{HeaderMap, Uri};
+use shovel_protocol::{Close, CloseCode, close};
+
+use super::supervisor::Supervisor;
+use crate::{ConnectionId, Message};
+
+/// A client whose upgrade the app has accepted. Made by [`TestApp::connect`].
+///
+/// Dropped while it is open, its network has failed: the app's close event says 1006.
+///
+/// ```
+/// use shovel_worker::testing::TestApp;
+/// use shovel_worker::{App, Error, FetchEvent, MessageEvent, Response};
+///
+/// async fn fetch(mut event: FetchEvent<()>) -> Result<Response, Error> {
+///     Ok(event.upgrade_websocket()?.1)
+/// }
+///
+/// async fn message(event: MessageEvent<()>) -> Result<(), Error> {
+///     match event.message().as_text() {
+///         Some("bye") => event.connection().close(4000, "bye")?,
+///         _ => event.connection().send(event.message().clone()).await?,
+///     }
+///     Ok(())
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let app = TestApp::start(App::new(()).on_fetch(fetch).on_message(message)).await.unwrap();
+/// let client = app.connect("/echo").await.unwrap();
+/// client.send("one").await;
+/// client.send(vec![2]).await;
+/// assert_eq!(client.received(), ["one".into(), vec![2].into()]);
+///
+/// client.send("bye").await;
+/// assert_eq!(client.closed(), Some((4000, "bye".to_owned())));
+/// # }
+/// ```
+///
+/// [`TestApp::connect`]: super::TestApp::connect
+pub struct TestClient {
+    pub(super) supervisor: Arc<Supervisor>,
+    pub(super) connection: shovel_protocol::ConnectionId,
+    pub(super) id: ConnectionId,
+    pub(super) url: Uri,
+    pub(super) protocol: Option<String>,
+    pub(super) headers: HeaderMap,
+}
+
+impl TestClient {
+    /// The name that the app knows the connection by.
+    pub fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// The subprotocol that the app has picked.
+    pub fn protocol(&self) -> Option<&str> {
+        self.protocol.as_deref()
+    }
+
+    /// The headers that the app has put on the answer to the upgrade, such as cookies.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// Sends a message, and waits until its handler has ended. What the handler has sent and
+    /// published has arrived by then; what it left to `wait_until`, or to other tasks, perhaps not.
+    ///
+    /// To have several messages wait for a slow handler, `join!` several sends: each message is
+    /// handed over when its future is first polled.
+    ///
+    /// # Panics
+    /// If the connection is closed, or the handler does not end.
+    ///
+    /// # Cancel safety
+    /// Dropped after its first poll, the message has been sent all the same.
+    pub async fn send(&self, message: impl Into<Message>) {
+        let message = message.into();
+        let handed_over = self.supervisor.act(|state| state.hand_over(self.connection, &message));
+        match handed_over {
+            Ok(seq) => self.wait_until_finished(seq, "the message handler").await,
+            Err((code, reason)) => {
+                panic!("cannot send to {}: it is closed with {code} {reason:?}", self.url)
+            }
+        }
+    }
+
+    /// The next message that the app has sent or published to this client; waits for one.
+    ///
+    /// # Panics
+    /// If none comes, or the connection closes instead.
+    ///
+    /// # Cancel safety
+    /// No message is lost.
+    pub async fn next(&self) -> Message {
+        let what = format!("a message from {}", self.url);
+        let next = self.supervisor.until(&what, |state| {
+            let message = state.received(self.connection).pop_front();
+            match (message, state.closed(self.connection)) {
+                (Some(message), _) => Some(Ok(message)),
+                (None, Some(closed)) => Some(Err(closed)),
+                (None, None) => None,
+            }
+        });
+        match next.await {
+            Ok(message) => message,
+            Err((code, reason)) => panic!("waited for {what}: closed with {code} {reason:?}"),
+        }
+    }
+
+    /// What the app has sent or published to this client so far and was not taken before, by this
+    /// or by [`TestClient::next`].
+    pub fn received(&self) -> Vec<Message> {
+        self.supervisor.act(|state| state.received(self.connection).drain(..).collect())
+    }
+
+    /// Closes the connection, and waits until the close handler has ended. Closing what is closed
+    /// does nothing more.
+    ///
+    /// # Panics
+    /// If a client may not send this code or reason (RFC 6455 §7.4), or the handler does not end.
+    pub async fn close(&self, code: u16, reason: &str) {
+        let code = CloseCode(code);
+        if let Err(error) = close::check(code, reason) {
+            panic!("cannot close: {error}");
+        }
+        self.end(Close { code, reason: reason.to_owned(), was_clean: true });
+        self.until_closed().await;
+    }
+
+    /// Goes away without a close frame, and waits until the close handler, whose event says 1006,
+    /// has ended.
+    ///
+    /// # Panics
+    /// If the handler does not end.
+    pub async fn disconnect(self) {
+        self.break_off();
+        self.until_closed().await;
+    }
+
+    /// Code and reason with which the connection was closed, by whichever end; `None` while it is
+    /// open.
+    pub fn closed(&self) -> Option<(u16, String)> {
+        self.supervisor.act(|state| state.closed(self.connection))
+    }
+
+    /// Waits until the connection is closed and its close handler has ended; returns code and
+    /// reason.
+    ///
+    /// # Panics
+    /// If that does not happen.
+    pub async fn until_closed(&self) -> (u16, String) {
+        let what = format!("the close of {} and its close handler", self.url);
+        self.supervisor.until(&what, |state| state.settled(self.connection)).await
+    }
+
+    async fn wait_until_finished(&self, seq: u64, handler: &str) {
+        let what = format!("{handler} of {} to end", self.url);
+        self.supervisor.until(&what, |state| state.has_finished(self.connection, seq)).await;
+    }
+
+    fn break_off(&self) {
+        self.end(Close { code: CloseCode::ABNORMAL, reason: String::new(), was_clean: false });
+    }
+
+    fn end(&self, close: Close) {
+        self.supervisor.act(|state| state.close(self.connection, close));
+    }
+}
+
+impl Drop for TestClient {
+    fn drop(&mut self) {
+        self.break_off();
+    }
+}
+
+impl fmt::Debug for TestClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("TestClient");
+        debug.field("id", &self.id).field("url", &self.url).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,103 @@
+//! A request and its answer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use shovel_protocol::ConnectionId;
+use shovel_protocol::control::{Headers, ResponseHead, UpgradeHead};
+use tokio::sync::{Semaphore, mpsc};
+
+/// Most of a body that is under way, in either direction.
+pub(super) const WINDOW_BYTES: u32 = 256 * 1024;
+
+/// A request that waits for its answer, or for the rest of it.
+pub(super) struct Exchange {
+    pub(super) offered: Option<ConnectionId>,
+    pub(super) answer: Option<Answer>,
+    /// Where its body goes, once the head has come.
+    chunks: Option<mpsc::UnboundedSender<Chunk>>,
+    pub(super) is_answered: bool,
+    /// How much of the request's body may be sent.
+    pub(super) credit: Arc<Semaphore>,
+}
+
+/// How a request was answered.
+pub(super) enum Answer {
+    Response(Response<()>, mpsc::UnboundedReceiver<Chunk>),
+    Upgrade {
+        protocol: Option<String>,
+        headers: HeaderMap,
+    },
+    /// Not at all: the request's own body failed.
+    NoBody(axum::Error),
+}
+
+/// A part of a response's body. The channel closes at the end of a whole body.
+pub(super) enum Chunk {
+    Data(Bytes),
+    Trailers(HeaderMap),
+    /// It is not whole, and nothing more comes.
+    CutOff,
+}
+
+impl Exchange {
+    /// A request just sent, which perhaps offers an upgrade.
+    pub(super) fn new(offered: Option<ConnectionId>) -> Exchange {
+        let credit = Arc::new(Semaphore::new(WINDOW_BYTES as usize));
+        Exchange { offered, answer: None, chunks: None, is_answered: false, credit }
+    }
+
+    /// The head of the response; its body follows unless `end` says that it has none.
+    pub(super) fn respond(&mut self, head: &ResponseHead<'_>, end: bool) {
+        let mut response = Response::new(());
+        *response.status_mut() =
+            StatusCode::from_u16(head.status).unwrap_or(StatusCode::BAD_GATEWAY);
+        *response.headers_mut() = read_headers(&head.headers);
+        let (chunks, receiver) = mpsc::unbounded_channel();
+        self.chunks = Some(chunks);
+        self.answer = Some(Answer::Response(response, receiver));
+        if end {
+            self.finish();
+        }
+    }
+
+    /// The upgrade is accepted.
+    pub(super) fn upgrade(&mut self, upgrade: &UpgradeHead<'_>) {
+        let protocol = upgrade.protocol.map(str::to_owned);
+        let headers = read_headers(&upgrade.headers);
+        self.answer = Some(Answer::Upgrade { protocol, headers });
+        self.finish();
+    }
+
+    /// A part of the body.
+    pub(super) fn send(&self, chunk: Chunk) {
+        if let Some(chunks) = &self.chunks {
+            // Nobody reads any more if the response was dropped.
+            let _ = chunks.send(chunk);
+        }
+    }
+
+    /// The last that comes, then the end.
+    pub(super) fn end(&mut self, last: Chunk) {
+        self.send(last);
+        self.finish();
+    }
+
+    fn finish(&mut self) {
+        self.is_answered = true;
+        self.chunks = None;
+    }
+}
+
+/// Leaves out what cannot be a header.
+pub(super) fn read_headers(headers: &Headers<'_>) -> HeaderMap {
+    let mut map = HeaderMap::with_capacity(headers.0.len());
+    for (name, value) in &headers.0 {
+        let name = HeaderName::from_bytes(name.as_bytes());
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value)) {
+            map.append(name, value);
+        }
+    }
+    map
+}

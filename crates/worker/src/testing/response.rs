@@ -1,0 +1,129 @@
+//! The app's answer to a request.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode};
+use http_body::{Body as HttpBody, Frame};
+use http_body_util::BodyExt;
+use shovel_protocol::ToWorker;
+use tokio::sync::mpsc;
+
+use super::exchange::Chunk;
+use super::patience::patiently;
+use super::request::Asked;
+
+/// A response of the app, whose body may still be on its way.
+///
+/// Dropped, it takes the client away.
+///
+/// ```
+/// use shovel_worker::testing::TestApp;
+/// use shovel_worker::{App, Error, FetchEvent, Html};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let app = App::new(()).on_fetch(async |_: FetchEvent<()>| Ok::<_, Error>(Html("<p>hello")));
+/// let app = TestApp::start(app).await.unwrap();
+/// let response = app.get("/").await;
+/// assert_eq!(response.status(), 200);
+/// assert_eq!(response.header("content-type"), Some("text/html; charset=utf-8"));
+/// assert_eq!(response.text().await, "<p>hello");
+/// # }
+/// ```
+pub struct TestResponse(Response<Body>);
+
+impl TestResponse {
+    pub(super) fn new(
+        head: Response<()>,
+        chunks: mpsc::UnboundedReceiver<Chunk>,
+        asked: Asked,
+    ) -> TestResponse {
+        TestResponse(head.map(|()| Body::new(ResponseBody { chunks, asked })))
+    }
+
+    /// The status, which may be compared with a number.
+    pub fn status(&self) -> StatusCode {
+        self.0.status()
+    }
+
+    /// All headers.
+    pub fn headers(&self) -> &HeaderMap {
+        self.0.headers()
+    }
+
+    /// A header that came, the first of its name, if it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.0.headers().get(name)?.to_str().ok()
+    }
+
+    /// Waits for the whole body.
+    ///
+    /// # Panics
+    /// If the body breaks off, or does not end.
+    pub async fn bytes(self) -> Bytes {
+        let body = patiently("the end of a response's body", self.0.into_body().collect()).await;
+        match body {
+            Ok(body) => body.to_bytes(),
+            Err(error) => panic!("the body of the response is not whole: {error}"),
+        }
+    }
+
+    /// Waits for the whole body, which is text.
+    ///
+    /// # Panics
+    /// If it is not, or the body breaks off, or does not end.
+    pub async fn text(self) -> String {
+        match String::from_utf8(self.bytes().await.into()) {
+            Ok(text) => text,
+            Err(error) => panic!("the body of the response is not text: {error}"),
+        }
+    }
+
+    /// The response itself, for a body that is looked at while it streams in, or may break off.
+    pub fn into_response(self) -> Response<Body> {
+        self.0
+    }
+}
+
+impl fmt::Debug for TestResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("TestResponse");
+        debug.field("status", &self.status()).field("headers", self.headers());
+        debug.finish_non_exhaustive()
+    }
+}
+
+/// The app has broken the body off, or has ended.
+#[derive(Debug, thiserror::Error)]
+#[error("the app broke the body off")]
+struct CutOff;
+
+struct ResponseBody {
+    chunks: mpsc::UnboundedReceiver<Chunk>,
+    asked: Asked,
+}
+
+impl HttpBody for ResponseBody {
+    type Data = Bytes;
+    type Error = CutOff;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
+        self.chunks.poll_recv(cx).map(|chunk| match chunk? {
+            Chunk::Data(data) => {
+                let (request, bytes) = (self.asked.request, data.len() as u32);
+                let credit = ToWorker::Credit { request, bytes };
+                self.asked.supervisor.act(|state| state.tell(&credit));
+                Some(Ok(Frame::data(data)))
+            }
+            Chunk::Trailers(trailers) => Some(Ok(Frame::trailers(trailers))),
+            Chunk::CutOff => Some(Err(CutOff)),
+        })
+    }
+}
