@@ -34,6 +34,7 @@
 //! on; the private `pool` speaks with the supervisor and calls the handlers.
 
 mod app;
+pub mod axum;
 mod channel;
 mod connection;
 mod error;
@@ -45,10 +46,11 @@ mod pool;
 mod run;
 mod work;
 
+pub use self::axum::{run, serve};
+pub use ::axum::Json;
+pub use ::axum::body::{self, Body};
+pub use ::axum::response::{Html, IntoResponse, Redirect, Response};
 pub use app::App;
-pub use axum::Json;
-pub use axum::body::{self, Body};
-pub use axum::response::{Html, IntoResponse, Redirect, Response};
 pub use bytes::Bytes;
 pub use channel::{
     BroadcastChannel, ChannelError, Channels, PublishError, Published, Subscription,
