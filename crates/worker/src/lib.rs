@@ -29,6 +29,9 @@
 //! and every client's socket; requests and messages come to this process over Unix sockets, its
 //! links, and answers go back the same way.
 //!
+//! An ordinary [`axum::Router`](::axum::Router) is an app too: [`serve`] runs it, and [`mod@axum`]
+//! tells the rest.
+//!
 //! Rooms: [`App`] collects the handlers; events are what handlers are given ([`FetchEvent`],
 //! [`MessageEvent`], [`CloseEvent`]); [`Connection`] and [`BroadcastChannel`] are what they act
 //! on; the private `pool` speaks with the supervisor and calls the handlers.

@@ -26,6 +26,9 @@ const PIPE_BYTES: usize = 64 * 1024;
 /// hyper's own minimum.
 const HYPER_BUFFER_BYTES: usize = 8 * 1024;
 
+/// The head of a 101 fits, and what is read at once beyond it passes by this buffer.
+const HEAD_BUFFER_BYTES: usize = 256;
+
 const REQUEST: &[u8] =
     b"GET / HTTP/1.1\r\nhost: app\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
 
@@ -79,7 +82,7 @@ impl Carrier {
         // The service waits for it.
         let _ = self.accept.send(());
         self.server.await.map_err(failed)?;
-        let mut pipe = BufReader::with_capacity(HYPER_BUFFER_BYTES, self.client);
+        let mut pipe = BufReader::with_capacity(HEAD_BUFFER_BYTES, self.client);
         let mut line = String::new();
         // An empty line ends the head, and has its line break.
         while pipe.read_line(&mut line).await.map_err(failed)? > 2 {

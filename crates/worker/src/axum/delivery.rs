@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use shovel_protocol::Close;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 
 use crate::Message;
@@ -68,13 +68,17 @@ impl Delivery {
     }
 
     /// Tells the task that the connection has closed, and waits some time for its end.
-    pub(super) async fn close(&self, close: Close) {
+    ///
+    /// # Errors
+    /// The task panicked.
+    pub(super) async fn close(&self, close: Close) -> Result<(), JoinError> {
         // Without a receiver there is nobody to tell.
         let _ = self.events.send(Event::Closed(close));
         let task = lock(&self.task).take();
-        if let Some(task) = task {
-            // Its panic has been logged, and one that lives on is on its own.
-            let _ = timeout(GRACE, task).await;
+        match task {
+            // One that lives on is on its own.
+            Some(task) => timeout(GRACE, task).await.unwrap_or(Ok(())),
+            None => Ok(()),
         }
     }
 }

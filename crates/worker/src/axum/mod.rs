@@ -32,8 +32,7 @@
 //!   over a Unix socket. Its port is 0 if only a proxy knows it;
 //! - [`Channels`](crate::Channels), to publish and to listen, and
 //!   [`WorkerInfo`](crate::WorkerInfo), which worker this is;
-//! - [`ConnectionId`], what an upgrade would be called, if the request offers
-//!   one.
+//! - [`ConnectionId`], what an upgrade would be called, if the request offers one.
 //!
 //! # WebSockets
 //!
@@ -41,13 +40,12 @@
 //! `axum::extract::ws`: an import is all that changes. The feature `axum-messages` converts
 //! messages of either kind into the other.
 //!
-//! axum's own `WebSocketUpgrade` works too, also in a
-//! library, by the feature `axum-ws`, which is on unless default features are off. But it speaks
-//! WebSocket frames to a byte stream, so each message is wrapped into a frame for it and unwrapped
-//! again, within this process: slower than ours, with more memory for each connection. It sees
-//! none of the client's own pings, and gets none of what the client is sent by channels.
-//! (The upgrade of any request costs somewhat more while that feature is on, for which extractor a
-//! route uses shows only when it is called.)
+//! axum's own `WebSocketUpgrade` works too, in a library as well, by the feature `axum-ws`, which is
+//! on unless default features are off. But it speaks WebSocket to a byte stream, so within this
+//! process each message is wrapped into a frame for it and unwrapped again. That is slower, takes
+//! more memory for each connection, and such a connection cannot be subscribed to channels. While
+//! the feature is on every upgrade costs a little more, for it shows only when a route is called
+//! which of the two it uses.
 //!
 //! # Messages and closes
 //!
@@ -55,14 +53,16 @@
 //! behind it wait, and when 256 KiB do, the client is held back. So a task that only sends should
 //! still read: on a reload, the connection is closed when what has come from it is handled.
 //!
-//! When the last handle of a socket is dropped its connection is closed, if it was not before:
-//! with 1000, or with 1011 by a panic. When the client's socket has closed, the task has five
-//! seconds to end before the worker no longer waits for it.
+//! When a socket is dropped its connection is closed, if it was not before: with 1000, or with 1011
+//! by a panic. When the client's socket has closed, the task has five seconds to end before the
+//! worker no longer waits for it. (Of axum's own kind the worker sees the socket dropped, not the
+//! task's end, and no panic.)
 
 #[cfg(feature = "axum-ws")]
 mod bridge;
 #[cfg(feature = "axum-ws")]
 mod carrier;
+pub mod close_code;
 mod delivery;
 mod message;
 mod offer;
@@ -182,7 +182,10 @@ async fn deliver(event: MessageEvent<()>) -> Result<(), Error> {
 async fn close(event: CloseEvent<()>) -> Result<(), Error> {
     let connection = event.connection().clone();
     if let Some(delivery) = connection.tenure.delivery.get() {
-        delivery.close(event.into_close()).await;
+        let worker = event.worker().id;
+        if let Err(error) = delivery.close(event.into_close()).await {
+            tracing::error!(worker, connection = %connection.id(), "socket's {error}");
+        }
     }
     Ok(())
 }
