@@ -10,6 +10,7 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use http::{Request, StatusCode, header};
 use shovel_protocol::{Close, CloseCode};
+use tokio::task::yield_now;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
@@ -21,8 +22,8 @@ use super::offer::{self, Offer, Taken};
 use crate::event::Accepted;
 use crate::{Connection, Error, Message, SendError};
 
-/// What one end reads at once. The default is 128 KiB for each connection.
-const READ_BUFFER_BYTES: usize = 8 * 1024;
+/// What our end reads and writes at once. The default is 128 KiB for each connection.
+const BUFFER_BYTES: usize = 8 * 1024;
 
 /// Calls the Router with a request that offers an upgrade, which any extractor may take.
 pub(super) async fn call(
@@ -92,7 +93,9 @@ impl Bridge {
     }
 
     async fn pass_on(&mut self, pipe: Pipe) {
-        let mut config = WebSocketConfig::default().read_buffer_size(READ_BUFFER_BYTES);
+        let mut config = WebSocketConfig::default()
+            .read_buffer_size(BUFFER_BYTES)
+            .write_buffer_size(BUFFER_BYTES);
         // The supervisor limits what clients send, and sends.
         (config.max_message_size, config.max_frame_size) = (None, None);
         let frames = Frames::from_raw_socket(pipe, Role::Client, Some(config)).await;
@@ -116,16 +119,36 @@ async fn pass_down(
     events: &mut Events,
     mut to_app: SplitSink<Frames, Framed>,
 ) -> Result<(), WebSocketError> {
-    while let Some(event) = events.recv().await {
+    while let Some(event) = next_event(events, &mut to_app).await? {
         match event {
             Event::Message { message, handled } => {
-                to_app.send(framed(message)).await?;
+                // What is short may wait in the buffer for more. What is not has been handled when
+                // the pipe has room for it, by which the client is held back.
+                match message.len() < BUFFER_BYTES {
+                    true => to_app.feed(framed(message)).await?,
+                    false => to_app.send(framed(message)).await?,
+                }
                 drop(handled);
             }
             Event::Closed(close) => return to_app.send(framed_close(close)?).await,
         }
     }
     Ok(())
+}
+
+/// The next event. Writes what there is only if none comes in this turn of the runtime: for each
+/// read the app's end zeroes 128 KiB, so the messages of one batch had better be read at once.
+async fn next_event(
+    events: &mut Events,
+    to_app: &mut SplitSink<Frames, Framed>,
+) -> Result<Option<Event>, WebSocketError> {
+    if events.is_empty() {
+        yield_now().await;
+    }
+    if events.is_empty() {
+        to_app.flush().await?;
+    }
+    Ok(events.recv().await)
 }
 
 /// Passes on what the app sends, until its end of the pipe is closed.
