@@ -159,10 +159,13 @@
 //! - [`BroadcastChannel`] publishes and receives outside of connections too, in tasks and timers.
 //! - [`Error`] says what a client sees of a failure: its own answer, such as 401, or a 500 that tells
 //!   nothing of the inside.
+//! - An ordinary [`axum::Router`](::axum::Router) is an app too: [`serve`] runs it, and [`mod@axum`]
+//!   tells the rest.
 //! - `examples/` beside this crate has an echo, a ticker and an app that refuses strangers, each
 //!   with its tests; `crates/user-app` is a larger one.
 
 mod app;
+pub mod axum;
 mod channel;
 mod connection;
 mod error;
@@ -175,10 +178,11 @@ mod run;
 pub mod testing;
 mod work;
 
+pub use self::axum::{run, serve};
+pub use ::axum::Json;
+pub use ::axum::body::{self, Body};
+pub use ::axum::response::{Html, IntoResponse, Redirect, Response};
 pub use app::App;
-pub use axum::Json;
-pub use axum::body::{self, Body};
-pub use axum::response::{Html, IntoResponse, Redirect, Response};
 pub use bytes::Bytes;
 pub use channel::{
     BroadcastChannel, ChannelError, Channels, PublishError, Published, Subscription,

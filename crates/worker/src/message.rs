@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::str::Utf8Error;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -160,6 +161,13 @@ impl From<&[u8]> for Message {
     }
 }
 
+impl Text {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl Deref for Text {
     type Target = str;
 
@@ -183,6 +191,47 @@ impl From<&str> for Text {
 impl From<String> for Text {
     fn from(text: String) -> Self {
         Text(text.into())
+    }
+}
+
+impl From<&String> for Text {
+    fn from(text: &String) -> Self {
+        Text(text.as_str().into())
+    }
+}
+
+impl From<Text> for String {
+    fn from(text: Text) -> Self {
+        text.as_str().to_owned()
+    }
+}
+
+/// Copies.
+impl From<Text> for Bytes {
+    fn from(text: Text) -> Self {
+        Bytes::copy_from_slice(text.as_bytes())
+    }
+}
+
+impl TryFrom<Bytes> for Text {
+    type Error = Utf8Error;
+
+    fn try_from(bytes: Bytes) -> Result<Self, Utf8Error> {
+        std::str::from_utf8(&bytes).map(Text::from)
+    }
+}
+
+impl TryFrom<Vec<u8>> for Text {
+    type Error = Utf8Error;
+
+    fn try_from(bytes: Vec<u8>) -> Result<Self, Utf8Error> {
+        std::str::from_utf8(&bytes).map(Text::from)
+    }
+}
+
+impl PartialEq<String> for Text {
+    fn eq(&self, other: &String) -> bool {
+        **self == **other
     }
 }
 

@@ -94,6 +94,10 @@ impl<S> CloseEvent<S> {
         self.close.was_clean
     }
 
+    pub(crate) fn into_close(self) -> Close {
+        self.close
+    }
+
     shared_methods!();
     wait_until!();
 }

@@ -1,6 +1,6 @@
 //! One request and its answer, as a link knows them.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use http::{HeaderMap, Uri};
 use shovel_protocol::control::{Headers, OfferedConnection};
@@ -106,6 +106,7 @@ impl Exchange {
             link: self.link.clone(),
             state: Mutex::default(),
             relieved: Notify::new(),
+            delivery: OnceLock::new(),
         });
         state.stage = Stage::Upgraded(tenure.clone());
         Ok(Connection { tenure })

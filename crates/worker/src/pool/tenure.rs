@@ -4,7 +4,7 @@
 //! is returned, all that it does is collected, and travels inside `ws:upgrade`.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use http::{HeaderMap, Uri};
 use shovel_protocol::control::{Effect, Headers, UpgradeHead};
@@ -16,6 +16,7 @@ use shovel_protocol::{
 use tokio::sync::Notify;
 
 use super::link::{Full, Link, Place};
+use crate::axum::Delivery;
 use crate::lock::lock;
 use crate::{Connection, Message, PublishError, SendError};
 
@@ -31,13 +32,16 @@ pub(crate) struct Tenure {
     pub(crate) protocol: Option<Box<str>>,
     pub(crate) link: Arc<Link>,
     pub(crate) state: Mutex<State>,
-    /// Told when the pressure has gone, or the connection.
+    /// Told when the pressure has gone, or the connection, and when it is accepted.
     pub(crate) relieved: Notify,
+    /// How events reach the task of a Router's connection.
+    pub(crate) delivery: OnceLock<Delivery>,
 }
 
 #[derive(Default)]
 pub(crate) struct State {
     phase: Phase,
+    was_accepted: bool,
     /// The app has closed it: nothing more is sent, and messages are dropped.
     app_closed: bool,
     /// The client reads too slowly.
@@ -205,6 +209,7 @@ impl Tenure {
         let Phase::Offered(effects) = &mut state.phase else { return false };
         let effects = std::mem::take(effects);
         state.phase = Phase::Open;
+        state.was_accepted = true;
         // In the table first: messages may come right behind.
         let connection = Connection { tenure: self.clone() };
         lock(&self.link.connections).insert(self.wire.0, connection);
@@ -213,7 +218,31 @@ impl Tenure {
         let effects = Effects::new(&effects);
         let upgrade = ToSupervisor::Upgrade { connection: self.wire, upgrade, effects };
         self.link.put(self.wire.to_wire(), &upgrade);
+        drop(state);
+        self.relieved.notify_waiters();
         true
+    }
+
+    /// Waits until it is decided, and says whether the connection was accepted.
+    pub(crate) async fn accepted(&self) -> bool {
+        self.until(|state| !matches!(state.phase, Phase::Offered(_))).await;
+        lock(&self.state).was_accepted
+    }
+
+    /// Waits until the client's socket has closed, or the connection has been given up.
+    pub(crate) async fn closed(&self) {
+        self.until(|state| matches!(state.phase, Phase::Closed)).await;
+    }
+
+    async fn until(&self, reached: impl Fn(&State) -> bool) {
+        loop {
+            let mut changed = std::pin::pin!(self.relieved.notified());
+            changed.as_mut().enable();
+            if reached(&lock(&self.state)) {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Gives the connection up unless it has been accepted. `true` if it was still open to that.
@@ -222,6 +251,8 @@ impl Tenure {
         let was_offered = matches!(state.phase, Phase::Offered(_));
         if was_offered {
             state.phase = Phase::Closed;
+            drop(state);
+            self.relieved.notify_waiters();
         }
         was_offered
     }

@@ -1,0 +1,73 @@
+//! An axum Router with two WebSockets: `/theirs` by axum's own extractor, as it may stand in any
+//! app, and `/ours` by that of the SDK, which is faster and may use channels.
+//!
+//! ```sh
+//! cargo build --example axum
+//! shovel-pool --workers 2 target/debug/examples/axum
+//! ```
+
+use std::net::SocketAddr;
+
+use axum::extract::{ConnectInfo, Path, ws};
+use axum::response::Response;
+use axum::routing::{any, get};
+use axum::{Extension, Json, Router};
+use shovel_worker::axum::{Message, WebSocket, WebSocketUpgrade};
+use shovel_worker::{Channels, Error, Published, StatusCode, WorkerInfo};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), shovel_worker::RunError> {
+    let router = Router::new()
+        .route("/", get(hello))
+        .route("/theirs", any(theirs))
+        .route("/ours/{room}", any(ours).post(announce));
+    shovel_worker::serve(router).await
+}
+
+async fn hello(
+    ConnectInfo(client): ConnectInfo<SocketAddr>,
+    Extension(worker): Extension<WorkerInfo>,
+) -> String {
+    format!("hello {client}, this is worker {}\n", worker.index)
+}
+
+/// An echo, as it would be without this SDK.
+async fn theirs(upgrade: ws::WebSocketUpgrade) -> Response {
+    upgrade.on_upgrade(async |mut socket| {
+        while let Some(Ok(message)) = socket.recv().await {
+            if socket.send(message).await.is_err() {
+                return;
+            }
+        }
+    })
+}
+
+async fn ours(upgrade: WebSocketUpgrade, Path(room): Path<String>) -> Response {
+    upgrade.on_upgrade(async move |socket| {
+        if let Err(error) = join(socket, &room).await {
+            tracing::warn!(room, "{error}");
+        }
+    })
+}
+
+/// What one writes in a room all read, whichever worker they are with.
+async fn join(mut socket: WebSocket, room: &str) -> Result<(), Error> {
+    let connection = socket.connection().clone();
+    connection.subscribe(room)?;
+    while let Some(Ok(Message::Text(text))) = socket.recv().await {
+        connection.publish(room, text).await?;
+    }
+    Ok(())
+}
+
+/// Publishes a request's body, from outside any connection.
+async fn announce(
+    Path(room): Path<String>,
+    Extension(channels): Extension<Channels>,
+    body: String,
+) -> Result<Json<u64>, StatusCode> {
+    let channel = channels.channel(&room).map_err(|_| StatusCode::BAD_REQUEST)?;
+    let published = channel.publish(body).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+    let Published { delivered, .. } = published;
+    Ok(Json(delivered))
+}

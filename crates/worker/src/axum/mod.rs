@@ -1,0 +1,210 @@
+//! An ordinary [`axum::Router`] as an app.
+//!
+//! ```no_run
+//! use axum::Router;
+//! use axum::response::Response;
+//! use axum::routing::{any, get};
+//! use shovel_worker::axum::{WebSocket, WebSocketUpgrade};
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), shovel_worker::RunError> {
+//!     let router = Router::new().route("/", get(async || "hello\n")).route("/echo", any(upgrade));
+//!     shovel_worker::serve(router).await
+//! }
+//!
+//! async fn upgrade(upgrade: WebSocketUpgrade) -> Response {
+//!     upgrade.on_upgrade(echo)
+//! }
+//!
+//! async fn echo(mut socket: WebSocket) {
+//!     while let Some(Ok(message)) = socket.recv().await {
+//!         if socket.send(message).await.is_err() {
+//!             return;
+//!         }
+//!     }
+//! }
+//! ```
+//!
+//! State, extractors, middleware, nested Routers and fallbacks are axum's own and work as ever. In
+//! the extensions of each request are, beside what axum puts there,
+//!
+//! - [`ConnectInfo<SocketAddr>`](axum::extract::ConnectInfo), the client's address, unless it came
+//!   over a Unix socket. Its port is 0 if only a proxy knows it;
+//! - [`Channels`](crate::Channels), to publish and to listen, and
+//!   [`WorkerInfo`](crate::WorkerInfo), which worker this is;
+//! - [`ConnectionId`], what an upgrade would be called, if the request offers one.
+//!
+//! # WebSockets
+//!
+//! [`WebSocketUpgrade`], [`WebSocket`] and [`Message`] are named and shaped like those in
+//! `axum::extract::ws`: an import is all that changes. The feature `axum-messages` converts
+//! messages of either kind into the other.
+//!
+//! axum's own `WebSocketUpgrade` works too, in a library as well, by the feature `axum-ws`, which is
+//! on unless default features are off. But it speaks WebSocket to a byte stream, so within this
+//! process each message is wrapped into a frame for it and unwrapped again. That is slower, takes
+//! more memory for each connection, and such a connection cannot be subscribed to channels. While
+//! the feature is on every upgrade costs a little more, for it shows only when a route is called
+//! which of the two it uses.
+//!
+//! # Messages and closes
+//!
+//! A message counts as handled when its task asks for the next one, or drops the socket. Those
+//! behind it wait, and when 256 KiB do, the client is held back. So a task that only sends should
+//! still read: on a reload, the connection is closed when what has come from it is handled.
+//!
+//! When a socket is dropped its connection is closed, if it was not before: with 1000, or with 1011
+//! by a panic. When the client's socket has closed, the task has five seconds to end before the
+//! worker no longer waits for it. (Of axum's own kind the worker sees the socket dropped, not the
+//! task's end, and no panic.)
+
+#[cfg(feature = "axum-ws")]
+mod bridge;
+#[cfg(feature = "axum-ws")]
+mod carrier;
+pub mod close_code;
+mod delivery;
+mod message;
+mod offer;
+mod upgrade;
+mod websocket;
+
+use std::convert::Infallible;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::response::Response;
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, header};
+use tower_service::Service;
+
+pub use self::message::{CloseCode, CloseFrame, Message, Utf8Bytes};
+pub use self::upgrade::{
+    DefaultOnFailedUpgrade, OnFailedUpgrade, WebSocketUpgrade, WebSocketUpgradeRejection,
+};
+pub use self::websocket::WebSocket;
+
+pub(crate) use self::delivery::Delivery;
+
+use self::offer::Offer;
+use crate::{App, CloseEvent, ConnectionId, Error, FetchEvent, MessageEvent, RunError};
+
+/// Runs a Router until the supervisor tells it to stop, within the caller's runtime.
+///
+/// Like [`App::serve`], of which it is short for `App::from(router).serve()`.
+///
+/// # Errors
+/// As [`App::run`].
+///
+/// # Cancel safety
+/// None: once dropped, it cannot be begun again.
+pub async fn serve(router: Router) -> Result<(), RunError> {
+    App::from(router).serve().await
+}
+
+/// Runs a Router until the supervisor tells it to stop, on a runtime of one thread, this one.
+///
+/// For a `main` that is not async; short for `App::from(router).run()`.
+///
+/// ```no_run
+/// use axum::{Router, routing::get};
+///
+/// fn main() -> Result<(), shovel_worker::RunError> {
+///     shovel_worker::run(Router::new().route("/", get(async || "hello\n")))
+/// }
+/// ```
+///
+/// # Errors
+/// As [`App::run`].
+pub fn run(router: Router) -> Result<(), RunError> {
+    App::from(router).run()
+}
+
+/// An app whose handlers for requests, messages and closes are the Router's. A start and a
+/// shutdown handler may be added.
+impl From<Router> for App<()> {
+    fn from(router: Router) -> Self {
+        App::new(())
+            .on_fetch(move |event| fetch(router.clone(), event))
+            .on_message(deliver)
+            .on_close(close)
+    }
+}
+
+async fn fetch(router: Router, mut event: FetchEvent<()>) -> Result<Response, Error> {
+    let (channels, worker) = (event.channels().clone(), event.worker().clone());
+    let client = event.client();
+    let extensions = event.request_mut().extensions_mut();
+    extensions.insert(channels);
+    extensions.insert(worker);
+    if let Some(client) = client {
+        extensions.insert(ConnectInfo(client));
+    }
+    if !offers_upgrade(extensions) {
+        return Ok(call(router, event.into_request()).await);
+    }
+    add_hop_headers(event.request_mut().headers_mut());
+    let body = event.take_body();
+    let mut request = event.request().clone().map(|()| body);
+    let offer = Offer::new(event);
+    request.extensions_mut().insert(offer.clone());
+    #[cfg(feature = "axum-ws")]
+    return bridge::call(router, request, offer).await;
+    #[cfg(not(feature = "axum-ws"))]
+    return Ok(call(router, request).await);
+}
+
+/// Calls the Router, which is always ready.
+async fn call(mut router: Router, request: Request<Body>) -> Response {
+    let response: Result<_, Infallible> = router.call(request).await;
+    let mut response = response.unwrap_or_else(|never| match never {});
+    // A Router tells the length of every body, which a 101 must not (RFC 9110 §8.6).
+    if response.status().is_informational() {
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    response
+}
+
+async fn deliver(event: MessageEvent<()>) -> Result<(), Error> {
+    let connection = event.connection().clone();
+    if let Some(delivery) = connection.tenure.delivery.get() {
+        tokio::select! {
+            // The message is handed over by the first poll; neither branch is taken up again.
+            biased;
+            () = delivery.deliver(event.into_message()) => {}
+            // No use in holding back a client that is gone, and its close need not wait.
+            () = connection.tenure.closed() => {}
+        }
+    }
+    Ok(())
+}
+
+async fn close(event: CloseEvent<()>) -> Result<(), Error> {
+    let connection = event.connection().clone();
+    if let Some(delivery) = connection.tenure.delivery.get() {
+        let worker = event.worker().id;
+        if let Err(error) = delivery.close(event.into_close()).await {
+            tracing::error!(worker, connection = %connection.id(), "socket's {error}");
+        }
+    }
+    Ok(())
+}
+
+fn offers_upgrade(extensions: &Extensions) -> bool {
+    extensions.get::<ConnectionId>().is_some()
+}
+
+/// Gives back to an upgrade request what concerns a single hop (RFC 9110 §7.6.1), and so is not
+/// passed on: extractors look for it. Extensions are for the socket's owner to agree upon, which
+/// the app is not.
+fn add_hop_headers(headers: &mut HeaderMap) {
+    let hop: [(HeaderName, &str); 3] = [
+        (header::CONNECTION, "upgrade"),
+        (header::UPGRADE, "websocket"),
+        (header::SEC_WEBSOCKET_VERSION, "13"),
+    ];
+    for (name, value) in hop {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
+}

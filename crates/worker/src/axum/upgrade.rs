@@ -1,0 +1,221 @@
+//! The extractor that upgrades.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use axum::Error;
+use axum::extract::FromRequestParts;
+use axum::response::{IntoResponse, Response};
+use http::HeaderValue;
+use http::request::Parts;
+
+use super::WebSocket;
+use super::offer::{self, Offer, Taken};
+use crate::UpgradeError;
+
+/// Extracts the upgrade that a request offers: axum's `WebSocketUpgrade`, but for the buffers and
+/// frames, which are the supervisor's affair.
+///
+/// ```no_run
+/// use axum::extract::{Path, State};
+/// use axum::response::Response;
+/// use axum::routing::any;
+/// use axum::{Router, http::StatusCode};
+/// use shovel_worker::axum::{Message, WebSocket, WebSocketUpgrade};
+///
+/// async fn room(
+///     upgrade: WebSocketUpgrade,
+///     Path(name): Path<String>,
+///     State(rooms): State<Vec<String>>,
+/// ) -> Result<Response, StatusCode> {
+///     if !rooms.contains(&name) {
+///         return Err(StatusCode::NOT_FOUND);
+///     }
+///     let upgrade = upgrade.protocols(["chat.v2", "chat.v1"]);
+///     Ok(upgrade.on_upgrade(|socket| chat(socket, name)))
+/// }
+///
+/// /// Every message goes to all in the room, whichever worker they are with.
+/// async fn chat(mut socket: WebSocket, room: String) {
+///     let connection = socket.connection().clone();
+///     if connection.subscribe(&room).is_err() {
+///         return;
+///     }
+///     while let Some(Ok(Message::Text(text))) = socket.recv().await {
+///         if connection.publish(&room, text).await.is_err() {
+///             return;
+///         }
+///     }
+/// }
+///
+/// fn main() -> Result<(), shovel_worker::RunError> {
+///     let rooms = vec!["lobby".to_owned()];
+///     shovel_worker::run(Router::new().route("/rooms/{name}", any(room)).with_state(rooms))
+/// }
+/// ```
+#[must_use = "the upgrade is accepted by returning what `on_upgrade` gives"]
+pub struct WebSocketUpgrade<F = DefaultOnFailedUpgrade> {
+    offer: Offer,
+    requested: Vec<HeaderValue>,
+    selected: Option<HeaderValue>,
+    max_message_bytes: Option<usize>,
+    on_failed_upgrade: F,
+}
+
+/// What to do if an upgrade was not accepted after all.
+pub trait OnFailedUpgrade: Send + 'static {
+    /// Called instead of the function given to [`WebSocketUpgrade::on_upgrade`].
+    fn call(self, error: Error);
+}
+
+/// Does nothing.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct DefaultOnFailedUpgrade;
+
+/// The request offers no upgrade to WebSocket. The client gets 426.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WebSocketUpgradeRejection;
+
+#[derive(Debug, thiserror::Error)]
+#[error("the upgrade was not accepted: the client is gone, or another response was returned")]
+struct NotAccepted;
+
+impl<F> WebSocketUpgrade<F> {
+    /// Picks the first of these subprotocols that the client offers, if it offers any.
+    pub fn protocols<I>(mut self, protocols: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Into<Cow<'static, str>>,
+    {
+        let known = protocols.into_iter().map(Into::into);
+        self.selected = known
+            .filter_map(|name| HeaderValue::from_str(&name).ok())
+            .find(|name| self.requested.contains(name));
+        self
+    }
+
+    /// The subprotocols that the client offers, the preferred one first.
+    pub fn requested_protocols(&self) -> impl Iterator<Item = &HeaderValue> {
+        self.requested.iter()
+    }
+
+    /// Picks a subprotocol. If the client does not offer it the upgrade fails, with status 500
+    /// (RFC 6455 §4.1).
+    pub fn set_selected_protocol(&mut self, protocol: HeaderValue) {
+        self.selected = Some(protocol);
+    }
+
+    /// The subprotocol that is picked.
+    pub fn selected_protocol(&self) -> Option<&HeaderValue> {
+        self.selected.as_ref()
+    }
+
+    /// Closes the connection with 1009 at a message of over this many bytes. The supervisor's
+    /// `--max-message-size` holds in any case.
+    pub fn max_message_size(mut self, max_bytes: usize) -> Self {
+        self.max_message_bytes = Some(max_bytes);
+        self
+    }
+
+    /// What to do if the upgrade is not accepted after all; nothing, unless given.
+    pub fn on_failed_upgrade<C: OnFailedUpgrade>(self, callback: C) -> WebSocketUpgrade<C> {
+        WebSocketUpgrade {
+            offer: self.offer,
+            requested: self.requested,
+            selected: self.selected,
+            max_message_bytes: self.max_message_bytes,
+            on_failed_upgrade: callback,
+        }
+    }
+
+    /// Gives the response that accepts the upgrade. Once it is returned and the upgrade accepted,
+    /// the function is called with the socket, in a task of its own.
+    ///
+    /// Middleware may add headers, or answer otherwise, in which case the upgrade fails.
+    #[must_use = "the upgrade is accepted by returning this"]
+    pub fn on_upgrade<C, Fut>(self, callback: C) -> Response
+    where
+        C: FnOnce(WebSocket) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+        F: OnFailedUpgrade,
+    {
+        let taken = match take(&self.offer, self.selected.as_ref()) {
+            Ok(taken) => taken,
+            Err(error) => {
+                tracing::error!("cannot upgrade: {error}");
+                self.on_failed_upgrade.call(Error::new(error.clone()));
+                return crate::Error::from(error).into_response(false);
+            }
+        };
+        let Taken { connection, events, response } = taken;
+        let socket =
+            WebSocket::new(connection.clone(), events, self.selected, self.max_message_bytes);
+        let (tenure, on_failed_upgrade) = (connection.tenure.clone(), self.on_failed_upgrade);
+        offer::spawn(&connection, async move {
+            if tenure.accepted().await {
+                callback(socket).await;
+            } else {
+                on_failed_upgrade.call(Error::new(NotAccepted));
+            }
+        });
+        response
+    }
+}
+
+fn take(offer: &Offer, protocol: Option<&HeaderValue>) -> Result<Taken, UpgradeError> {
+    let Some(protocol) = protocol else { return offer.take(None) };
+    // None that the client offers is anything but ASCII.
+    match protocol.to_str() {
+        Ok(protocol) => offer.take(Some(protocol)),
+        Err(_) => Err(UpgradeError::Protocol(format!("{protocol:?}"))),
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for WebSocketUpgrade {
+    type Rejection = WebSocketUpgradeRejection;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
+        let offer = parts.extensions.get::<Offer>().ok_or(WebSocketUpgradeRejection)?.clone();
+        Ok(WebSocketUpgrade {
+            requested: offer.protocols(),
+            offer,
+            selected: None,
+            max_message_bytes: None,
+            on_failed_upgrade: DefaultOnFailedUpgrade,
+        })
+    }
+}
+
+impl<F> fmt::Debug for WebSocketUpgrade<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("WebSocketUpgrade");
+        debug.field("requested", &self.requested).field("selected", &self.selected);
+        debug.finish_non_exhaustive()
+    }
+}
+
+impl<F: FnOnce(Error) + Send + 'static> OnFailedUpgrade for F {
+    fn call(self, error: Error) {
+        self(error);
+    }
+}
+
+impl OnFailedUpgrade for DefaultOnFailedUpgrade {
+    fn call(self, _error: Error) {}
+}
+
+impl IntoResponse for WebSocketUpgradeRejection {
+    fn into_response(self) -> Response {
+        crate::Error::from(UpgradeError::NotOffered).into_response(false)
+    }
+}
+
+impl fmt::Display for WebSocketUpgradeRejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        UpgradeError::NotOffered.fmt(f)
+    }
+}
+
+impl std::error::Error for WebSocketUpgradeRejection {}
