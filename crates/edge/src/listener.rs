@@ -59,6 +59,22 @@ impl Drop for Bound {
     }
 }
 
+/// The address that the variables `HOST` and `PORT` name, as hosting platforms set them;
+/// 127.0.0.1:8080 without them.
+///
+/// # Errors
+/// Which of them is none, in one line.
+pub fn address_of_environment() -> Result<SocketAddr, String> {
+    let variable = |name, default: &str| match std::env::var(name) {
+        Ok(value) if !value.is_empty() => value,
+        _ => default.to_owned(),
+    };
+    let (host, port) = (variable("HOST", "127.0.0.1"), variable("PORT", "8080"));
+    let ip = host.parse().map_err(|_| format!("the variable HOST is no IP address: '{host}'"))?;
+    let port = port.parse().map_err(|_| format!("the variable PORT is no port: '{port}'"))?;
+    Ok(SocketAddr::new(ip, port))
+}
+
 /// A listener within a runtime.
 #[derive(Debug)]
 pub struct Listener {

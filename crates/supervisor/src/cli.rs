@@ -1,11 +1,11 @@
 //! The command line, as clap reads it. What it means is [`crate::config`]'s business.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{CommandFactory, Parser};
+use shovel_edge::listener::address_of_environment;
 
 use crate::config::{Address, Config, LogFormat};
 use crate::units;
@@ -152,18 +152,6 @@ impl Cli {
             args: self.args,
         })
     }
-}
-
-/// `HOST` and `PORT`, as hosting platforms set them.
-fn address_of_environment() -> Result<SocketAddr, String> {
-    let variable = |name, default: &str| match std::env::var(name) {
-        Ok(value) if !value.is_empty() => value,
-        _ => default.to_owned(),
-    };
-    let (host, port) = (variable("HOST", "127.0.0.1"), variable("PORT", "8080"));
-    let ip = host.parse().map_err(|_| format!("the variable HOST is no IP address: '{host}'"))?;
-    let port = port.parse().map_err(|_| format!("the variable PORT is no port: '{port}'"))?;
-    Ok(SocketAddr::new(ip, port))
 }
 
 #[cfg(test)]

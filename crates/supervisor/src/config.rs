@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use shovel_core::pool;
 use shovel_edge::ws;
 
-use crate::io::Settings;
+use shovel_router::Settings;
 
 /// Everything that can be chosen. Sizes are in bytes.
 #[derive(Clone, Debug)]
@@ -125,7 +125,17 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::cli::Cli;
+
+    #[test]
+    fn the_flags_default_to_what_an_app_without_a_supervisor_has() {
+        let config = Cli::parse_from(["shovel-pool", "app"]).into_config().unwrap();
+        let flags = Settings { client_limit: usize::MAX, ..config.io(u64::MAX) };
+        assert_eq!(flags, Settings::default());
+    }
 
     #[test]
     fn addresses_are_read_as_written() {

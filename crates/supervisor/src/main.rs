@@ -1,13 +1,12 @@
 //! `shovel-pool`: owns the listener and every client socket, and supervises the worker processes
 //! that do the work.
 //!
-//! The walk: [`cli`] -> [`config`] -> listeners are bound -> I/O threads start ([`io`]) ->
+//! The walk: [`cli`] -> [`config`] -> listeners are bound -> I/O threads start (`shovel-router`) ->
 //! [`driver`] runs the pool until it ends. The map of the whole is ARCHITECTURE.md.
 
 mod cli;
 mod config;
 mod driver;
-mod io;
 mod listen;
 mod log;
 mod units;

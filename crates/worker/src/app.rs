@@ -186,7 +186,11 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
-    /// Runs the app until the supervisor tells it to stop, on a runtime of one thread, this one.
+    /// Runs the app until it is told to stop, on a runtime of one thread, this one.
+    ///
+    /// Started by a supervisor, it serves that one's clients. Started by itself (with the feature
+    /// `direct`, which is on by default) it listens on `HOST` and `PORT`, 127.0.0.1:8080 without
+    /// them, and SIGTERM or SIGINT end it as they end a pool.
     ///
     /// Returning the error from `main` prints it in one line and exits 1.
     ///
@@ -199,7 +203,7 @@ impl<S: Send + Sync + 'static> App<S> {
     /// ```
     ///
     /// # Errors
-    /// [`RunError`]: it was not started by a supervisor, could not start, or lost its supervisor.
+    /// [`RunError`]: it could not start, could not listen, or lost its supervisor.
     pub fn run(self) -> Result<(), RunError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -232,6 +236,10 @@ impl<S: Send + Sync + 'static> App<S> {
     /// None: once dropped, it cannot be begun again.
     pub async fn serve(self) -> Result<(), RunError> {
         run::log_to_stderr();
+        #[cfg(feature = "direct")]
+        if !pool::descriptors::are_given() {
+            return crate::direct::serve(self).await;
+        }
         let links = pool::descriptors::take_links()?;
         self.serve_on(links).await
     }

@@ -25,7 +25,8 @@ pub struct WorkerInfo {
 }
 
 impl WorkerInfo {
-    /// How the app is run: `"pool"`, behind a supervisor.
+    /// How the app is run: `"pool"`, behind a supervisor, or `"direct"`, by itself. Then index,
+    /// generation and id are 0.
     ///
     /// ```
     /// # use shovel_worker::WorkerInfo;
@@ -34,6 +35,9 @@ impl WorkerInfo {
     /// }
     /// ```
     pub fn mode(&self) -> &'static str {
-        "pool"
+        match self.generation {
+            0 => "direct",
+            _ => "pool",
+        }
     }
 }

@@ -168,6 +168,8 @@ mod app;
 pub mod axum;
 mod channel;
 mod connection;
+#[cfg(feature = "direct")]
+mod direct;
 mod error;
 mod event;
 mod info;

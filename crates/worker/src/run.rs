@@ -28,6 +28,12 @@ pub enum RunError {
     /// Not started by a supervisor.
     #[error("this program is a worker of shovel-pool; start it with: shovel-pool PROGRAM")]
     NoSupervisor,
+    /// Run by itself, the app cannot listen where it should.
+    #[error("cannot listen: {0}")]
+    Listen(String),
+    /// Run by itself, the app was told to end and did not within 25 seconds, or was told twice.
+    #[error("ended before everything was finished")]
+    CutShort,
     /// `SHOVEL_LINK_FDS` does not name links.
     #[error(
         "SHOVEL_LINK_FDS={value} does not name the links of a supervisor: {why}; \
@@ -68,7 +74,7 @@ impl fmt::Debug for RunError {
     }
 }
 
-/// Logs to stderr unless the app logs elsewhere. The supervisor adds time and worker to each line.
+/// Logs to stderr unless the app logs elsewhere. A supervisor adds time and worker to each line.
 pub(crate) fn log_to_stderr() {
     let filter =
         EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();

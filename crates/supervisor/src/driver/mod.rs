@@ -21,12 +21,12 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 
 use self::workers::Workers;
 use crate::config::Config;
-use crate::io::crossing::Crossings;
-use crate::io::{FromThread, IoThread, Reports, Start, ToThread};
 use crate::listen;
 use crate::worker::descriptors;
 use crate::worker::image::{Image, ImageError};
 use crate::worker::process::Launch;
+use shovel_router::crossing::Crossings;
+use shovel_router::{FromThread, IoThread, Reports, Start, ToThread};
 
 /// How often the memory of workers is looked at.
 const RSS_INTERVAL: Duration = Duration::from_secs(1);
@@ -200,7 +200,7 @@ impl Driver {
                     link,
                     links: self.threads.len() as u32,
                     max_message_bytes: self.config.max_message_bytes as u64,
-                    body_window_bytes: crate::io::BODY_WINDOW_BYTES,
+                    body_window_bytes: shovel_router::BODY_WINDOW_BYTES,
                     dev: self.config.dev,
                 };
                 let image = self.images.get(&generation);

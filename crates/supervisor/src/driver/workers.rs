@@ -15,10 +15,10 @@ use shovel_protocol::control::Welcome;
 use tokio::process::Child;
 use tokio::task::JoinSet;
 
-use crate::io::{Counters, FromThread, IoThread, ToThread};
 use crate::worker::image::Image;
 use crate::worker::output::{self, LastWords, Stream};
 use crate::worker::process::{Launch, Started};
+use shovel_router::{Counters, FromThread, IoThread, ToThread};
 
 /// A worker that closed its links and does not exit is killed after this. One that just exits
 /// should not be: that would change how it ended.

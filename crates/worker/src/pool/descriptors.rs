@@ -12,6 +12,12 @@ const VARIABLE: &str = "SHOVEL_LINK_FDS";
 
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
+/// Whether a supervisor has started this process.
+#[cfg(feature = "direct")]
+pub(crate) fn are_given() -> bool {
+    env::var_os(VARIABLE).is_some()
+}
+
 /// The links of this process, closed on exec from here on.
 pub(crate) fn take_links() -> Result<Vec<UnixStream>, RunError> {
     let value = env::var(VARIABLE).map_err(|_| RunError::NoSupervisor)?;

@@ -161,9 +161,9 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::io::crossing::Crossings;
-    use crate::io::link::Holding;
-    use crate::io::{BODY_WINDOW_BYTES, Reports, Settings};
+    use crate::crossing::Crossings;
+    use crate::link::Holding;
+    use crate::{BODY_WINDOW_BYTES, Reports, Settings};
 
     const WORKER: WorkerId = WorkerId(1);
     const WS: ws::Settings = ws::Settings {

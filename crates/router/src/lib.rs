@@ -1,7 +1,7 @@
-//! An I/O thread: its client sockets, its links, and what lies between them.
+//! Between client sockets and workers: an I/O thread, its clients, its links, and the owner map.
 //!
-//! The driver tells it what to do by [`ToThread`] and hears of it by [`FromThread`]; nothing else
-//! is shared. Messages, bodies and publishes stay within the thread, but for publishes to
+//! Whoever runs it (the supervisor's driver; an app without a supervisor) tells it what to do by
+//! [`ToThread`] and hears of it by [`FromThread`]; nothing else is shared. Messages, bodies and publishes stay within the thread, but for publishes to
 //! subscribers of other threads ([`crossing`]).
 //!
 //! Rooms: [`router`] is the table of everything and what the edge calls; [`registry`] the owner
@@ -50,6 +50,7 @@ pub const BODY_WINDOW_BYTES: u32 = 256 * 1024;
 
 /// What the driver tells an I/O thread.
 #[derive(Debug)]
+#[allow(missing_docs, reason = "fields are named by their types")]
 pub enum ToThread {
     /// A worker has a link to this thread.
     Join { worker: WorkerId, stream: UnixStream, welcome: Welcome, counters: Arc<Counters> },
@@ -73,6 +74,7 @@ pub enum ToThread {
 
 /// What an I/O thread tells the driver.
 #[derive(Debug)]
+#[allow(missing_docs, reason = "fields are named by their types")]
 pub enum FromThread {
     /// The worker takes work.
     Ready { worker: WorkerId },
@@ -93,7 +95,7 @@ pub enum FromThread {
 }
 
 /// What an operator can set about an I/O thread.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// About connections.
     pub ws: ws::Settings,
@@ -109,6 +111,25 @@ pub struct Settings {
     pub max_requests: Option<u64>,
     /// Clients beyond this wait to be accepted: links and new workers need descriptors too.
     pub client_limit: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            ws: ws::Settings {
+                max_message_bytes: 16 * 1024 * 1024,
+                outbox_limit_bytes: 1024 * 1024,
+                ping_interval: Duration::from_secs(30),
+                pong_timeout: Duration::from_secs(10),
+            },
+            request_timeout: Duration::from_secs(30),
+            upgrade_timeout: Duration::from_secs(10),
+            queue_timeout: Duration::from_secs(10),
+            close_spread: Duration::from_secs(3),
+            max_requests: None,
+            client_limit: usize::MAX,
+        }
+    }
 }
 
 /// The way to the driver. Reports are few (none per message or request), so it is not bounded.

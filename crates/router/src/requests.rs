@@ -13,12 +13,12 @@ use shovel_protocol::{ConnectionId, RequestId, ToWorker};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use super::BODY_WINDOW_BYTES;
 use super::body::{Download, Length, ResponseBody};
 use super::link::{Holding, Link};
 use super::registry::Late;
 use super::router::Router;
 use super::upload::Upload;
+use crate::BODY_WINDOW_BYTES;
 
 /// A request that a worker has.
 pub struct Request {

@@ -7,12 +7,12 @@ use shovel_protocol::control::ResponseHead;
 use shovel_protocol::head::Kind;
 use shovel_protocol::{BadFrame, RequestId};
 
-use super::BODY_WINDOW_BYTES;
 use super::body::{Download, ResponseBody};
 use super::link::Link;
 use super::registry::Late;
 use super::requests::{Outcome, response_head};
 use super::router::Router;
+use crate::BODY_WINDOW_BYTES;
 
 impl Router {
     pub fn on_response(

@@ -20,7 +20,7 @@ const OVERHEAD_BYTES: usize = 128;
 
 /// What crosses from one thread to another.
 #[derive(Clone, Debug)]
-pub enum Crossing {
+pub(crate) enum Crossing {
     /// A message to everyone on a channel.
     Publish(Message),
     /// What became of one there.
@@ -34,7 +34,7 @@ pub enum Crossing {
 
 /// A published message.
 #[derive(Clone, Debug)]
-pub struct Message {
+pub(crate) struct Message {
     pub channel: Arc<str>,
     pub kind: MessageKind,
     pub data: Bytes,
@@ -54,7 +54,7 @@ pub struct Crossings {
 
 /// The way to the other threads.
 #[derive(Clone, Debug)]
-pub struct Sender {
+pub(crate) struct Sender {
     /// Which thread this is.
     pub thread: usize,
     queues: Arc<[Queue]>,
@@ -62,7 +62,7 @@ pub struct Sender {
 
 /// The way from the other threads.
 #[derive(Debug)]
-pub struct Receiver {
+pub(crate) struct Receiver {
     entries: mpsc::UnboundedReceiver<Crossing>,
     fill: Arc<Fill>,
 }
@@ -100,8 +100,17 @@ impl Crossings {
             .collect()
     }
 
+    /// The ways of a thread that is alone.
+    pub fn alone() -> Crossings {
+        let (entries, receiver) = mpsc::unbounded_channel();
+        let fill = Arc::<Fill>::default();
+        let receiver = Receiver { entries: receiver, fill: fill.clone() };
+        let sender = Sender { thread: 0, queues: Arc::new([Queue { entries, fill }]) };
+        Crossings { sender, receiver }
+    }
+
     /// Both ways.
-    pub fn into_parts(self) -> (Sender, Receiver) {
+    pub(crate) fn into_parts(self) -> (Sender, Receiver) {
         (self.sender, self.receiver)
     }
 }
