@@ -51,13 +51,20 @@ impl Line {
 
     /// The TCP address that this says the supervisor listens on.
     pub fn address(&self) -> Option<SocketAddr> {
-        let address = self.is("listening").then(|| self.text("address"))?;
+        let address = match self.is("listening") {
+            true => self.text("address"),
+            // An app by itself logs in text.
+            false => self.raw.split_once("listening on ")?.1,
+        };
         address.trim_start_matches("http://").parse().ok()
     }
 
-    /// What a worker wrote, if this is a line of a worker's.
+    /// What a worker wrote, if this is a line of a worker's: of an app by itself all that is no
+    /// line of the supervisor's.
     pub fn output(&self) -> Option<&str> {
-        self.is("worker output").then(|| self.text("line"))
+        let is_foreign = !self.value["fields"].is_object();
+        let told = self.is("worker output").then(|| self.text("line"));
+        told.or(is_foreign.then_some(&self.raw))
     }
 
     /// What a fixture tells about itself: a JSON object with the key `event`.

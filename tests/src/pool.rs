@@ -27,6 +27,7 @@ pub struct Options {
     listen: Option<String>,
     log_format: &'static str,
     shell: Option<String>,
+    alone: bool,
 }
 
 impl Options {
@@ -41,6 +42,7 @@ impl Options {
             listen: Some("127.0.0.1:0".to_owned()),
             log_format: "json",
             shell: None,
+            alone: false,
         }
     }
 
@@ -57,6 +59,12 @@ impl Options {
     /// Runs what is deployed.
     pub fn deployed(deploy: &Deploy) -> Self {
         Self::program(deploy.path())
+    }
+
+    /// The program serves by itself, without a supervisor; flags say nothing then.
+    pub fn alone(mut self) -> Self {
+        self.alone = true;
+        self
     }
 
     /// `--workers`.
@@ -114,6 +122,21 @@ impl Options {
     }
 
     fn command(&self) -> Command {
+        let mut command = if self.alone { self.command_alone() } else { self.command_of_pool() };
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stderr(Stdio::piped());
+        command
+    }
+
+    /// What the program tells on stdout goes where its log goes, as the supervisor would have it.
+    fn command_alone(&self) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", "exec \"$@\" >&2", "sh"]).arg(&self.program).args(&self.arguments);
+        command.env("HOST", "127.0.0.1").env("PORT", "0");
+        command
+    }
+
+    fn command_of_pool(&self) -> Command {
         let supervisor = program("shovel-pool");
         let mut command = match &self.shell {
             None => Command::new(supervisor),
@@ -132,8 +155,7 @@ impl Options {
         if !self.arguments.is_empty() {
             command.arg("--").args(&self.arguments);
         }
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.stdout(Stdio::null());
         command
     }
 }
@@ -169,12 +191,13 @@ pub struct Pool {
     log: Log,
     address: Option<SocketAddr>,
     gates: TempDir,
+    alone: bool,
 }
 
 impl Pool {
     /// Starts the supervisor and waits until it listens and all workers are ready.
     pub async fn start(options: Options) -> Pool {
-        let workers = options.workers as usize;
+        let workers = if options.alone { 0 } else { options.workers as usize };
         let mut pool = Pool::launch(options);
         pool.wait_until_it_listens().await;
         pool.wait_until_ready(1, workers).await;
@@ -190,7 +213,7 @@ impl Pool {
             .spawn()
             .expect("start of the supervisor");
         let log = Log::read(supervisor.stderr.take().expect("piped"));
-        Pool { supervisor, log, address: None, gates }
+        Pool { supervisor, log, address: None, gates, alone: options.alone }
     }
 
     /// Waits until it listens on TCP; [`Pool::address`] knows from then on.
@@ -276,8 +299,11 @@ impl Pool {
         lines.iter().filter(|line| line.is("worker started")).filter_map(Worker::of).collect()
     }
 
-    /// The workers that were started and have not exited.
+    /// The workers that were started and have not exited; an app by itself is its only one.
     pub fn workers(&self) -> Vec<Worker> {
+        if self.alone {
+            return vec![Worker { pid: self.pid(), id: 0, index: 0, generation: 0 }];
+        }
         let exited = self.exited();
         self.started().into_iter().filter(|worker| !exited.contains(worker)).collect()
     }
@@ -356,7 +382,7 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        let workers = self.workers();
+        let workers = if self.alone { Vec::new() } else { self.workers() };
         self.kill();
         let deadline = Instant::now() + Duration::from_secs(5);
         let mut left = workers;

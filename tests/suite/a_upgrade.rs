@@ -25,28 +25,25 @@ async fn an_upgrade_gives_a_connection_with_an_id_of_its_own_its_url_and_headers
     }
 }
 
+in_both_modes!(upgrading_a_request_that_offers_none_is_an_error_value);
 /// A2.
-#[tokio::test]
-async fn upgrading_a_request_that_offers_none_is_an_error_value() {
-    let pool = Pool::start(Options::app()).await;
+async fn upgrading_a_request_that_offers_none_is_an_error_value(pool: Pool) {
     let answer = get(pool.address(), "/ws?upgrade").await;
     assert_eq!(answer.status, 409);
     assert_eq!(answer.text(), "the request does not ask for an upgrade to websocket");
 }
 
+in_both_modes!(upgrading_a_request_twice_is_an_error_value);
 /// A2.
-#[tokio::test]
-async fn upgrading_a_request_twice_is_an_error_value() {
-    let pool = Pool::start(Options::app()).await;
+async fn upgrading_a_request_twice_is_an_error_value(pool: Pool) {
     let refused = WebSocket::try_connect(pool.address(), "/ws?upgrade&upgrade").await.unwrap_err();
     assert_eq!(refused.status(), 409);
     assert_eq!(refused.body().as_deref(), Some(&b"the request is upgraded already"[..]));
 }
 
+in_both_modes!(an_upgrade_that_is_declined_gets_the_handlers_response_unchanged);
 /// A3.
-#[tokio::test]
-async fn an_upgrade_that_is_declined_gets_the_handlers_response_unchanged() {
-    let pool = Pool::start(Options::app()).await;
+async fn an_upgrade_that_is_declined_gets_the_handlers_response_unchanged(pool: Pool) {
     for status in [401, 403, 426] {
         let path = format!("/ws?decline={status}");
         let refused = WebSocket::try_connect(pool.address(), &path).await.unwrap_err();
@@ -58,19 +55,17 @@ async fn an_upgrade_that_is_declined_gets_the_handlers_response_unchanged() {
     }
 }
 
+in_both_modes!(an_upgrade_whose_response_is_not_returned_is_not_accepted);
 /// A3.
-#[tokio::test]
-async fn an_upgrade_whose_response_is_not_returned_is_not_accepted() {
-    let pool = Pool::start(Options::app()).await;
+async fn an_upgrade_whose_response_is_not_returned_is_not_accepted(pool: Pool) {
     let refused = WebSocket::try_connect(pool.address(), "/ws?upgrade&other").await.unwrap_err();
     assert_eq!(refused.status(), 200);
     assert_eq!(refused.body().as_deref(), Some(&b"something else"[..]));
 }
 
+in_both_modes!(what_the_fetch_handler_sends_comes_first_and_in_order);
 /// A4.
-#[tokio::test]
-async fn what_the_fetch_handler_sends_comes_first_and_in_order() {
-    let pool = Pool::start(Options::app()).await;
+async fn what_the_fetch_handler_sends_comes_first_and_in_order(pool: Pool) {
     let path = "/ws?send=one&send=two&send=three";
     let mut socket = WebSocket::connect(pool.address(), path).await;
     socket.send("four").await;
@@ -79,10 +74,9 @@ async fn what_the_fetch_handler_sends_comes_first_and_in_order() {
     }
 }
 
+in_both_modes!(a_close_in_the_fetch_handler_follows_the_handshake_and_what_was_sent);
 /// A5.
-#[tokio::test]
-async fn a_close_in_the_fetch_handler_follows_the_handshake_and_what_was_sent() {
-    let pool = Pool::start(Options::app()).await;
+async fn a_close_in_the_fetch_handler_follows_the_handshake_and_what_was_sent(pool: Pool) {
     let mut socket = WebSocket::connect(pool.address(), "/ws?send=hello&close=4001+bye").await;
     socket.expect_text("hello").await;
     socket.expect_close(4001, "bye").await;
@@ -91,10 +85,9 @@ async fn a_close_in_the_fetch_handler_follows_the_handshake_and_what_was_sent() 
     assert_eq!((&event["code"], &event["was_clean"]), (&4001.into(), &true.into()));
 }
 
+in_both_modes!(cookies_and_headers_set_on_the_upgrade_are_on_the_101);
 /// A6.
-#[tokio::test]
-async fn cookies_and_headers_set_on_the_upgrade_are_on_the_101() {
-    let pool = Pool::start(Options::app()).await;
+async fn cookies_and_headers_set_on_the_upgrade_are_on_the_101(pool: Pool) {
     let path = "/ws?upgrade&header=set-cookie+a=1&header=set-cookie+b=2;+Path=/&header=x-own+yes";
     let socket = WebSocket::connect(pool.address(), path).await;
     let cookies = socket.headers.get_all("set-cookie").iter().collect::<Vec<_>>();
@@ -102,10 +95,9 @@ async fn cookies_and_headers_set_on_the_upgrade_are_on_the_101() {
     assert_eq!(socket.headers["x-own"], "yes");
 }
 
+in_both_modes!(the_subprotocol_that_the_handler_picks_is_on_the_101);
 /// A7.
-#[tokio::test]
-async fn the_subprotocol_that_the_handler_picks_is_on_the_101() {
-    let pool = Pool::start(Options::app()).await;
+async fn the_subprotocol_that_the_handler_picks_is_on_the_101(pool: Pool) {
     let offered = [("sec-websocket-protocol", "chat.v2, chat.v1")];
     let mut socket = WebSocket::try_connect_with(pool.address(), "/ws?protocol=chat.v1", &offered)
         .await
@@ -115,10 +107,9 @@ async fn the_subprotocol_that_the_handler_picks_is_on_the_101() {
     assert_eq!(socket.next_json().await["protocol"], "chat.v1");
 }
 
+in_both_modes!(no_subprotocol_is_sent_when_none_is_picked_or_offered);
 /// A7.
-#[tokio::test]
-async fn no_subprotocol_is_sent_when_none_is_picked_or_offered() {
-    let pool = Pool::start(Options::app()).await;
+async fn no_subprotocol_is_sent_when_none_is_picked_or_offered(pool: Pool) {
     let mut socket = WebSocket::connect(pool.address(), "/ws").await;
     assert!(!socket.headers.contains_key("sec-websocket-protocol"));
     socket.send("info").await;
@@ -135,10 +126,9 @@ async fn no_subprotocol_is_sent_when_none_is_picked_or_offered() {
     );
 }
 
+in_both_modes!(a_subprotocol_that_was_not_offered_is_an_error_in_the_handler);
 /// A7.
-#[tokio::test]
-async fn a_subprotocol_that_was_not_offered_is_an_error_in_the_handler() {
-    let pool = Pool::start(Options::app()).await;
+async fn a_subprotocol_that_was_not_offered_is_an_error_in_the_handler(pool: Pool) {
     let offered = [("sec-websocket-protocol", "chat.v2")];
     let refused = WebSocket::try_connect_with(pool.address(), "/ws?protocol=chat.v9", &offered)
         .await

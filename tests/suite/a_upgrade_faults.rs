@@ -21,10 +21,11 @@ fn closes_with(pool: &Pool, code: u16) -> usize {
     pool.events("close").iter().filter(|event| event["code"] == code).count()
 }
 
+in_both_modes!(a_handler_that_fails_after_upgrading_answers_its_error_and_nothing_was_accepted);
 /// A8.
-#[tokio::test]
-async fn a_handler_that_fails_after_upgrading_answers_its_error_and_nothing_was_accepted() {
-    let pool = Pool::start(Options::app()).await;
+async fn a_handler_that_fails_after_upgrading_answers_its_error_and_nothing_was_accepted(
+    pool: Pool,
+) {
     let pid = pool.workers()[0].pid;
     let cases = [("panic", 500), ("fail", 500), ("teapot", 418)];
     for (step, status) in cases {
@@ -42,10 +43,9 @@ async fn a_handler_that_fails_after_upgrading_answers_its_error_and_nothing_was_
     assert!(is_alive(pid));
 }
 
+in_both_modes!(a_client_that_leaves_before_the_handler_upgrades_leaves_nothing_behind);
 /// A9.
-#[tokio::test]
-async fn a_client_that_leaves_before_the_handler_upgrades_leaves_nothing_behind() {
-    let pool = Pool::start(Options::app()).await;
+async fn a_client_that_leaves_before_the_handler_upgrades_leaves_nothing_behind(pool: Pool) {
     let mut raw = Raw::connect(pool.address()).await;
     raw.write(upgrade_request("/ws?gate=before&upgrade", "")).await;
     pool.wait_at_gate("before").await;
@@ -55,10 +55,9 @@ async fn a_client_that_leaves_before_the_handler_upgrades_leaves_nothing_behind(
     assert_eq!(pool.events("close").len(), 1, "only of the connection that was accepted");
 }
 
+in_both_modes!(a_client_that_leaves_after_the_handler_upgraded_is_a_close_with_1006_once);
 /// A9.
-#[tokio::test]
-async fn a_client_that_leaves_after_the_handler_upgraded_is_a_close_with_1006_once() {
-    let pool = Pool::start(Options::app()).await;
+async fn a_client_that_leaves_after_the_handler_upgraded_is_a_close_with_1006_once(pool: Pool) {
     let mut raw = Raw::connect(pool.address()).await;
     raw.write(upgrade_request("/ws?upgrade&send=hello&gate=after", "")).await;
     let waiting = pool.wait_at_gate("after").await;
@@ -133,10 +132,9 @@ async fn time_out_upgrades(pool: &Pool, gate: &str, count: usize) {
     until("a close event for each", || closes_with(pool, 1011) == closed + count).await;
 }
 
+in_both_modes!(a_handshake_that_breaks_the_rules_is_refused_without_asking_a_worker);
 /// A11.
-#[tokio::test]
-async fn a_handshake_that_breaks_the_rules_is_refused_without_asking_a_worker() {
-    let pool = Pool::start(Options::app()).await;
+async fn a_handshake_that_breaks_the_rules_is_refused_without_asking_a_worker(pool: Pool) {
     let proper = upgrade_request("/info", "");
     let broken = [
         (proper.replace("Connection: Upgrade", "Connection: keep-alive"), "400"),
@@ -156,10 +154,9 @@ async fn a_handshake_that_breaks_the_rules_is_refused_without_asking_a_worker() 
     assert_eq!(get(pool.address(), "/info").await.json()["requests"], 1);
 }
 
+in_both_modes!(another_upgrade_than_to_websocket_is_ignored);
 /// A11.
-#[tokio::test]
-async fn another_upgrade_than_to_websocket_is_ignored() {
-    let pool = Pool::start(Options::app()).await;
+async fn another_upgrade_than_to_websocket_is_ignored(pool: Pool) {
     let mut raw = Raw::connect(pool.address()).await;
     raw.write("GET /info HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n").await;
     let head = raw.head().await;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use shovel_tests::{Options, Pool, Raw, WebSocket, get};
+use shovel_tests::{Pool, Raw, WebSocket, get};
 
 async fn id_of(socket: &mut WebSocket) -> String {
     socket.send("info").await;
@@ -19,10 +19,9 @@ async fn close_events_of(pool: &Pool, id: &str) -> usize {
     pool.events("close").iter().filter(|event| event["id"] == id).count()
 }
 
+in_both_modes!(a_clients_close_comes_once_with_its_code_after_its_messages);
 /// B17.
-#[tokio::test]
-async fn a_clients_close_comes_once_with_its_code_after_its_messages() {
-    let pool = Pool::start(Options::app()).await;
+async fn a_clients_close_comes_once_with_its_code_after_its_messages(pool: Pool) {
     let mut socket = WebSocket::connect(pool.address(), "/ws").await;
     let id = id_of(&mut socket).await;
     socket.send("gate busy").await;
@@ -38,10 +37,9 @@ async fn a_clients_close_comes_once_with_its_code_after_its_messages() {
     assert_eq!(close_events_of(&pool, &id).await, 1);
 }
 
+in_both_modes!(a_close_without_a_code_is_told_as_1005);
 /// B17.
-#[tokio::test]
-async fn a_close_without_a_code_is_told_as_1005() {
-    let pool = Pool::start(Options::app()).await;
+async fn a_close_without_a_code_is_told_as_1005(pool: Pool) {
     let mut raw = Raw::websocket(pool.address(), "/ws").await;
     raw.write_frame(8, b"").await;
     assert_eq!(raw.frame().await.opcode, 8);
@@ -49,10 +47,9 @@ async fn a_close_without_a_code_is_told_as_1005() {
     assert_eq!((&event["code"], &event["was_clean"]), (&1005.into(), &true.into()));
 }
 
+in_both_modes!(a_client_that_vanishes_is_told_as_1006);
 /// B17.
-#[tokio::test]
-async fn a_client_that_vanishes_is_told_as_1006() {
-    let pool = Pool::start(Options::app()).await;
+async fn a_client_that_vanishes_is_told_as_1006(pool: Pool) {
     let mut socket = WebSocket::connect(pool.address(), "/ws").await;
     let id = id_of(&mut socket).await;
     drop(socket);
@@ -61,10 +58,9 @@ async fn a_client_that_vanishes_is_told_as_1006() {
     assert_eq!(close_events_of(&pool, &id).await, 1);
 }
 
+in_both_modes!(messages_after_the_apps_own_close_are_dropped);
 /// B17.
-#[tokio::test]
-async fn messages_after_the_apps_own_close_are_dropped() {
-    let pool = Pool::start(Options::app()).await;
+async fn messages_after_the_apps_own_close_are_dropped(pool: Pool) {
     let mut raw = Raw::websocket(pool.address(), "/ws").await;
     raw.write_frame(1, b"gate before").await;
     raw.write_frame(1, b"close 4001 enough").await;
@@ -82,10 +78,9 @@ async fn messages_after_the_apps_own_close_are_dropped() {
     assert_eq!(late["result"], "Err(Closed)");
 }
 
+in_both_modes!(both_closing_at_once_is_one_close_event);
 /// B17.
-#[tokio::test]
-async fn both_closing_at_once_is_one_close_event() {
-    let pool = Pool::start(Options::app()).await;
+async fn both_closing_at_once_is_one_close_event(pool: Pool) {
     for _ in 0..20 {
         let mut raw = Raw::websocket(pool.address(), "/ws").await;
         raw.write_frame(1, b"info").await;
@@ -102,10 +97,9 @@ async fn both_closing_at_once_is_one_close_event() {
     }
 }
 
+in_both_modes!(closing_twice_keeps_the_first_code);
 /// B17.
-#[tokio::test]
-async fn closing_twice_keeps_the_first_code() {
-    let pool = Pool::start(Options::app()).await;
+async fn closing_twice_keeps_the_first_code(pool: Pool) {
     let path = "/ws?upgrade&close=4001+first&close=4002+second";
     let mut socket = WebSocket::connect(pool.address(), path).await;
     socket.expect_close(4001, "first").await;
@@ -113,10 +107,9 @@ async fn closing_twice_keeps_the_first_code() {
     assert_eq!((&event["code"], &event["reason"]), (&4001.into(), &"first".into()));
 }
 
+in_both_modes!(in_its_close_event_a_connection_is_inert_but_may_publish_to_others);
 /// B18 and C27.
-#[tokio::test]
-async fn in_its_close_event_a_connection_is_inert_but_may_publish_to_others() {
-    let pool = Pool::start(Options::app()).await;
+async fn in_its_close_event_a_connection_is_inert_but_may_publish_to_others(pool: Pool) {
     let mut other = WebSocket::connect(pool.address(), "/ws?subscribe=room").await;
     let path = "/ws?subscribe=room&farewell=room";
     let mut leaving = WebSocket::connect(pool.address(), path).await;
@@ -129,10 +122,9 @@ async fn in_its_close_event_a_connection_is_inert_but_may_publish_to_others() {
     assert_eq!(published["delivered"], 1, "only the other is left");
 }
 
+in_both_modes!(a_workers_close_reaches_the_client_and_comes_back_as_the_close_event);
 /// B19.
-#[tokio::test]
-async fn a_workers_close_reaches_the_client_and_comes_back_as_the_close_event() {
-    let pool = Pool::start(Options::app()).await;
+async fn a_workers_close_reaches_the_client_and_comes_back_as_the_close_event(pool: Pool) {
     let mut socket = WebSocket::connect(pool.address(), "/ws").await;
     let id = id_of(&mut socket).await;
     socket.send("close 4001 bye").await;
@@ -141,10 +133,9 @@ async fn a_workers_close_reaches_the_client_and_comes_back_as_the_close_event() 
     assert_eq!((&event["code"], &event["was_clean"]), (&4001.into(), &true.into()));
 }
 
+in_both_modes!(a_client_that_does_not_answer_a_close_is_cut_off_after_a_second);
 /// B19.
-#[tokio::test]
-async fn a_client_that_does_not_answer_a_close_is_cut_off_after_a_second() {
-    let pool = Pool::start(Options::app()).await;
+async fn a_client_that_does_not_answer_a_close_is_cut_off_after_a_second(pool: Pool) {
     let mut raw = Raw::websocket(pool.address(), "/ws").await;
     raw.write_frame(1, b"close 4001 bye").await;
     assert_eq!(raw.frame().await.close_code(), 4001);
@@ -156,10 +147,9 @@ async fn a_client_that_does_not_answer_a_close_is_cut_off_after_a_second() {
     assert!(took > Duration::from_millis(500) && took < Duration::from_secs(8), "{took:?}");
 }
 
+in_both_modes!(a_close_that_may_not_be_sent_is_an_error_for_the_app);
 /// B20.
-#[tokio::test]
-async fn a_close_that_may_not_be_sent_is_an_error_for_the_app() {
-    let pool = Pool::start(Options::app()).await;
+async fn a_close_that_may_not_be_sent_is_an_error_for_the_app(pool: Pool) {
     let mut socket = WebSocket::connect(pool.address(), "/ws").await;
     for code in [0, 999, 1004, 1005, 1006, 1015, 5000] {
         let answer = socket.ask(&format!("close {code} why")).await;

@@ -72,10 +72,9 @@ async fn a_message_over_the_limit_is_closed_with_1009_in_one_frame_or_in_many() 
     assert_eq!(raw.frame().await.close_code(), 1009);
 }
 
+in_both_modes!(a_length_over_the_limit_is_refused_before_its_bytes_arrive);
 /// B22.
-#[tokio::test]
-async fn a_length_over_the_limit_is_refused_before_its_bytes_arrive() {
-    let pool = Pool::start(Options::app()).await;
+async fn a_length_over_the_limit_is_refused_before_its_bytes_arrive(pool: Pool) {
     let before = resident_bytes(pool.pid());
     for _ in 0..50 {
         let mut raw = Raw::websocket(pool.address(), "/ws/echo").await;
@@ -87,10 +86,9 @@ async fn a_length_over_the_limit_is_refused_before_its_bytes_arrive() {
     assert!(grown < 16 << 20, "{grown} bytes");
 }
 
+in_both_modes!(text_that_is_not_utf8_is_closed_with_1007);
 /// B22.
-#[tokio::test]
-async fn text_that_is_not_utf8_is_closed_with_1007() {
-    let pool = Pool::start(Options::app()).await;
+async fn text_that_is_not_utf8_is_closed_with_1007(pool: Pool) {
     let mut raw = Raw::websocket(pool.address(), "/ws/echo").await;
     raw.write_frame(1, b"good until \xff here").await;
     assert_eq!(raw.frame().await.close_code(), 1007);
@@ -101,10 +99,9 @@ async fn text_that_is_not_utf8_is_closed_with_1007() {
     assert_eq!(raw.frame().await.close_code(), 1007);
 }
 
+in_both_modes!(a_client_that_breaks_the_protocol_is_closed_with_1002);
 /// B22.
-#[tokio::test]
-async fn a_client_that_breaks_the_protocol_is_closed_with_1002() {
-    let pool = Pool::start(Options::app()).await;
+async fn a_client_that_breaks_the_protocol_is_closed_with_1002(pool: Pool) {
     let breaches: [(&str, &[u8]); 5] = [
         ("not masked (RFC 6455 §5.1)", b"\x81\x02hi"),
         ("a reserved bit (§5.2)", b"\xc1\x80\0\0\0\0"),
@@ -120,10 +117,9 @@ async fn a_client_that_breaks_the_protocol_is_closed_with_1002() {
     }
 }
 
+in_both_modes!(fragments_are_one_message_and_control_frames_may_come_between);
 /// B22.
-#[tokio::test]
-async fn fragments_are_one_message_and_control_frames_may_come_between() {
-    let pool = Pool::start(Options::app()).await;
+async fn fragments_are_one_message_and_control_frames_may_come_between(pool: Pool) {
     let mut raw = Raw::websocket(pool.address(), "/ws/echo").await;
     raw.write_fragment(1, b"one ").await;
     raw.write_frame(9, b"between").await;

@@ -63,10 +63,9 @@ async fn a_subscriber_that_does_not_read_is_closed_1008_and_delays_nobody() {
     assert!(rest.len() < published * (MESSAGE_BYTES + 14));
 }
 
+in_both_modes!(a_client_whose_handler_is_busy_is_read_no_further_than_its_window);
 /// 61.
-#[tokio::test]
-async fn a_client_whose_handler_is_busy_is_read_no_further_than_its_window() {
-    let pool = Pool::start(Options::app()).await;
+async fn a_client_whose_handler_is_busy_is_read_no_further_than_its_window(pool: Pool) {
     let mut socket = WebSocket::connect(pool.address(), "/ws").await;
     let before = pool.resident_bytes();
     socket.send("gate busy").await;

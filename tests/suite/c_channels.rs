@@ -76,10 +76,9 @@ async fn fetch_handlers_timers_and_other_workers_publish_as_message_handlers_do(
     }
 }
 
+in_both_modes!(a_publish_of_an_upgrade_that_is_not_accepted_never_was);
 /// C24.
-#[tokio::test]
-async fn a_publish_of_an_upgrade_that_is_not_accepted_never_was() {
-    let pool = Pool::start(Options::app()).await;
+async fn a_publish_of_an_upgrade_that_is_not_accepted_never_was(pool: Pool) {
     let mut subscriber = WebSocket::connect(pool.address(), "/ws?subscribe=room").await;
     let path = "/ws?upgrade&subscribe=room&publish=room+never&other";
     WebSocket::try_connect(pool.address(), path).await.unwrap_err();
@@ -87,10 +86,9 @@ async fn a_publish_of_an_upgrade_that_is_not_accepted_never_was() {
     subscriber.expect_text("first").await;
 }
 
+in_both_modes!(subscribing_twice_delivers_once_and_channels_do_not_leak);
 /// C25.
-#[tokio::test]
-async fn subscribing_twice_delivers_once_and_channels_do_not_leak() {
-    let pool = Pool::start(Options::app()).await;
+async fn subscribing_twice_delivers_once_and_channels_do_not_leak(pool: Pool) {
     let path = "/ws?subscribe=a&subscribe=a&subscribe=b";
     let mut socket = WebSocket::connect(pool.address(), path).await;
     assert_eq!(socket.ask("subscribe a").await, "subscribed a");
@@ -102,10 +100,9 @@ async fn subscribing_twice_delivers_once_and_channels_do_not_leak() {
     assert_eq!(socket.ask("next").await, "echo next");
 }
 
+in_both_modes!(unsubscribing_ends_that_subscription_alone);
 /// C25.
-#[tokio::test]
-async fn unsubscribing_ends_that_subscription_alone() {
-    let pool = Pool::start(Options::app()).await;
+async fn unsubscribing_ends_that_subscription_alone(pool: Pool) {
     let mut socket = WebSocket::connect(pool.address(), "/ws?subscribe=a&subscribe=b").await;
     let mut other = WebSocket::connect(pool.address(), "/ws?subscribe=a").await;
     for channel in ["stranger", "a"] {

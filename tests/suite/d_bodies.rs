@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use shovel_tests::{Http, Options, Pool, body_of, get, request, resident_bytes, within};
+use shovel_tests::{Http, Pool, body_of, get, request, resident_bytes, within};
 use tokio::sync::mpsc;
 
 const GROWTH_ALLOWED_BYTES: u64 = 64 << 20;
@@ -58,10 +58,9 @@ impl Watch {
     }
 }
 
+in_both_modes!(the_first_part_arrives_before_the_last_is_made);
 /// D30.
-#[tokio::test]
-async fn the_first_part_arrives_before_the_last_is_made() {
-    let pool = Pool::start(Options::app()).await;
+async fn the_first_part_arrives_before_the_last_is_made(pool: Pool) {
     let mut http = Http::connect(pool.address()).await;
     let answer = http.stream(request(Method::GET, "/stream?gate=last", "")).await.unwrap();
     let mut body = answer.into_body();
@@ -71,10 +70,9 @@ async fn the_first_part_arrives_before_the_last_is_made() {
     assert!(next_data(&mut body).await.is_none());
 }
 
+in_both_modes!(a_body_is_echoed_part_by_part_while_it_is_sent);
 /// D30.
-#[tokio::test]
-async fn a_body_is_echoed_part_by_part_while_it_is_sent() {
-    let pool = Pool::start(Options::app()).await;
+async fn a_body_is_echoed_part_by_part_while_it_is_sent(pool: Pool) {
     let mut http = Http::connect(pool.address()).await;
     let (parts, request) = post_of("/mirror");
     let mut body = http.stream(request).await.unwrap().into_body();
@@ -87,10 +85,9 @@ async fn a_body_is_echoed_part_by_part_while_it_is_sent() {
     assert!(next_data(&mut body).await.is_none());
 }
 
+in_both_modes!(an_upload_of_a_gibibyte_passes_in_bounded_memory);
 /// D30.
-#[tokio::test]
-async fn an_upload_of_a_gibibyte_passes_in_bounded_memory() {
-    let pool = Pool::start(Options::app()).await;
+async fn an_upload_of_a_gibibyte_passes_in_bounded_memory(pool: Pool) {
     let mut watch = Watch::over(&pool);
     let (parts, request) = post_of("/count");
     let mut http = Http::connect(pool.address()).await;
@@ -106,10 +103,9 @@ async fn an_upload_of_a_gibibyte_passes_in_bounded_memory() {
     watch.assert_little_growth();
 }
 
+in_both_modes!(a_download_of_a_gibibyte_passes_in_bounded_memory);
 /// D30.
-#[tokio::test]
-async fn a_download_of_a_gibibyte_passes_in_bounded_memory() {
-    let pool = Pool::start(Options::app()).await;
+async fn a_download_of_a_gibibyte_passes_in_bounded_memory(pool: Pool) {
     let mut watch = Watch::over(&pool);
     let mut http = Http::connect(pool.address()).await;
     let path = format!("/produce?bytes={}", 1 << 30);
@@ -127,10 +123,9 @@ async fn a_download_of_a_gibibyte_passes_in_bounded_memory() {
     watch.assert_little_growth();
 }
 
+in_both_modes!(a_download_that_nobody_reads_is_held_back);
 /// D30: a client that does not read holds the worker back instead of filling memory.
-#[tokio::test]
-async fn a_download_that_nobody_reads_is_held_back() {
-    let pool = Pool::start(Options::app()).await;
+async fn a_download_that_nobody_reads_is_held_back(pool: Pool) {
     let watch = Watch::over(&pool);
     let mut http = Http::connect(pool.address()).await;
     let path = format!("/produce?bytes={}", 1 << 30);
@@ -142,10 +137,9 @@ async fn a_download_that_nobody_reads_is_held_back() {
     watch.assert_little_growth();
 }
 
+in_both_modes!(a_client_that_leaves_has_its_handler_dropped);
 /// D31.
-#[tokio::test]
-async fn a_client_that_leaves_has_its_handler_dropped() {
-    let pool = Pool::start(Options::app()).await;
+async fn a_client_that_leaves_has_its_handler_dropped(pool: Pool) {
     let mut http = Http::connect(pool.address()).await;
     let asking =
         tokio::spawn(
@@ -160,10 +154,9 @@ async fn a_client_that_leaves_has_its_handler_dropped() {
     assert!(left.elapsed() < Duration::from_secs(1), "{:?}", left.elapsed());
 }
 
+in_both_modes!(a_client_that_leaves_in_mid_response_has_its_stream_dropped);
 /// D31.
-#[tokio::test]
-async fn a_client_that_leaves_in_mid_response_has_its_stream_dropped() {
-    let pool = Pool::start(Options::app()).await;
+async fn a_client_that_leaves_in_mid_response_has_its_stream_dropped(pool: Pool) {
     let mut http = Http::connect(pool.address()).await;
     let answer = http.stream(request(Method::GET, "/stream?gate=never", "")).await.unwrap();
     let mut body = answer.into_body();

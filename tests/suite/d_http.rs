@@ -5,10 +5,9 @@ use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, StreamBody};
 use shovel_tests::{Http, Options, Pool, Raw, get, request, send};
 
+in_both_modes!(methods_targets_and_bodies_pass_both_ways_unchanged);
 /// D29.
-#[tokio::test]
-async fn methods_targets_and_bodies_pass_both_ways_unchanged() {
-    let pool = Pool::start(Options::app()).await;
+async fn methods_targets_and_bodies_pass_both_ways_unchanged(pool: Pool) {
     let mut http = Http::connect(pool.address()).await;
     for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"] {
         let path = "/mirror?a=%20b&c=%C3%B6&&d";
@@ -21,10 +20,9 @@ async fn methods_targets_and_bodies_pass_both_ways_unchanged() {
     }
 }
 
+in_both_modes!(repeated_headers_stay_repeated_and_hop_by_hop_headers_stay_behind);
 /// D29.
-#[tokio::test]
-async fn repeated_headers_stay_repeated_and_hop_by_hop_headers_stay_behind() {
-    let pool = Pool::start(Options::app()).await;
+async fn repeated_headers_stay_repeated_and_hop_by_hop_headers_stay_behind(pool: Pool) {
     let mut request = request(Method::POST, "/mirror", "x");
     let headers = request.headers_mut();
     headers.append("x-many", "one".parse().unwrap());
@@ -46,10 +44,9 @@ async fn repeated_headers_stay_repeated_and_hop_by_hop_headers_stay_behind() {
     }
 }
 
+in_both_modes!(trailers_pass_both_ways);
 /// D29.
-#[tokio::test]
-async fn trailers_pass_both_ways() {
-    let pool = Pool::start(Options::app()).await;
+async fn trailers_pass_both_ways(pool: Pool) {
     let mut trailers = HeaderMap::new();
     trailers.insert("x-checksum", "42".parse().unwrap());
     let frames = [
@@ -68,10 +65,9 @@ async fn trailers_pass_both_ways() {
     assert_eq!(answer.trailers.get("x-checksum").map(|value| value.as_bytes()), Some(&b"42"[..]));
 }
 
+in_both_modes!(a_panic_is_a_500_that_tells_nothing_of_the_inside);
 /// D33.
-#[tokio::test]
-async fn a_panic_is_a_500_that_tells_nothing_of_the_inside() {
-    let pool = Pool::start(Options::app()).await;
+async fn a_panic_is_a_500_that_tells_nothing_of_the_inside(pool: Pool) {
     let mut http = Http::connect(pool.address()).await;
     for path in ["/panic", "/fail"] {
         let mut request = request(Method::GET, path, "");
@@ -92,10 +88,9 @@ async fn the_operators_dev_flag_tells_the_inside() {
     assert!(answer.text().contains("the secret is 42"), "{}", answer.text());
 }
 
+in_both_modes!(the_answer_to_head_has_the_head_of_get_and_no_body);
 /// D35.
-#[tokio::test]
-async fn the_answer_to_head_has_the_head_of_get_and_no_body() {
-    let pool = Pool::start(Options::app()).await;
+async fn the_answer_to_head_has_the_head_of_get_and_no_body(pool: Pool) {
     let mut raw = Raw::connect(pool.address()).await;
     raw.write("HEAD /produce?bytes=0 HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert!(raw.head().await.starts_with("HTTP/1.1 200 "));
@@ -107,10 +102,9 @@ async fn the_answer_to_head_has_the_head_of_get_and_no_body() {
     assert!(raw.head().await.starts_with("HTTP/1.1 200 "));
 }
 
+in_both_modes!(no_body_follows_204_and_304);
 /// D35.
-#[tokio::test]
-async fn no_body_follows_204_and_304() {
-    let pool = Pool::start(Options::app()).await;
+async fn no_body_follows_204_and_304(pool: Pool) {
     let mut raw = Raw::connect(pool.address()).await;
     for status in [204, 304] {
         raw.write(format!("GET /status?code={status} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
@@ -124,10 +118,9 @@ async fn no_body_follows_204_and_304() {
     assert!(raw.head().await.starts_with("HTTP/1.1 200 "));
 }
 
+in_both_modes!(a_client_that_expects_100_continue_gets_it_before_it_sends_the_body);
 /// D35.
-#[tokio::test]
-async fn a_client_that_expects_100_continue_gets_it_before_it_sends_the_body() {
-    let pool = Pool::start(Options::app()).await;
+async fn a_client_that_expects_100_continue_gets_it_before_it_sends_the_body(pool: Pool) {
     let mut raw = Raw::connect(pool.address()).await;
     raw.write(
         "POST /count HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n",
@@ -140,10 +133,9 @@ async fn a_client_that_expects_100_continue_gets_it_before_it_sends_the_body() {
     assert_eq!(raw.take(1).await, b"5");
 }
 
+in_both_modes!(pipelined_requests_are_answered_in_order);
 /// D35.
-#[tokio::test]
-async fn pipelined_requests_are_answered_in_order() {
-    let pool = Pool::start(Options::app()).await;
+async fn pipelined_requests_are_answered_in_order(pool: Pool) {
     let mut raw = Raw::connect(pool.address()).await;
     raw.write(
         "POST /mirror?1 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\none\
@@ -157,10 +149,9 @@ async fn pipelined_requests_are_answered_in_order() {
     assert!(places.is_sorted(), "{text}");
 }
 
+in_both_modes!(a_connection_is_kept_for_http_1_1_and_closed_for_1_0);
 /// D35.
-#[tokio::test]
-async fn a_connection_is_kept_for_http_1_1_and_closed_for_1_0() {
-    let pool = Pool::start(Options::app()).await;
+async fn a_connection_is_kept_for_http_1_1_and_closed_for_1_0(pool: Pool) {
     let mut kept = Http::connect(pool.address()).await;
     for _ in 0..5 {
         assert_eq!(kept.get("/info").await.unwrap().status, 200);
@@ -171,10 +162,9 @@ async fn a_connection_is_kept_for_http_1_1_and_closed_for_1_0() {
     assert!(String::from_utf8_lossy(&raw.rest().await).contains(" 200 OK\r\n"));
 }
 
+in_both_modes!(a_body_that_the_handler_does_not_read_spoils_nothing);
 /// D29: what the handler leaves of a body does not spoil the next request.
-#[tokio::test]
-async fn a_body_that_the_handler_does_not_read_spoils_nothing() {
-    let pool = Pool::start(Options::app()).await;
+async fn a_body_that_the_handler_does_not_read_spoils_nothing(pool: Pool) {
     for _ in 0..3 {
         let mut http = Http::connect(pool.address()).await;
         let long = Bytes::from(vec![b'x'; 1 << 20]);

@@ -10,10 +10,9 @@ async fn answer_to(pool: &Pool, request: &str) -> String {
     raw.head().await
 }
 
+in_both_modes!(a_request_line_or_headers_that_are_too_large_are_refused);
 /// D37.
-#[tokio::test]
-async fn a_request_line_or_headers_that_are_too_large_are_refused() {
-    let pool = Pool::start(Options::app()).await;
+async fn a_request_line_or_headers_that_are_too_large_are_refused(pool: Pool) {
     let long = "x".repeat(600 << 10);
     for request in [
         format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n"),
@@ -31,10 +30,9 @@ async fn a_request_line_or_headers_that_are_too_large_are_refused() {
     assert_eq!(get(pool.address(), "/info").await.json()["requests"], 1, "no worker was asked");
 }
 
+in_both_modes!(content_lengths_that_differ_are_refused);
 /// D37.
-#[tokio::test]
-async fn content_lengths_that_differ_are_refused() {
-    let pool = Pool::start(Options::app()).await;
+async fn content_lengths_that_differ_are_refused(pool: Pool) {
     for lengths in ["Content-Length: 3\r\nContent-Length: 4", "Content-Length: 3, 4"] {
         let request = format!("POST /count HTTP/1.1\r\nHost: a\r\n{lengths}\r\n\r\nabcd");
         let head = answer_to(&pool, &request).await;
@@ -42,10 +40,9 @@ async fn content_lengths_that_differ_are_refused() {
     }
 }
 
+in_both_modes!(content_length_beside_transfer_encoding_is_refused_or_does_not_count);
 /// D37.
-#[tokio::test]
-async fn content_length_beside_transfer_encoding_is_refused_or_does_not_count() {
-    let pool = Pool::start(Options::app()).await;
+async fn content_length_beside_transfer_encoding_is_refused_or_does_not_count(pool: Pool) {
     let mut raw = Raw::connect(pool.address()).await;
     raw.write(
         "POST /mirror HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\
@@ -59,10 +56,9 @@ async fn content_length_beside_transfer_encoding_is_refused_or_does_not_count() 
     }
 }
 
+in_both_modes!(heads_that_are_no_http_are_refused);
 /// D37.
-#[tokio::test]
-async fn heads_that_are_no_http_are_refused() {
-    let pool = Pool::start(Options::app()).await;
+async fn heads_that_are_no_http_are_refused(pool: Pool) {
     for request in [
         "nonsense\r\n\r\n",
         "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -76,10 +72,9 @@ async fn heads_that_are_no_http_are_refused() {
     assert_eq!(get(pool.address(), "/info").await.json()["requests"], 1, "no worker was asked");
 }
 
+in_both_modes!(a_host_that_is_missing_or_named_twice_is_refused);
 /// D37 and RFC 9112 §3.2.
-#[tokio::test]
-async fn a_host_that_is_missing_or_named_twice_is_refused() {
-    let pool = Pool::start(Options::app()).await;
+async fn a_host_that_is_missing_or_named_twice_is_refused(pool: Pool) {
     for hosts in ["", "Host: a\r\nHost: b\r\n", "Host: a\r\nHost: a\r\n"] {
         let request = format!("GET /info HTTP/1.1\r\n{hosts}\r\n");
         let head = answer_to(&pool, &request).await;
@@ -91,10 +86,9 @@ async fn a_host_that_is_missing_or_named_twice_is_refused() {
     assert_eq!(get(pool.address(), "/info").await.json()["requests"], 1, "no worker was asked");
 }
 
+in_both_modes!(a_chunk_without_a_proper_length_is_the_clients_fault);
 /// D37 and RFC 9112 §7.1: the handler waits for the rest of a body that breaks a rule.
-#[tokio::test]
-async fn a_chunk_without_a_proper_length_is_the_clients_fault() {
-    let pool = Pool::start(Options::app()).await;
+async fn a_chunk_without_a_proper_length_is_the_clients_fault(pool: Pool) {
     for chunks in ["ZZ\r\n", "5\r\nhello\r\n-1\r\n", "5\r\nhello, and too much\r\n0\r\n\r\n"] {
         let head = "POST /count HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
         let head = answer_to(&pool, &format!("{head}{chunks}")).await;
@@ -103,10 +97,9 @@ async fn a_chunk_without_a_proper_length_is_the_clients_fault() {
     assert_eq!(get(pool.address(), "/info").await.status, 200, "the link survives");
 }
 
+in_both_modes!(a_client_whose_headers_do_not_come_is_closed_after_ten_seconds);
 /// D37.
-#[tokio::test]
-async fn a_client_whose_headers_do_not_come_is_closed_after_ten_seconds() {
-    let pool = Pool::start(Options::app()).await;
+async fn a_client_whose_headers_do_not_come_is_closed_after_ten_seconds(pool: Pool) {
     let mut raw = Raw::connect(pool.address()).await;
     let begun = Instant::now();
     raw.write("GET / HTTP/1.1\r\nHost: a\r\n").await;

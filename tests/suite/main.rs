@@ -3,6 +3,26 @@
 //!
 //! One program with a module per topic rather than one program each: it is linked once.
 
+/// Makes two tests of a function that is given a running app: behind a supervisor, and by itself.
+/// For the cases that BEHAVIOUR marks (D).
+macro_rules! in_both_modes {
+    ($body:ident) => {
+        mod $body {
+            use shovel_tests::{Options, Pool};
+
+            #[tokio::test]
+            async fn in_the_pool() {
+                super::$body(Pool::start(Options::app()).await).await;
+            }
+
+            #[tokio::test]
+            async fn alone() {
+                super::$body(Pool::start(Options::app().alone()).await).await;
+            }
+        }
+    };
+}
+
 mod a_upgrade;
 mod a_upgrade_faults;
 mod b_close;
