@@ -1,6 +1,6 @@
 //! Publishes on their way from one I/O thread to the others: once per thread.
 //!
-//! The queue of a thread holds at most [`LIMIT_BYTES`]; then the links of those that publish into
+//! The queue of a thread holds at most 8 MiB; then the links of those that publish into
 //! it are not read until it has been emptied by half. A thread empties its queue whatever else it
 //! waits for, so two threads cannot wait for each other.
 

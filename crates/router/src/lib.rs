@@ -1,12 +1,14 @@
 //! Between client sockets and workers: an I/O thread, its clients, its links, and the owner map.
 //!
 //! Whoever runs it (the supervisor's driver; an app without a supervisor) tells it what to do by
-//! [`ToThread`] and hears of it by [`FromThread`]; nothing else is shared. Messages, bodies and publishes stay within the thread, but for publishes to
-//! subscribers of other threads (`crossing`).
+//! [`ToThread`] and hears of it by [`FromThread`]; nothing else is shared. Messages, bodies and
+//! publishes stay within the thread, but for publishes to subscribers of other threads
+//! ([`crossing`]).
 //!
-//! Rooms: `router` is the table of everything and what the edge calls; `registry` the owner
-//! map; `requests` requests under way; `offer` who gets the next one; `reader` reads
-//! links, `frames` and `responses` do what their frames ask for; `publish` fan-out; `drain` the ways in which a worker loses what it has.
+//! Rooms: `router` is the table of everything and what the edge calls; `registry` the owner map;
+//! `requests` those under way; `offer` who gets the next one; `reader` reads links, `frames` and
+//! `responses` do what their frames ask for; `publish` fan-out; `drain` the ways in which a worker
+//! loses what it has.
 
 mod body;
 pub mod crossing;
