@@ -15,7 +15,9 @@ use tokio::net::TcpStream;
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [pid, address, path, rest @ ..] = &args[..] else {
-        bail!("usage: shovel-bench PID 127.0.0.1:PORT PATH [CLIENTS] [UNDER_WAY] [BYTES] [SECONDS]");
+        bail!(
+            "usage: shovel-bench PID 127.0.0.1:PORT PATH [CLIENTS] [UNDER_WAY] [BYTES] [SECONDS]"
+        );
     };
     let number = |at: usize, default: usize| -> anyhow::Result<usize> {
         rest.get(at).map_or(Ok(default), |text| text.parse().context("not a number"))
@@ -65,7 +67,12 @@ async fn connect(address: &str, path: &str) -> anyhow::Result<TcpStream> {
     Ok(socket)
 }
 
-async fn keep_under_way(mut socket: TcpStream, under_way: usize, bytes: usize, echoed: Arc<AtomicU64>) {
+async fn keep_under_way(
+    mut socket: TcpStream,
+    under_way: usize,
+    bytes: usize,
+    echoed: Arc<AtomicU64>,
+) {
     let sent = frame(bytes, true);
     let echo_len = frame(bytes, false).len();
     let batch = sent.repeat(under_way);
@@ -105,7 +112,8 @@ fn frame(bytes: usize, masked: bool) -> Vec<u8> {
 
 /// Seconds of CPU that a process and its children have used (proc(5), stat).
 fn cpu_of_family(pid: u32) -> f64 {
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let children =
+        fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     let children = children.split_whitespace().filter_map(|child| child.parse().ok());
     cpu_of(pid) + children.map(cpu_of).sum::<f64>()
 }

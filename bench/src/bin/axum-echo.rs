@@ -8,7 +8,8 @@ use axum::routing::get;
 async fn main() -> anyhow::Result<()> {
     let port = std::env::var("PORT").unwrap_or_else(|_| "8080".to_owned());
     let echo = get(|upgrade: WebSocketUpgrade| async { upgrade.on_upgrade(echo) });
-    let app = Router::new().route("/ws/echo", echo).route("/hello", get(|| async { "Hello, world!" }));
+    let app =
+        Router::new().route("/ws/echo", echo).route("/hello", get(|| async { "Hello, world!" }));
     let listener = tokio::net::TcpListener::bind(format!("127.0.0.1:{port}")).await?;
     axum::serve(listener, app).await?;
     Ok(())
