@@ -206,3 +206,33 @@ async fn connections_are_taken_by_every_io_thread() {
         assert!(client.head().await.starts_with("HTTP/1.1 200 "));
     }
 }
+
+/// 66.
+#[tokio::test]
+async fn an_app_by_itself_says_in_one_line_why_it_cannot_listen() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    for (port, why) in [("x", "the variable PORT is no port: 'x'"), (&*port, "in use")] {
+        let mut command = Command::new(program("user-app"));
+        let output = command.env("HOST", "127.0.0.1").env("PORT", port).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        let told = stderr(&output);
+        assert!(told.starts_with("Error: cannot listen: ") && told.contains(why), "{told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+}
+
+/// 66, and 52 without a supervisor.
+#[tokio::test]
+async fn an_app_by_itself_ends_as_a_pool_does() {
+    let mut alone = Pool::start(Options::app().alone()).await;
+    let mut socket = shovel_tests::WebSocket::connect(alone.address(), "/ws").await;
+    socket.send("info").await;
+    let info = socket.next_json().await;
+    let connection = info["id"].as_str().unwrap().to_owned();
+    alone.sigterm();
+    socket.expect_close(1001, "server shutting down").await;
+    let close = alone.wait_for_close_event(&connection).await;
+    assert_eq!(close["code"], 1001);
+    assert_eq!(alone.exit_status().await.code(), Some(0), "{}", alone.log());
+}

@@ -114,6 +114,7 @@ async fn a_link_that_does_not_begin_with_hello_is_refused() {
     assert!(matches!(supervisor.ended().await, RunError::Protocol(_)));
 }
 
+#[cfg(not(feature = "direct"))]
 #[tokio::test]
 async fn a_program_without_a_supervisor_says_how_to_start_it() {
     let error = App::new(()).serve().await.unwrap_err();
