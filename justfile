@@ -32,3 +32,7 @@ fuzz seconds="30":
 # CPU time per echoed message, side by side with axum in one process.
 bench:
     scripts/bench.sh
+
+# The Autobahn suite against release builds; --quick leaves the long cases out.
+autobahn *options:
+    scripts/autobahn.sh {{ options }}
