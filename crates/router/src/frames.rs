@@ -15,7 +15,7 @@ use shovel_protocol::{
 };
 
 use super::link::Link;
-use super::registry::{Late, Pressure};
+use super::registry::{Connection, Late, Pressure, Registry};
 use super::requests::{Outcome, header_map};
 use super::router::Router;
 
@@ -91,13 +91,9 @@ impl Router {
         // Anything published before must reach a subscriber first.
         self.share_channels_of(id);
         let mut registry = self.registry.borrow_mut();
-        let Some(connection) = registry.of_owner(id, link) else {
-            stranger(link, Kind::WsSend);
+        let Some(connection) = accepted(&mut registry, id, link, Kind::WsSend)? else {
             return Ok(());
         };
-        if !connection.state.is_owned() {
-            return Err(out_of_turn(Kind::WsSend, OutOfTurn::Offered));
-        }
         let patient = !connection.socket.is_over() || connection.pressure.forgives(data.len());
         if patient {
             connection.socket.send(kind, data);
@@ -151,13 +147,9 @@ impl Router {
     ) -> Result<(), BadFrame> {
         self.share_channels_of(id);
         let mut registry = self.registry.borrow_mut();
-        let Some(connection) = registry.of_owner(id, link) else {
-            stranger(link, Kind::WsClose);
+        let Some(connection) = accepted(&mut registry, id, link, Kind::WsClose)? else {
             return Ok(());
         };
-        if !connection.state.is_owned() {
-            return Err(out_of_turn(Kind::WsClose, OutOfTurn::Offered));
-        }
         connection.socket.close(code, reason);
         self.channels.borrow_mut().unsubscribe_all(id.0.slot, &mut *registry);
         Ok(())
@@ -175,13 +167,9 @@ impl Router {
         };
         self.share_channel(channel);
         let mut registry = self.registry.borrow_mut();
-        let Some(connection) = registry.of_owner(id, link) else {
-            stranger(link, Kind::ChannelSubscribe);
+        let Some(connection) = accepted(&mut registry, id, link, Kind::ChannelSubscribe)? else {
             return Ok(());
         };
-        if !connection.state.is_owned() {
-            return Err(out_of_turn(Kind::ChannelSubscribe, OutOfTurn::Offered));
-        }
         if connection.socket.is_open() {
             let places = &mut connection.subscriptions;
             self.channels.borrow_mut().subscribe(channel, id.0.slot, places);
@@ -201,12 +189,8 @@ impl Router {
         };
         self.share_channel(channel);
         let mut registry = self.registry.borrow_mut();
-        let Some(connection) = registry.of_owner(id, link) else {
-            stranger(link, Kind::ChannelUnsubscribe);
+        if accepted(&mut registry, id, link, Kind::ChannelUnsubscribe)?.is_none() {
             return Ok(());
-        };
-        if !connection.state.is_owned() {
-            return Err(out_of_turn(Kind::ChannelUnsubscribe, OutOfTurn::Offered));
         }
         self.channels.borrow_mut().unsubscribe(channel, id.0.slot, &mut *registry);
         Ok(())
@@ -305,6 +289,26 @@ impl Pressure {
             }
             Pressure::Known => false,
         }
+    }
+}
+
+/// The connection that a frame is about, if it is its sender's.
+///
+/// # Errors
+/// A connection that is only offered takes no such frame.
+fn accepted<'a>(
+    registry: &'a mut Registry,
+    id: ConnectionId,
+    link: &Rc<Link>,
+    kind: Kind,
+) -> Result<Option<&'a mut Connection>, BadFrame> {
+    match registry.of_owner(id, link) {
+        None => {
+            stranger(link, kind);
+            Ok(None)
+        }
+        Some(found) if found.state.is_owned() => Ok(Some(found)),
+        Some(_) => Err(out_of_turn(kind, OutOfTurn::Offered)),
     }
 }
 

@@ -77,7 +77,7 @@
 //!
 //! ```
 //! # use shovel_worker::{App, CloseEvent, Error, FetchEvent, MessageEvent, Response};
-//! # async fn fetch(_: FetchEvent<()>) -> Result<Response, Error> { unimplemented!() }
+//! # async fn fetch(_: FetchEvent<()>) -> Result<Response, Error> { Ok(Response::default()) }
 //! # async fn message(_: MessageEvent<()>) -> Result<(), Error> { Ok(()) }
 //! # async fn close(_: CloseEvent<()>) -> Result<(), Error> { Ok(()) }
 //! fn app() -> App<()> {

@@ -124,7 +124,7 @@ impl<S> FetchEvent<S> {
     ///
     /// ```
     /// # use shovel_worker::{Body, Error, FetchEvent, Request, Response, Uri};
-    /// # async fn serve(request: Request<Body>) -> Result<Response, Error> { unimplemented!() }
+    /// # async fn serve(request: Request<Body>) -> Result<Response, Error> { Ok(Response::default()) }
     /// async fn fetch(mut event: FetchEvent<()>) -> Result<Response, Error> {
     ///     if event.request().uri().path() == "/" {
     ///         *event.request_mut().uri_mut() = Uri::from_static("/index.html");
