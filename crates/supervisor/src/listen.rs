@@ -9,7 +9,7 @@ use std::{fs, io};
 use anyhow::{Context, bail};
 use shovel_edge::listener::Bound;
 
-use crate::config::Address;
+use crate::config::address::Address;
 use crate::worker::descriptors;
 
 /// Binds every address. Call it before anything opens descriptors: those that were inherited are

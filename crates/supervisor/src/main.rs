@@ -9,24 +9,45 @@ mod config;
 mod driver;
 mod listen;
 mod log;
-mod units;
 mod worker;
 
+use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
+use crate::config::sources::Sources;
 
 fn main() -> ExitCode {
-    let config = match cli::Cli::parse().into_config() {
-        Ok(config) => config,
-        Err(error) => error.exit(),
+    let matches = cli::command().get_matches();
+    let sources = Sources::new(&matches, cli::file(&matches), std::env::vars_os());
+    if cli::prints_config(&matches) {
+        return print_config(&sources);
+    }
+    let settings = match sources.read() {
+        Ok(settings) => settings,
+        Err(error) => cli::usage(&error).exit(),
     };
-    log::start(config.log_format);
-    match driver::run(config) {
+    log::start(settings.config.log_format);
+    settings.remarks.iter().for_each(|remark| tracing::warn!("{remark}"));
+    match driver::run(settings.config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn print_config(sources: &Sources) -> ExitCode {
+    match sources.choose() {
+        Ok((choices, _)) => print(&config::print::toml(&choices)),
+        Err(error) => cli::usage(&error).exit(),
+    }
+}
+
+/// A reader that has gone (as `head` does) is no reason for a panic.
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }

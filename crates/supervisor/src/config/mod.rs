@@ -1,0 +1,209 @@
+//! What an operator can choose: [`Config`] is the one place where a setting is made.
+//!
+//! Each field is a flag, a key of the file and a variable at once: [`setting`] derives the other
+//! two names from the flag, [`sources`] reads all three, [`print`] writes them down. So a new
+//! setting is a new field with its help, and a use of it.
+
+pub mod address;
+pub mod file;
+pub mod print;
+pub mod setting;
+pub mod sources;
+pub mod units;
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use shovel_core::pool;
+use shovel_edge::ws;
+use shovel_router::Settings;
+
+use self::address::Address;
+
+const LISTENING: &str = "Listening";
+const WORKERS: &str = "Workers";
+const REQUESTS: &str = "Requests";
+const WEBSOCKETS: &str = "WebSockets";
+const LOG: &str = "Log";
+const DEVELOPMENT: &str = "Development";
+
+/// Everything that can be chosen, checked. The order is that of `--help`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where to listen: IP:PORT, unix:PATH or fd:N; may be repeated [default: 127.0.0.1:8080, or
+    /// what the variables HOST and PORT say]
+    #[arg(long, help_heading = LISTENING, value_name = "ADDRESS", value_parser = Address::parse)]
+    pub listen: Vec<Address>,
+
+    /// How many threads read and write client sockets
+    #[arg(long, help_heading = LISTENING, value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub io_threads: u32,
+
+    /// How many worker processes to run [default: one per processor]
+    #[arg(long, help_heading = WORKERS, value_name = "N")]
+    #[arg(default_value_t = processors(), hide_default_value = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub workers: u32,
+
+    /// A worker that is not ready by then is killed
+    #[arg(long, help_heading = WORKERS, value_name = "DURATION", default_value = "30s")]
+    #[arg(value_parser = units::some_duration)]
+    pub ready_timeout: Duration,
+
+    /// A worker that does not answer for so long is killed
+    #[arg(long, help_heading = WORKERS, value_name = "DURATION", default_value = "30s")]
+    #[arg(value_parser = units::some_duration)]
+    pub hang_timeout: Duration,
+
+    /// How long a worker that is replaced may finish what it has
+    #[arg(long, help_heading = WORKERS, value_name = "DURATION", default_value = "60s")]
+    #[arg(value_parser = units::duration)]
+    pub drain_timeout: Duration,
+
+    /// How long all workers may finish what they have when the pool ends
+    #[arg(long, help_heading = WORKERS, value_name = "DURATION", default_value = "25s")]
+    #[arg(value_parser = units::duration)]
+    pub shutdown_timeout: Duration,
+
+    /// Replace a worker after so many requests
+    #[arg(long, help_heading = WORKERS, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub worker_max_requests: Option<u64>,
+
+    /// Replace a worker after so long a time
+    #[arg(long, help_heading = WORKERS, value_name = "DURATION")]
+    #[arg(value_parser = units::some_duration)]
+    pub worker_max_age: Option<Duration>,
+
+    /// Replace a worker that holds so much memory
+    #[arg(long = "worker-max-rss", help_heading = WORKERS, value_name = "SIZE")]
+    #[arg(value_parser = units::size)]
+    pub worker_max_rss_bytes: Option<usize>,
+
+    /// A request without a response by then is answered 504
+    #[arg(long, help_heading = REQUESTS, value_name = "DURATION", default_value = "30s")]
+    #[arg(value_parser = units::some_duration)]
+    pub request_timeout: Duration,
+
+    /// An upgrade without a response by then is answered 504
+    #[arg(long, help_heading = REQUESTS, value_name = "DURATION", default_value = "10s")]
+    #[arg(value_parser = units::some_duration)]
+    pub upgrade_timeout: Duration,
+
+    /// How long a request waits for a ready worker before it is answered 503
+    #[arg(long, help_heading = REQUESTS, value_name = "DURATION", default_value = "10s")]
+    #[arg(value_parser = units::duration)]
+    pub queue_timeout: Duration,
+
+    /// Over how long a time WebSockets are closed on reload, so that clients come back one by one
+    #[arg(long, help_heading = WEBSOCKETS, value_name = "DURATION", default_value = "3s")]
+    #[arg(value_parser = units::duration)]
+    pub close_spread: Duration,
+
+    /// A client that was quiet for so long is sent a ping
+    #[arg(long, help_heading = WEBSOCKETS, value_name = "DURATION", default_value = "30s")]
+    #[arg(value_parser = units::some_duration)]
+    pub ping_interval: Duration,
+
+    /// A client that does not answer a ping for so long is taken for dead
+    #[arg(long, help_heading = WEBSOCKETS, value_name = "DURATION", default_value = "10s")]
+    #[arg(value_parser = units::some_duration)]
+    pub pong_timeout: Duration,
+
+    /// Longest WebSocket message that a client may send
+    #[arg(long = "max-message-size", help_heading = WEBSOCKETS, value_name = "SIZE")]
+    #[arg(default_value = "16MiB", value_parser = units::size)]
+    pub max_message_bytes: usize,
+
+    /// How much may wait for one client; one that is over it is closed with 1008
+    #[arg(long = "outbox-limit", help_heading = WEBSOCKETS, value_name = "SIZE")]
+    #[arg(default_value = "1MiB", value_parser = units::size)]
+    pub outbox_limit_bytes: usize,
+
+    /// How to write the log, on stderr
+    #[arg(long, help_heading = LOG, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+
+    /// For development: errors of the app are told to its clients
+    #[arg(long, help_heading = DEVELOPMENT)]
+    pub dev: bool,
+
+    /// The program that workers run; without a slash it is looked for in PATH
+    #[arg(value_name = "PROGRAM")]
+    pub program: OsString,
+
+    /// Arguments of the program; those with dashes after --
+    #[arg(value_name = "ARGS")]
+    pub args: Vec<OsString>,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+fn processors() -> u32 {
+    let found = std::thread::available_parallelism().map_or(1, usize::from);
+    u32::try_from(found).map_or(1024, |found| found.min(1024))
+}
+
+impl Config {
+    /// What concerns the life of workers.
+    pub fn pool(&self) -> pool::Config {
+        pool::Config {
+            workers: self.workers,
+            ready_timeout: self.ready_timeout,
+            hang_timeout: self.hang_timeout,
+            drain_timeout: self.drain_timeout,
+            shutdown_timeout: self.shutdown_timeout,
+            max_age: self.worker_max_age,
+            seed: fastrand::u64(..),
+        }
+    }
+
+    /// What concerns I/O threads. `descriptors`: how many this process may have.
+    pub fn io(&self, descriptors: u64) -> Settings {
+        Settings {
+            ws: ws::Settings {
+                max_message_bytes: self.max_message_bytes,
+                outbox_limit_bytes: self.outbox_limit_bytes,
+                ping_interval: self.ping_interval,
+                pong_timeout: self.pong_timeout,
+            },
+            request_timeout: self.request_timeout,
+            upgrade_timeout: self.upgrade_timeout,
+            queue_timeout: self.queue_timeout,
+            close_spread: self.close_spread,
+            max_requests: self.worker_max_requests,
+            client_limit: self.client_limit(descriptors),
+        }
+    }
+
+    /// How many clients each I/O thread may have, so that there are descriptors for the links and
+    /// output of two generations of workers, with some to spare.
+    fn client_limit(&self, descriptors: u64) -> usize {
+        let links = u64::from(self.io_threads) * 3;
+        let others = 64 + 2 * u64::from(self.workers) * (links + 4);
+        let clients = descriptors.saturating_sub(others).max(16);
+        usize::try_from(clients).unwrap_or(usize::MAX) / self.io_threads as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::sources::Sources;
+
+    #[test]
+    fn the_flags_default_to_what_an_app_without_a_supervisor_has() {
+        let config = Sources::of(&["app"], &[]).read().unwrap().config;
+        let flags = Settings { client_limit: usize::MAX, ..config.io(u64::MAX) };
+        assert_eq!(flags, Settings::default());
+    }
+}

@@ -1,0 +1,418 @@
+//! Where settings come from: flags, variables, the file, in this order of precedence.
+//!
+//! Each source is a list of values under the key of their setting; the first that has a key wins.
+//! What has won is written as one command line and read by clap, so a value means the same
+//! wherever it was written, and nothing else reads the environment or the file.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, FromArgMatches};
+use shovel_edge::listener::address_of_environment;
+
+use super::Config;
+use super::file::{self, FileError, Value};
+use super::setting::{self, PREFIX, Setting};
+
+/// Everything that settings are read from. The file is read anew each time.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    flags: Choices,
+    /// Those with our prefix.
+    variables: Vec<(String, OsString)>,
+    file: Option<PathBuf>,
+}
+
+/// What has won, by key. Settings that nobody chose are not in it.
+pub type Choices = BTreeMap<String, Choice>;
+
+/// The values of one setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    pub values: Vec<OsString>,
+    pub origin: Origin,
+}
+
+/// Where values were written. `Display` names the place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Flag(String),
+    Variable(String),
+    File { path: PathBuf, line: usize },
+    Default,
+}
+
+/// The settings in force.
+#[derive(Clone, Debug)]
+pub struct Effective {
+    pub config: Config,
+    #[allow(dead_code, reason = "compared with when settings are read again")]
+    pub choices: Choices,
+    /// What is probably a mistake, each in one line.
+    pub remarks: Vec<String>,
+}
+
+/// Why settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Each in one line, with its place.
+    #[error("{}", .0.join("; "))]
+    Wrong(Vec<String>),
+    #[error(
+        "there is no PROGRAM to run: name it on the command line, or as program in the file, or \
+         in SHOVEL_PROGRAM"
+    )]
+    NoProgram,
+}
+
+impl ConfigError {
+    /// Each mistake in a line of its own.
+    pub fn lines(&self) -> Vec<String> {
+        match self {
+            ConfigError::Wrong(lines) => lines.clone(),
+            ConfigError::File(_) | ConfigError::NoProgram => vec![self.to_string()],
+        }
+    }
+}
+
+impl Sources {
+    /// From what clap has read and from the environment. `file` is what `--config` says.
+    pub fn new(
+        flags: &ArgMatches,
+        file: Option<PathBuf>,
+        environment: impl Iterator<Item = (OsString, OsString)>,
+    ) -> Self {
+        let given = |setting: &Setting| {
+            let given = flags.value_source(setting.id()) == Some(ValueSource::CommandLine);
+            let values = flags.get_raw(setting.id()).filter(|_| given)?;
+            let values = values.map(OsStr::to_owned).collect();
+            let origin = Origin::Flag(setting.flag());
+            Some((setting.key().to_owned(), Choice { values, origin }))
+        };
+        let variables: Vec<_> = environment
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+            .filter(|(name, value)| name.starts_with(PREFIX) && !value.is_empty())
+            .collect();
+        let of_environment = || {
+            let name = format!("{PREFIX}CONFIG");
+            let found = variables.iter().find(|(other, _)| *other == name);
+            found.map(|(_, path)| path.into())
+        };
+        let file = file.or_else(of_environment);
+        Sources { flags: setting::all().iter().filter_map(given).collect(), variables, file }
+    }
+
+    /// Reads everything and lets the first source win.
+    ///
+    /// # Errors
+    /// With every mistake and its place.
+    pub fn read(&self) -> Result<Effective, ConfigError> {
+        let (choices, remarks) = self.choose()?;
+        if !choices.contains_key("program") {
+            return Err(ConfigError::NoProgram);
+        }
+        let config = parse(&choices)?;
+        Ok(Effective { config, choices, remarks })
+    }
+
+    /// As [`read`](Self::read), but short of a [`Config`], for which there must be a program. The
+    /// second value is what is probably a mistake.
+    ///
+    /// # Errors
+    /// With every mistake and its place.
+    pub fn choose(&self) -> Result<(Choices, Vec<String>), ConfigError> {
+        let settings = setting::all();
+        let (mut wrong, mut remarks) = (Vec::new(), Vec::new());
+        let variables = self.choices_of_variables(&settings, &mut wrong, &mut remarks);
+        let file = match &self.file {
+            Some(path) => choices_of_file(path, &settings, &mut wrong)?,
+            None => Choices::new(),
+        };
+        let mut choices = Choices::new();
+        for source in [self.flags.clone(), variables, file] {
+            // Arguments are for the program that they were written with.
+            let has_program = choices.contains_key("program");
+            for (key, choice) in source {
+                if !(key == "args" && has_program) {
+                    choices.entry(key).or_insert(choice);
+                }
+            }
+        }
+        if !choices.contains_key("listen") {
+            match default_address() {
+                Ok(choice) => drop(choices.insert("listen".into(), choice)),
+                Err(why) => wrong.push(why),
+            }
+        }
+        match wrong.is_empty() {
+            true => Ok((choices, remarks)),
+            false => Err(ConfigError::Wrong(wrong)),
+        }
+    }
+
+    /// A variable of ours that nobody knows is no error: others write variables too (Kubernetes
+    /// has some for each service of the namespace, named after it).
+    fn choices_of_variables(
+        &self,
+        settings: &[Setting],
+        wrong: &mut Vec<String>,
+        remarks: &mut Vec<String>,
+    ) -> Choices {
+        let mut choices = Choices::new();
+        for (name, value) in &self.variables {
+            let Some(setting) = settings.iter().find(|setting| setting.variable() == *name) else {
+                remarks.extend(remark(name, settings));
+                continue;
+            };
+            let values = setting.split(value);
+            check(setting, &values, name, wrong);
+            let origin = Origin::Variable(name.clone());
+            choices.insert(setting.key().into(), Choice { values, origin });
+        }
+        choices
+    }
+}
+
+/// What to say of a variable that is no setting, if it looks like one.
+fn remark(name: &str, settings: &[Setting]) -> Option<String> {
+    if matches!(name, "SHOVEL_CONFIG" | "SHOVEL_LINK_FDS") {
+        return None;
+    }
+    // Compared without the prefix, which makes all of them alike.
+    let as_key = name.strip_prefix(PREFIX)?.to_lowercase().replace('_', "-");
+    let meant = setting::nearest(&as_key, settings)?.variable();
+    Some(format!("the variable {name} means nothing; did you mean {meant}?"))
+}
+
+fn choices_of_file(
+    path: &Path,
+    settings: &[Setting],
+    wrong: &mut Vec<String>,
+) -> Result<Choices, FileError> {
+    let mut choices = Choices::new();
+    for entry in file::read(path)? {
+        let (key, place) = (entry.key, file::place(path, entry.line));
+        let Some(setting) = settings.iter().find(|setting| setting.key() == key) else {
+            let hint = setting::nearest(&key, settings)
+                .map(|meant| format!("; did you mean '{}'?", meant.key()));
+            wrong.push(format!("{place}: unknown key '{key}'{}", hint.unwrap_or_default()));
+            continue;
+        };
+        let values = match (entry.value, setting.is_list()) {
+            (Value::One(value), _) => vec![value],
+            (Value::Many(values), true) => values,
+            (Value::Many(_), false) => {
+                wrong.push(format!("{place}: {key} takes one value, not a list"));
+                continue;
+            }
+            (Value::Nested, is_list) => {
+                let expected = if is_list { "one value or a list of them" } else { "one value" };
+                wrong.push(format!("{place}: {key} takes {expected}"));
+                continue;
+            }
+        };
+        check(setting, &values, &place, wrong);
+        let origin = Origin::File { path: path.to_owned(), line: entry.line };
+        choices.insert(key, Choice { values, origin });
+    }
+    Ok(choices)
+}
+
+fn check(setting: &Setting, values: &[OsString], place: &str, wrong: &mut Vec<String>) {
+    for value in values {
+        if let Err(why) = setting.check(value) {
+            wrong.push(format!("{place}: {why}"));
+        }
+    }
+}
+
+/// Where to listen if no setting says it.
+fn default_address() -> Result<Choice, String> {
+    let named: Vec<_> =
+        ["HOST", "PORT"].into_iter().filter(|name| std::env::var_os(name).is_some()).collect();
+    let origin = match named.is_empty() {
+        true => Origin::Default,
+        false => Origin::Variable(named.join(" and ")),
+    };
+    Ok(Choice { values: vec![address_of_environment()?.to_string().into()], origin })
+}
+
+/// Writes the choices as a command line and has clap read it.
+fn parse(choices: &Choices) -> Result<Config, ConfigError> {
+    let (mut flags, mut program) = (Vec::new(), Vec::new());
+    for setting in setting::all() {
+        let values = choices.get(setting.key()).into_iter().flat_map(|choice| &choice.values);
+        let arguments = values.map(|value| setting.as_argument(value));
+        match setting.flag().starts_with("--") {
+            true => flags.extend(arguments),
+            false => program.extend(arguments),
+        }
+    }
+    let arguments = flags.into_iter().chain(["--".into()]).chain(program);
+    setting::command()
+        .try_get_matches_from(arguments)
+        .and_then(|matches| Config::from_arg_matches(&matches))
+        .map_err(|error| ConfigError::Wrong(vec![error.to_string()]))
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Flag(flag) => f.write_str(flag),
+            Origin::Variable(name) => f.write_str(name),
+            Origin::File { path, line } => f.write_str(&file::place(path, *line)),
+            Origin::Default => f.write_str("default"),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Sources {
+    /// As from this command line and these variables.
+    pub fn of(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let arguments = ["shovel-pool"].iter().chain(arguments);
+        let matches = crate::cli::command().get_matches_from(arguments);
+        let variables = variables.iter().map(|(name, value)| (name.into(), value.into()));
+        Sources::new(&matches, crate::cli::file(&matches), variables)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        file
+    }
+
+    fn with_file(
+        text: &str,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<Effective, String> {
+        let file = file(text);
+        let path = file.path().to_str().unwrap();
+        let arguments = [&["--config", path], arguments].concat();
+        let read = Sources::of(&arguments, variables).read();
+        read.map_err(|error| error.to_string().replace(path, "FILE"))
+    }
+
+    /// BEHAVIOUR 65.
+    #[test]
+    fn a_flag_overrules_a_variable_and_a_variable_the_file() {
+        let text = "workers = 2\nio-threads = 3\nping-interval = \"4s\"\n";
+        let variables = [("SHOVEL_WORKERS", "5"), ("SHOVEL_IO_THREADS", "6")];
+        let found = with_file(text, &["--workers", "7", "app"], &variables).unwrap();
+        let config = &found.config;
+        assert_eq!((config.workers, config.io_threads), (7, 6));
+        assert_eq!(config.ping_interval, Duration::from_secs(4));
+        let origin = |key: &str| found.choices[key].origin.to_string();
+        assert_eq!(origin("workers"), "--workers");
+        assert_eq!(origin("io-threads"), "SHOVEL_IO_THREADS");
+        assert!(origin("ping-interval").ends_with(":3"), "{}", origin("ping-interval"));
+    }
+
+    #[test]
+    fn a_list_of_a_higher_source_replaces_the_whole_list_of_a_lower_one() {
+        let text = "listen = ['127.0.0.1:1', '127.0.0.1:2']\n";
+        let listen = |arguments: &[&str], variables: &[(&str, &str)]| {
+            with_file(text, arguments, variables).unwrap().choices["listen"].values.clone()
+        };
+        assert_eq!(listen(&["app"], &[]), ["127.0.0.1:1", "127.0.0.1:2"]);
+        let variables = [("SHOVEL_LISTEN", " 127.0.0.1:3  unix:/x ")];
+        assert_eq!(listen(&["app"], &variables), ["127.0.0.1:3", "unix:/x"]);
+        assert_eq!(listen(&["--listen", "127.0.0.1:4", "app"], &variables), ["127.0.0.1:4"]);
+    }
+
+    #[test]
+    fn a_flag_without_a_value_can_be_taken_back() {
+        assert!(with_file("dev = true", &["app"], &[]).unwrap().config.dev);
+        assert!(!with_file("dev = true", &["--dev=false", "app"], &[]).unwrap().config.dev);
+        assert!(!with_file("dev = true", &["app"], &[("SHOVEL_DEV", "0")]).unwrap().config.dev);
+        assert!(with_file("", &["--dev", "app"], &[("SHOVEL_DEV", "no")]).unwrap().config.dev);
+    }
+
+    #[test]
+    fn arguments_belong_to_the_program_that_they_were_written_with() {
+        let text = "program = 'one'\nargs = ['--of-one', '1']\n";
+        let found = with_file(text, &[], &[]).unwrap().config;
+        assert_eq!(
+            (found.program, found.args),
+            ("one".into(), vec!["--of-one".into(), "1".into()])
+        );
+        let found = with_file(text, &["two"], &[]).unwrap().config;
+        assert_eq!((found.program, found.args), ("two".into(), vec![]));
+        let found = with_file(text, &["two", "--", "--workers", "x"], &[]).unwrap().config;
+        assert_eq!(found.args, ["--workers", "x"]);
+        let found = with_file(text, &[], &[("SHOVEL_PROGRAM", "two")]).unwrap().config;
+        assert_eq!((found.program, found.args), ("two".into(), vec![]));
+        let found = with_file(text, &[], &[("SHOVEL_ARGS", "-x 2")]).unwrap().config;
+        assert_eq!(found.args, ["-x", "2"]);
+    }
+
+    /// BEHAVIOUR 65.
+    #[test]
+    fn every_mistake_is_told_with_its_place_and_what_was_probably_meant() {
+        let text = "worker = 2\n\nrequest-timeout = 5\n[pool]\nx = 1\n";
+        let told = with_file(text, &["app"], &[("SHOVEL_IO_THREADS", "many")]).unwrap_err();
+        assert_eq!(
+            told,
+            "SHOVEL_IO_THREADS: invalid value 'many' for io-threads: invalid digit found in \
+             string; FILE:1: unknown key 'worker'; did you mean 'workers'?; FILE:3: invalid value \
+             '5' for request-timeout: a duration is a whole number with ms, s, m or h, such as \
+             250ms; FILE:4: unknown key 'pool'"
+        );
+        for (text, told) in [
+            ("workers = [1, 2]", "FILE:1: workers takes one value, not a list"),
+            ("workers = { a = 1 }", "FILE:1: workers takes one value"),
+            ("listen = [['a']]", "FILE:1: listen takes one value or a list of them"),
+            (
+                "worker-max-age = 1.5",
+                "FILE:1: invalid value '1.5' for worker-max-age: a duration \
+              is a whole number with ms, s, m or h, such as 250ms",
+            ),
+        ] {
+            assert_eq!(with_file(text, &["app"], &[]).unwrap_err(), told);
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_told() {
+        let told = Sources::of(&["app"], &[("SHOVEL_CONFIG", "/nowhere/pool.toml")]).read();
+        let told = told.unwrap_err().to_string();
+        assert!(told.starts_with("cannot read /nowhere/pool.toml: No such file"), "{told}");
+    }
+
+    #[test]
+    fn without_a_program_there_is_no_configuration_to_run() {
+        let told = Sources::of(&["--workers=1"], &[]).read().unwrap_err();
+        assert!(matches!(told, ConfigError::NoProgram), "{told}");
+    }
+
+    /// Kubernetes has variables for each service: SHOVEL_SERVICE_HOST if one is named so.
+    #[test]
+    fn unknown_variables_are_an_advice_at_most_and_empty_ones_nothing() {
+        let variables = [
+            ("SHOVEL_WORKER", "2"),
+            ("SHOVEL_SERVICE_HOST", "10.0.0.1"),
+            ("SHOVEL_LINK_FDS", "3"),
+            ("SHOVEL_IO_THREADS", ""),
+        ];
+        let found = Sources::of(&["app"], &variables).read().unwrap();
+        assert_eq!(found.config.io_threads, 1);
+        assert_eq!(
+            found.remarks,
+            ["the variable SHOVEL_WORKER means nothing; did you mean SHOVEL_WORKERS?"]
+        );
+    }
+}
