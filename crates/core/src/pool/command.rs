@@ -74,7 +74,7 @@ pub enum Command {
 pub enum DrainReason {
     /// A new generation has taken over.
     Reload,
-    /// A new worker of the same generation has taken over.
+    /// Other workers of the same generation take over.
     Recycle,
     /// The pool is ending.
     Terminate,

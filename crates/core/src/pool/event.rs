@@ -91,6 +91,12 @@ pub enum Event {
     },
     /// The operator wants the program loaded anew.
     ReloadRequested,
+    /// The operator wants another number of workers, from now on and after later reloads; 0 counts
+    /// as 1.
+    ScaleRequested {
+        /// How many.
+        workers: u32,
+    },
     /// The operator wants the pool to end; told twice, at once.
     TerminateRequested,
 }

@@ -1,4 +1,4 @@
-//! The life of the pool: starting workers, restarting them, reloading, recycling, ending.
+//! The life of the pool: starting workers, restarting them, reloading, recycling, scaling, ending.
 //!
 //! A state machine without IO. It decides; its only caller, the supervisor's driver, does. It
 //! never sees a request, a connection or a message: those go to workers by the snapshot that
@@ -16,17 +16,19 @@ mod recycle;
 mod reload;
 mod report;
 mod restart;
+mod scale;
 mod shutdown;
 mod worker;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use shovel_protocol::id::{Generation, WorkerId};
+use shovel_protocol::id::{Generation, WorkerId, WorkerIndex};
 
 pub use command::{Command, DrainReason, Outcome};
 pub use event::{Event, Exit, RecycleReason};
 pub use pick::Rotation;
+pub use reload::ReloadState;
 pub use report::{Report, Severity};
 pub use restart::START_FAILURES_ALLOWED;
 pub use worker::{WorkerState, WorkerView};
@@ -39,7 +41,7 @@ use worker::{State, Worker};
 /// What the operator chose. Timeouts beyond ten years count as ten years.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Workers of one generation, from 1.
+    /// Workers of one generation, from 1; [`Event::ScaleRequested`] changes it.
     pub workers: u32,
     /// From the start of a process until it must be ready.
     pub ready_timeout: Duration,
@@ -136,6 +138,7 @@ impl Pool {
             Event::ShutdownCompleted { worker } => self.expect_exit(worker, now),
             Event::RecycleWanted { worker, why } => self.on_recycle_wanted(worker, why),
             Event::ReloadRequested => self.on_reload_requested(),
+            Event::ScaleRequested { workers } => self.on_scale_requested(workers, now),
             Event::TerminateRequested => self.on_terminate_requested(now),
         }
         self.settle(now);
@@ -192,6 +195,27 @@ impl Pool {
     /// The generation that serves, or at first the one that will.
     pub fn generation(&self) -> Generation {
         self.serving.generation
+    }
+
+    /// How many workers a generation is to have.
+    pub fn wanted(&self) -> u32 {
+        self.config.workers
+    }
+
+    /// Places of the serving generation that are empty until their pause is over, and when that
+    /// is.
+    pub fn pauses(&self) -> impl Iterator<Item = (WorkerIndex, Instant)> {
+        self.serving.pauses()
+    }
+
+    /// Whether the pool is ending, or has ended.
+    pub fn is_ending(&self) -> bool {
+        !matches!(self.phase, Phase::Running)
+    }
+
+    /// How far the reload is that is under way, if one is.
+    pub fn reload_state(&self) -> ReloadState {
+        self.reload.state()
     }
 
     /// Whether a reload is under way: also while its old workers, or those of an abandoned new

@@ -34,7 +34,40 @@ pub(super) enum Reload {
     },
 }
 
+/// How far a reload is, as the status shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReloadState {
+    /// None is under way.
+    Idle,
+    /// The new generation is not whole yet; the old one serves.
+    Starting {
+        /// The new one.
+        generation: Generation,
+    },
+    /// The new generation serves and the old one is leaving.
+    Draining {
+        /// The old one.
+        generation: Generation,
+    },
+    /// The new generation was given up and is leaving.
+    Abandoned {
+        /// The new one.
+        generation: Generation,
+    },
+}
+
 impl Reload {
+    pub(super) fn state(&self) -> ReloadState {
+        match self {
+            Reload::Idle => ReloadState::Idle,
+            Reload::Starting { load, .. } => ReloadState::Starting { generation: load.generation },
+            Reload::Draining { old, .. } => ReloadState::Draining { generation: *old },
+            Reload::Abandoned { generation, .. } => {
+                ReloadState::Abandoned { generation: *generation }
+            }
+        }
+    }
+
     /// The generation that does not serve yet.
     pub(super) fn incoming(&self) -> Option<Generation> {
         match self {

@@ -90,6 +90,15 @@ pub enum Report {
     ReloadCoalesced,
     /// A reload was asked for while the pool ends: there will be none.
     ReloadIgnored,
+    /// Another number of workers is wanted.
+    Scaled {
+        /// So many were wanted before.
+        before: u32,
+        /// So many are wanted now.
+        workers: u32,
+    },
+    /// Another number of workers was asked for while the pool ends: nothing changes.
+    ScaleIgnored,
     /// A worker is being replaced within its generation.
     RecycleStarted {
         /// Who will leave.
@@ -141,6 +150,7 @@ impl Report {
             | Report::ReloadSwitched { .. }
             | Report::ReloadFinished { .. }
             | Report::ReloadCoalesced
+            | Report::Scaled { .. }
             | Report::RecycleStarted { .. }
             | Report::TerminateStarted { .. } => Severity::Info,
             Report::WorkerFailed { .. }
@@ -148,6 +158,7 @@ impl Report {
             | Report::DrainTimedOut { .. }
             | Report::StopTimedOut { .. }
             | Report::ReloadIgnored
+            | Report::ScaleIgnored
             | Report::RecycleAbandoned { .. }
             | Report::TerminateHurried => Severity::Warn,
             Report::ReloadAbandoned { .. } | Report::TerminateTimedOut => Severity::Error,
@@ -197,6 +208,10 @@ impl fmt::Display for Report {
                 f.write_str("reload requested while one runs: one more will follow")
             }
             Report::ReloadIgnored => f.write_str("reload request ignored: the pool is ending"),
+            Report::Scaled { before, workers } => {
+                write!(f, "scaling from {before} to {workers} workers")
+            }
+            Report::ScaleIgnored => f.write_str("request to scale ignored: the pool is ending"),
             Report::RecycleStarted { worker, replacement, reason } => {
                 write!(f, "replacing worker {worker} by worker {replacement}: {reason}")
             }

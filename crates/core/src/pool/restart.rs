@@ -53,6 +53,16 @@ impl Load {
         self.places.len()
     }
 
+    pub(super) fn set_size(&mut self, workers: u32) {
+        self.places.resize(workers as usize, Place::default());
+    }
+
+    /// The places that wait for the end of their pause, and when that is.
+    pub(super) fn pauses(&self) -> impl Iterator<Item = (WorkerIndex, Instant)> {
+        let places = (0..).zip(&self.places);
+        places.filter_map(|(index, place)| Some((WorkerIndex(index), place.restart_at?)))
+    }
+
     pub(super) fn restarts(&self, index: WorkerIndex) -> u32 {
         self.places.get(index.0 as usize).map_or(0, |place| place.restarts)
     }

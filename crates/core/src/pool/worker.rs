@@ -25,6 +25,8 @@ pub struct WorkerView {
     pub state: WorkerState,
     /// How many restarts its place had seen when it was started.
     pub restarts: u32,
+    /// When it was started.
+    pub started: Instant,
     /// When it came into this state.
     pub since: Instant,
 }
@@ -50,6 +52,7 @@ pub(super) struct Worker {
     pub(super) pid: Option<u32>,
     pub(super) state: State,
     pub(super) restarts: u32,
+    pub(super) started: Instant,
     pub(super) since: Instant,
     /// It has reached this limit and waits for its turn to be replaced.
     pub(super) recycle: Option<RecycleReason>,
@@ -155,6 +158,7 @@ impl Worker {
                 State::Stopping { .. } | State::Killed { .. } => WorkerState::Stopping,
             },
             restarts: self.restarts,
+            started: self.started,
             since: self.since,
         }
     }
@@ -180,6 +184,7 @@ impl Pool {
                 pid: None,
                 state: State::Starting { deadline, linked: false, said_ready: false },
                 restarts,
+                started: now,
                 since: now,
                 recycle: None,
             },

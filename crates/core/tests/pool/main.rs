@@ -6,6 +6,7 @@ mod health;
 mod nonsense;
 mod recycle;
 mod reload;
+mod scale;
 mod start;
 mod terminate;
 mod world;

@@ -287,7 +287,7 @@ impl World {
             .map(|(id, _)| *id)
             .collect();
         let worker = self.random.choice(&living).copied();
-        match (self.random.u32(0..8), worker) {
+        match (self.random.u32(0..9), worker) {
             (0 | 1, Some(worker)) => self.end(worker, Exit::Code(1)),
             (2, Some(worker)) => {
                 self.establish(worker, Fact::Hung);
@@ -300,6 +300,11 @@ impl World {
                 let why = RecycleReason::MaxRss;
                 self.deliver(Event::RecycleWanted { worker, why });
             }
+            (6, _) => {
+                let workers = self.random.u32(1..5);
+                self.config.workers = workers;
+                self.deliver(Event::ScaleRequested { workers });
+            }
             _ => self.deliver(Event::ReloadRequested),
         }
     }
@@ -311,8 +316,13 @@ impl World {
     fn check(&self) {
         assert!(self.images.len() <= 2, "more than two generations: {:?}", self.images);
         assert!(self.processes.values().all(|process| self.images.contains(&process.generation)));
+        // Those that leave are as many as the operator has scaled away.
+        let coming = self
+            .pool
+            .workers()
+            .filter(|view| matches!(view.state, WorkerState::Starting | WorkerState::Ready));
         let most = 2 * self.config.workers as usize + 2;
-        assert!(self.terminating_since.is_some() || self.pool.workers().count() <= most);
+        assert!(self.terminating_since.is_some() || coming.count() <= most);
         if let Some(since) = self.terminating_since {
             let latest = since + self.config.shutdown_timeout + seconds(2);
             assert!(self.outcome.is_some() || self.now <= latest, "the end is overdue");
