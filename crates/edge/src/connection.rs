@@ -29,7 +29,8 @@ pub struct Server<B: Backend> {
     pub(crate) settings: Settings,
     stopping: watch::Sender<bool>,
     live: Live,
-    client_limit: usize,
+    client_limit: Cell<usize>,
+    accepted: Cell<u64>,
 }
 
 impl<B: Backend> Server<B> {
@@ -43,7 +44,17 @@ impl<B: Backend> Server<B> {
         client_limit: usize,
     ) -> Rc<Self> {
         let ((stopping, _), live) = (watch::channel(false), Live::default());
-        Rc::new(Server { backend, turn, deadlines, settings, stopping, live, client_limit })
+        let (client_limit, accepted) = (Cell::new(client_limit), Cell::new(0));
+        Rc::new(Server {
+            backend,
+            turn,
+            deadlines,
+            settings,
+            stopping,
+            live,
+            client_limit,
+            accepted,
+        })
     }
 
     /// Accepts clients until [`Server::stop`].
@@ -55,6 +66,7 @@ impl<B: Backend> Server<B> {
                 accepted = self.accept(&mut listener) => accepted,
                 () = stopped(&mut stopping) => return,
             };
+            self.accepted.set(self.accepted.get() + 1);
             let guard = self.live.enter();
             let server = self.clone();
             spawn_local(async move {
@@ -62,6 +74,22 @@ impl<B: Backend> Server<B> {
                 drop(guard);
             });
         }
+    }
+
+    /// Sockets of clients that are open, WebSockets among them.
+    pub fn clients(&self) -> usize {
+        self.live.0.count.get()
+    }
+
+    /// Clients that were ever accepted.
+    pub fn accepted(&self) -> u64 {
+        self.accepted.get()
+    }
+
+    /// From now on so many clients and no more; those that there are stay.
+    pub fn limit_clients(&self, limit: usize) {
+        self.client_limit.set(limit);
+        self.live.0.left.notify_waiters();
     }
 
     /// Closes the listeners and every connection that is between two requests; others close when
@@ -89,7 +117,7 @@ impl<B: Backend> Server<B> {
     }
 
     async fn accept(&self, listener: &mut Listener) -> (Transport, Client) {
-        self.live.below(self.client_limit).await;
+        self.live.below(|| self.client_limit.get()).await;
         listener.accept().await
     }
 
@@ -151,11 +179,11 @@ impl Live {
     }
 
     async fn emptied(&self) {
-        self.below(1).await;
+        self.below(|| 1).await;
     }
 
-    async fn below(&self, limit: usize) {
-        while self.0.count.get() >= limit {
+    async fn below(&self, limit: impl Fn() -> usize) {
+        while self.0.count.get() >= limit() {
             self.0.left.notified().await;
         }
     }

@@ -25,6 +25,7 @@ struct Shared {
     dirty: RefCell<VecDeque<Rc<dyn Flush>>>,
     flusher: RefCell<Option<Waker>>,
     buffers: Buffers,
+    waiting_bytes: Cell<usize>,
 }
 
 impl Turn {
@@ -55,6 +56,17 @@ impl Turn {
                 item.flush();
             }
         }
+    }
+
+    /// Bytes that WebSocket clients of this thread have left unread, as of the last write to each.
+    pub fn waiting_bytes(&self) -> usize {
+        self.0.waiting_bytes.get()
+    }
+
+    /// The bytes that wait for one client have become more or fewer.
+    pub(crate) fn note_waiting(&self, before: usize, now: usize) {
+        let others = self.0.waiting_bytes.get().saturating_sub(before);
+        self.0.waiting_bytes.set(others + now);
     }
 
     /// The thread's pool of buffers.

@@ -141,6 +141,13 @@ impl ResponseBody {
     }
 }
 
+impl ResponseBody {
+    /// Of the worker that answered.
+    pub fn link(&self) -> &Rc<Link> {
+        &self.link
+    }
+}
+
 impl http_body::Body for ResponseBody {
     type Data = Bytes;
     type Error = BodyError;

@@ -130,6 +130,11 @@ impl Sender {
         }
     }
 
+    /// Bytes that wait for this thread.
+    pub fn waiting_bytes(&self) -> usize {
+        self.queues[self.thread].fill.bytes.load(Ordering::Relaxed)
+    }
+
     /// Answers another thread's question.
     pub fn answer(&self, thread: usize, question: u32, published: Published) {
         if let Some(queue) = self.queues.get(thread) {

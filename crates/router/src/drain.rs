@@ -99,6 +99,7 @@ impl Router {
             }
         }
         self.channels.borrow_mut().forget_worker(link.worker);
+        self.measures.bury(link);
         self.links.borrow_mut().remove(&link.worker);
         self.reports.send(FromThread::Gone { worker: link.worker });
     }
@@ -153,8 +154,8 @@ async fn spread_farewells(
 mod tests {
     use std::os::unix::net::UnixStream;
 
-    use shovel_edge::Turn;
     use shovel_edge::ws::{self, Deadlines, Socket};
+    use shovel_edge::{Client, Turn};
     use shovel_protocol::control::Welcome;
     use shovel_protocol::id::Leased;
     use tokio::runtime::{Builder, LocalOptions};
@@ -162,6 +163,7 @@ mod tests {
 
     use super::*;
     use crate::crossing::Crossings;
+    use crate::inspect::Origin;
     use crate::link::Holding;
     use crate::{BODY_WINDOW_BYTES, Reports, Settings};
 
@@ -221,7 +223,8 @@ mod tests {
             let socket = Socket::new(&self.router.turn, &Deadlines::new(&WS), &WS);
             let request = RequestId(Leased { slot: 0, lease: 0 });
             let mut registry = self.router.registry.borrow_mut();
-            let id = registry.reserve(Holding::new(&self.link), socket, request);
+            let origin = Origin::new(&Client::new(None), "/");
+            let id = registry.reserve(Holding::new(&self.link), socket, request, origin);
             let connection = registry.get_mut(id).unwrap();
             connection.state.accept().unwrap();
             let places = &mut connection.subscriptions;

@@ -14,6 +14,7 @@ use shovel_protocol::{
     BadFrame, CloseCode, ConnectionId, MessageKind, PublishToken, RequestId, ToSupervisor, ToWorker,
 };
 
+use super::counts::OfWorker;
 use super::link::Link;
 use super::registry::{Connection, Late, Pressure, Registry};
 use super::requests::{Outcome, header_map};
@@ -97,7 +98,9 @@ impl Router {
         let patient = !connection.socket.is_over() || connection.pressure.forgives(data.len());
         if patient {
             connection.socket.send(kind, data);
-        } else {
+            link.tally.add_sized(OfWorker::MessagesSent, OfWorker::MessageBytesSent, data.len());
+        } else if connection.socket.is_open() {
+            link.tally.add(OfWorker::SlowConsumers, 1);
             connection.socket.close_slow(CloseCode::POLICY, "client reads too slowly");
         }
         drop(registry);
@@ -238,6 +241,7 @@ impl Router {
         connection.request = None;
         // Cannot fail: a request is offered as long as it has one.
         let _ = connection.state.accept();
+        link.tally.add(OfWorker::Upgrades, 1);
         drop(registry);
         self.apply(link, id, effects);
         if let Some(mut request) = self.requests.borrow_mut().remove(request.0) {

@@ -8,12 +8,14 @@
 //! Rooms: `router` is the table of everything and what the edge calls; `registry` the owner map;
 //! `requests` those under way; `offer` who gets the next one; `reader` reads links, `frames` and
 //! `responses` do what their frames ask for; `publish` fan-out; `drain` the ways in which a worker
-//! loses what it has.
+//! loses what it has; `counts` what is counted and `inspect` how others learn of it.
 
 mod body;
+pub mod counts;
 pub mod crossing;
 mod drain;
 mod frames;
+pub mod inspect;
 mod link;
 mod offer;
 mod publish;
@@ -44,6 +46,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 
 use self::crossing::Crossings;
+use self::inspect::{Inspect, Inspector};
 pub use self::link::Counters;
 use self::router::Router;
 
@@ -68,6 +71,10 @@ pub enum ToThread {
     Shutdown { worker: WorkerId },
     /// Its process is gone: read the link to its end, then give up what it had.
     Reaped { worker: WorkerId },
+    /// Answer an operator.
+    Inspect(Inspect),
+    /// So many clients and no more; those that there are stay.
+    LimitClients { limit: usize },
     /// Close the listeners; no more workers will come.
     StopAccepting,
     /// End once no client is left, or the time is over.
@@ -199,6 +206,11 @@ impl IoThread {
         let _ = self.commands.send(command);
     }
 
+    /// The way to ask it, for others than the driver.
+    pub fn inspector(&self) -> Inspector {
+        Inspector(self.commands.clone())
+    }
+
     /// Waits until the thread has ended.
     pub fn join(self) {
         drop(self.commands);
@@ -230,6 +242,8 @@ async fn run(start: Start, mut commands: mpsc::UnboundedReceiver<ToThread>) {
                 server.stop();
                 router.offer.end();
             }
+            ToThread::Inspect(question) => inspect::answer(&router, &server, question),
+            ToThread::LimitClients { limit } => server.limit_clients(limit),
             ToThread::Finish { within } => return finish(&server, within).await,
             command => obey(&router, command),
         }
@@ -247,7 +261,11 @@ fn obey(router: &Rc<Router>, command: ToThread) {
         ToThread::Cut { worker } => router.cut(worker),
         ToThread::Shutdown { worker } => router.shutdown(worker),
         ToThread::Reaped { worker } => router.reaped(worker),
-        ToThread::StopAccepting | ToThread::Finish { .. } => {}
+        // Those are about the server, and are obeyed where it is.
+        ToThread::Inspect(_)
+        | ToThread::LimitClients { .. }
+        | ToThread::StopAccepting
+        | ToThread::Finish { .. } => {}
     }
 }
 

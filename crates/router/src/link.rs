@@ -10,10 +10,11 @@ use shovel_core::pool::DrainReason;
 use shovel_edge::Turn;
 use shovel_edge::turn::Flush;
 use shovel_link::{Outgoing, Socket, Written};
-use shovel_protocol::{ConnectionId, ToWorker, WorkerId};
+use shovel_protocol::{ConnectionId, ToWorker, WorkerId, WorkerIndex};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
+use super::counts::{OfWorker, WorkerTally};
 use super::{FromThread, Reports};
 
 /// Bytes that may wait on a link before its clients are no longer read.
@@ -34,7 +35,11 @@ pub struct Counters {
 /// A link to one worker.
 pub struct Link {
     pub worker: WorkerId,
+    /// Its place.
+    pub index: WorkerIndex,
     pub counters: Arc<Counters>,
+    /// What this thread has seen of the worker.
+    pub tally: WorkerTally,
     pub socket: Socket,
     /// Told when the process was reaped: then the link is read to its end.
     pub reaped: Notify,
@@ -51,7 +56,6 @@ pub struct Link {
     draining: Cell<Option<DrainReason>>,
     /// The driver was told that nothing is left. Nothing new is given to the worker from then on.
     drained: Cell<bool>,
-    strangers: Cell<u64>,
     on_room: OnRoom,
     me: Weak<Link>,
 }
@@ -61,7 +65,7 @@ pub type OnRoom = Box<dyn Fn(HashSet<ConnectionId>)>;
 
 impl Link {
     pub fn new(
-        worker: WorkerId,
+        (worker, index): (WorkerId, WorkerIndex),
         counters: Arc<Counters>,
         socket: Socket,
         turn: Turn,
@@ -70,7 +74,9 @@ impl Link {
     ) -> Rc<Self> {
         Rc::new_cyclic(|me| Link {
             worker,
+            index,
             counters,
+            tally: WorkerTally::default(),
             socket,
             reaped: Notify::new(),
             outgoing: RefCell::default(),
@@ -84,7 +90,6 @@ impl Link {
             holdings: Cell::new(0),
             draining: Cell::new(None),
             drained: Cell::new(false),
-            strangers: Cell::new(0),
             me: me.clone(),
         })
     }
@@ -125,6 +130,12 @@ impl Link {
         self.tell_if_drained();
     }
 
+    /// Requests and connections of this thread that the worker has or is offered; an upgrade that
+    /// is offered counts as both.
+    pub fn holdings(&self) -> usize {
+        self.holdings.get()
+    }
+
     /// Why it is to give everything up, if it is.
     pub fn draining(&self) -> Option<DrainReason> {
         self.draining.get()
@@ -138,7 +149,9 @@ impl Link {
 
     /// Counts a frame about something that the worker does not have. `true` the first time.
     pub fn count_stranger(&self) -> bool {
-        self.strangers.replace(self.strangers.get() + 1) == 0
+        let is_first = self.tally.of(OfWorker::StrayFrames) == 0;
+        self.tally.add(OfWorker::StrayFrames, 1);
+        is_first
     }
 
     fn tell_if_drained(&self) {

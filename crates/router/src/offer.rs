@@ -41,6 +41,11 @@ impl Offer {
         self.changed.notify_waiters();
     }
 
+    /// Requests that wait for a ready worker.
+    pub fn waiting(&self) -> usize {
+        self.waiting.get()
+    }
+
     /// Whether [`Offer::end`] was called: the pool ends.
     pub fn has_ended(&self) -> bool {
         self.ended.get()

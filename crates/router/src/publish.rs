@@ -15,10 +15,16 @@ use shovel_edge::turn::Flush;
 use shovel_edge::ws::Fanout;
 use shovel_protocol::control::Published;
 use shovel_protocol::{CloseCode, ConnectionId, MessageKind, PublishToken, ToWorker, WorkerId};
+use tokio::sync::oneshot;
 
+use super::counts::{OfThread, OfWorker};
 use super::crossing::{Crossing, Message, Receiver, Sender};
 use super::link::{CHANNEL_LIMIT_BYTES, Link};
 use super::router::Router;
+
+/// Who publishes for an operator. No worker is meant, since a token that names no object leaves
+/// nobody out.
+const NOBODY: WorkerId = WorkerId(0);
 
 /// What was published on a thread and not yet shared out.
 pub struct Publisher {
@@ -43,10 +49,24 @@ struct Questions {
 
 /// A publish whose publisher wants to know what became of it.
 struct Question {
-    link: Rc<Link>,
-    token: PublishToken,
+    asker: Asker,
     missing: usize,
     published: Published,
+}
+
+enum Asker {
+    Worker { link: Rc<Link>, token: PublishToken },
+    Operator(oneshot::Sender<Published>),
+}
+
+impl Asker {
+    fn answer(self, published: Published) {
+        match self {
+            Asker::Worker { link, token } => link.send(&ToWorker::Published { token, published }),
+            // Whoever does not wait any more does not want to know.
+            Asker::Operator(answer) => drop(answer.send(published)),
+        }
+    }
 }
 
 impl Publisher {
@@ -62,6 +82,11 @@ impl Publisher {
             self.crossing.room().await;
         }
     }
+
+    /// Bytes from other threads that wait for this one.
+    pub fn crossing_bytes(&self) -> usize {
+        self.crossing.waiting_bytes()
+    }
 }
 
 impl Router {
@@ -74,32 +99,49 @@ impl Router {
         kind: MessageKind,
         data: &[u8],
     ) {
+        link.tally.add(OfWorker::Published, 1);
+        let asker = (token.question != 0).then(|| Asker::Worker { link: link.clone(), token });
         let published = self.fan_out(link.worker, token, channel, kind, data);
-        let (publisher, wanted) = (&self.publisher, token.question != 0);
-        let others = publisher.crossing.others();
+        let others = self.publisher.crossing.others();
         if others == 0 {
-            if wanted {
-                link.send(&ToWorker::Published { token, published });
-            }
-            return;
+            return asker.into_iter().for_each(|asker| asker.answer(published));
         }
-        let question = wanted.then(|| {
-            let link = link.clone();
-            publisher.questions.borrow_mut().ask(Question {
-                link,
-                token,
-                missing: others,
-                published,
-            })
+        let data = Bytes::copy_from_slice(data);
+        let (from, channel) = (link.worker, channel.into());
+        self.send_to_others(
+            asker,
+            published,
+            Message { channel, kind, data, from, token, question: None },
+        );
+    }
+
+    /// Publishes what an operator wants published.
+    pub fn publish_for_operator(
+        &self,
+        channel: &str,
+        kind: MessageKind,
+        data: Bytes,
+        answer: oneshot::Sender<Published>,
+    ) {
+        let (from, token) = (NOBODY, PublishToken::NONE);
+        let published = self.fan_out(from, token, channel, kind, &data);
+        let asker = Asker::Operator(answer);
+        if self.publisher.crossing.others() == 0 {
+            return asker.answer(published);
+        }
+        let channel = channel.into();
+        let message = Message { channel, kind, data, from, token, question: None };
+        self.send_to_others(Some(asker), published, message);
+    }
+
+    fn send_to_others(&self, asker: Option<Asker>, published: Published, mut message: Message) {
+        let publisher = &self.publisher;
+        let missing = publisher.crossing.others();
+        message.question = asker.map(|asker| {
+            let question = Question { asker, missing, published };
+            (publisher.crossing.thread, publisher.questions.borrow_mut().ask(question))
         });
-        publisher.crossing.send_to_others(&Message {
-            channel: channel.into(),
-            kind,
-            data: Bytes::copy_from_slice(data),
-            from: link.worker,
-            token,
-            question: question.map(|question| (publisher.crossing.thread, question)),
-        });
+        publisher.crossing.send_to_others(&message);
     }
 
     /// Shares out what waits on the channels of a connection, before anything that must come
@@ -148,10 +190,14 @@ impl Router {
         let published = self.count(channel);
         if published.delivered > 0 {
             self.put(channel, kind, data);
+            let tally = &self.measures.tally;
+            tally.add(OfThread::Delivered, published.delivered);
+            tally.add(OfThread::DeliveredBytes, published.delivered * data.len() as u64);
         }
         for worker in self.channels.borrow().workers(channel) {
             let Some(link) = self.link(*worker) else { continue };
             if link.waiting_bytes() > CHANNEL_LIMIT_BYTES {
+                self.measures.tally.add(OfThread::DroppedForWorkers, 1);
                 tracing::debug!(worker = %worker, channel = name, "message for a slow worker dropped");
                 continue;
             }
@@ -172,6 +218,7 @@ impl Router {
             } else if connection.socket.is_open() {
                 connection.socket.close_slow(CloseCode::POLICY, "client reads too slowly");
                 published.closed += 1;
+                connection.holding.link().tally.add(OfWorker::SlowConsumers, 1);
             }
         }
         published
@@ -226,10 +273,10 @@ impl Questions {
         let Some(question) = self.open.get_mut(&id) else { return };
         question.published += published;
         question.missing -= 1;
-        if question.missing == 0 {
-            let Question { link, token, published, .. } = &*question;
-            link.send(&ToWorker::Published { token: *token, published: *published });
-            self.open.remove(&id);
+        if question.missing == 0
+            && let Some(Question { asker, published, .. }) = self.open.remove(&id)
+        {
+            asker.answer(published);
         }
     }
 }

@@ -10,6 +10,7 @@ use shovel_core::transfer;
 use shovel_edge::ws::Socket;
 use shovel_protocol::{Close, CloseCode, ConnectionId, ConnectionUuid, RequestId};
 
+use super::inspect::Origin;
 use super::link::{Holding, Link};
 use super::slots::Slots;
 
@@ -26,6 +27,7 @@ pub struct Connection {
     /// The request that offers the upgrade, until it is accepted.
     pub request: Option<RequestId>,
     pub uuid: ConnectionUuid,
+    pub origin: Origin,
 }
 
 /// How far the owner knows that its client reads too slowly.
@@ -85,6 +87,7 @@ impl Registry {
         holding: Holding,
         socket: Socket,
         request: RequestId,
+        origin: Origin,
     ) -> ConnectionId {
         let uuid = ConnectionUuid(uuid::Uuid::now_v7());
         ConnectionId(self.connections.insert_with(|_| Connection {
@@ -96,6 +99,7 @@ impl Registry {
             held: false,
             request: Some(request),
             uuid,
+            origin,
         }))
     }
 
@@ -112,6 +116,11 @@ impl Registry {
     /// The connection in a slot.
     pub fn at(&self, slot: Slot) -> Option<&Connection> {
         self.connections.at(slot)
+    }
+
+    /// The connections from a place of the table on, each with its place.
+    pub fn starting_at(&self, place: u32) -> impl Iterator<Item = (u32, &Connection)> {
+        self.connections.iter_from(place).map(|(id, connection)| (id.slot, connection))
     }
 
     /// The connection, if `link` is its owner's.

@@ -14,6 +14,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::body::{Download, Length, ResponseBody};
+use super::counts::OfWorker;
+use super::inspect::Origin;
 use super::link::{Holding, Link};
 use super::registry::Late;
 use super::router::Router;
@@ -117,6 +119,7 @@ impl Router {
 
     fn count_request(&self, link: &Link) {
         use std::sync::atomic::Ordering;
+        link.tally.add(OfWorker::Requests, 1);
         let before = link.counters.requests.fetch_add(1, Ordering::Relaxed);
         if self.settings.max_requests == Some(before + 1) {
             self.reports.send(super::FromThread::HadItsRequests { worker: link.worker });
@@ -160,8 +163,9 @@ impl<'a> Pending<'a> {
             is_head,
         }));
         let connection = question.socket.as_ref().map(|socket| {
+            let origin = Origin::new(&question.client, target(&question.parts));
             let mut registry = router.registry.borrow_mut();
-            registry.reserve(Holding::new(link), socket.clone(), id)
+            registry.reserve(Holding::new(link), socket.clone(), id, origin)
         });
         let offer = connection.and_then(|connection| {
             let registry = router.registry.borrow();

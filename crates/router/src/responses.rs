@@ -8,6 +8,7 @@ use shovel_protocol::head::Kind;
 use shovel_protocol::{BadFrame, RequestId};
 
 use super::body::{Download, ResponseBody};
+use super::counts::OfWorker;
 use super::link::Link;
 use super::registry::Late;
 use super::requests::{Outcome, response_head};
@@ -70,6 +71,7 @@ impl Router {
             return out_of_turn("the response has not begun");
         };
         drop(requests);
+        link.tally.add(OfWorker::ResponseBytes, data.len() as u64);
         if !download.push(data) {
             return out_of_turn("there is no credit for it");
         }

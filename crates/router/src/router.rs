@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use http::{Request, Response};
@@ -16,11 +17,15 @@ use shovel_edge::{Answer, Backend, Client, Failure, Turn, Upgrade};
 use shovel_link as link_io;
 use shovel_protocol::control::Welcome;
 use shovel_protocol::handshake::Capabilities;
-use shovel_protocol::{Close, CloseCode, ConnectionId, MessageKind, ToWorker, WorkerId};
+use shovel_protocol::{
+    Close, CloseCode, ConnectionId, MessageKind, ToWorker, WorkerId, WorkerIndex,
+};
 use tokio::task::spawn_local;
 
 use super::body::ResponseBody;
+use super::counts::{OfThread, OfWorker};
 use super::crossing::Sender;
+use super::inspect::Measures;
 use super::link::{Counters, Link};
 use super::offer::Offer;
 use super::publish::Publisher;
@@ -45,6 +50,7 @@ pub struct Router {
     pub(super) requests: RefCell<Slots<requests::Request>>,
     pub(super) channels: RefCell<Channels>,
     pub(super) publisher: Publisher,
+    pub(super) measures: Measures,
 }
 
 impl Router {
@@ -59,6 +65,7 @@ impl Router {
             requests: RefCell::default(),
             channels: RefCell::default(),
             publisher: Publisher::new(me.clone(), turn, crossing),
+            measures: Measures::default(),
         })
     }
 
@@ -85,7 +92,8 @@ impl Router {
         });
         let (turn, reports) = (self.turn.clone(), self.reports.clone());
         let is_first = welcome.link == 0;
-        let link = Link::new(worker, counters, socket, turn, reports, on_room);
+        let place = (worker, WorkerIndex(welcome.index));
+        let link = Link::new(place, counters, socket, turn, reports, on_room);
         link.send(&ToWorker::hello(Capabilities::default(), welcome));
         self.links.borrow_mut().insert(worker, link.clone());
         spawn_local(LinkReader::new(self, link, is_first).run());
@@ -130,11 +138,45 @@ impl Router {
         self.closed(id, Close { code, reason, was_clean: false });
     }
 
+    /// Asks a worker, and notes what came of it and how long that took.
+    async fn measure(self: &Rc<Self>, question: Question) -> Result<Outcome, Failure> {
+        let began = Instant::now();
+        let outcome = self.ask(question).await;
+        let took = began.elapsed();
+        let measures = &self.measures;
+        let status = match &outcome {
+            Ok(Outcome::Response(response)) => {
+                note_answer(response.body().link(), took);
+                response.status().as_u16()
+            }
+            Ok(Outcome::Accepted(accepted)) => {
+                if let Some(connection) = self.registry.borrow().get(accepted.route) {
+                    note_answer(connection.holding.link(), took);
+                }
+                101
+            }
+            Ok(Outcome::WorkerGone | Outcome::Failed(_)) => 502,
+            Err(failure) => {
+                let (why, status) = OfThread::of_failure(failure);
+                measures.tally.add(why, 1);
+                status
+            }
+        };
+        measures.tally.add(OfThread::of_status(status), 1);
+        measures.latencies.note(took);
+        outcome
+    }
+
     fn tell(&self, worker: WorkerId, frame: &ToWorker<'_>) {
         if let Some(link) = self.link(worker) {
             link.send(frame);
         }
     }
+}
+
+fn note_answer(link: &Link, took: Duration) {
+    link.tally.add(OfWorker::Answers, 1);
+    link.tally.add(OfWorker::AnswerMicros, took.as_micros() as u64);
 }
 
 impl Backend for Router {
@@ -148,7 +190,7 @@ impl Backend for Router {
     ) -> Result<Response<ResponseBody>, Failure> {
         let (parts, body) = request.into_parts();
         let body = (!body.is_end_stream()).then_some(body);
-        match self.ask(Question { parts, client, body, socket: None }).await? {
+        match self.measure(Question { parts, client, body, socket: None }).await? {
             Outcome::Response(response) => Ok(response),
             Outcome::Accepted(_) | Outcome::WorkerGone | Outcome::Failed(_) => {
                 Err(Failure::BadGateway("an upgrade that was not offered"))
@@ -162,7 +204,7 @@ impl Backend for Router {
         client: Rc<Client>,
         socket: Socket,
     ) -> Result<Answer<Self>, Failure> {
-        match self.ask(Question { parts, client, body: None, socket: Some(socket) }).await? {
+        match self.measure(Question { parts, client, body: None, socket: Some(socket) }).await? {
             Outcome::Response(response) => Ok(Upgrade::Declined(response)),
             Outcome::Accepted(accepted) => Ok(Upgrade::Accepted(accepted)),
             Outcome::WorkerGone | Outcome::Failed(_) => Err(Failure::BadGateway("worker lost")),
@@ -175,6 +217,11 @@ impl Backend for Router {
         let Some((seq, open)) = connection.state.hand_over(data.len()) else { return };
         let link = connection.holding.link();
         link.send(&ToWorker::Message { connection: route, seq, kind, data });
+        link.tally.add_sized(
+            OfWorker::MessagesReceived,
+            OfWorker::MessageBytesReceived,
+            data.len(),
+        );
         let over = link.is_over();
         if over {
             link.hold(route);

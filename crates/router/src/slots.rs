@@ -67,7 +67,12 @@ impl<T> Slots<T> {
 
     /// All values with their ids.
     pub fn iter(&self) -> impl Iterator<Item = (Leased, &T)> {
-        self.slots.iter().enumerate().filter_map(|(slot, place)| {
+        self.iter_from(0)
+    }
+
+    /// The values from a place on, with their ids.
+    pub fn iter_from(&self, slot: u32) -> impl Iterator<Item = (Leased, &T)> {
+        self.slots.iter().enumerate().skip(slot as usize).filter_map(|(slot, place)| {
             let id = Leased { slot: slot as u32, lease: place.lease };
             place.value.as_ref().map(|value| (id, value))
         })

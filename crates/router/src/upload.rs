@@ -13,6 +13,7 @@ use shovel_protocol::{RequestId, ToWorker};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local};
 
+use super::counts::OfWorker;
 use super::link::Link;
 use super::router::Router;
 
@@ -98,6 +99,7 @@ impl Task {
             }
             let part = data.split_to(available.min(data.len()));
             self.credit.credit.borrow_mut().spend(part.len());
+            self.link.tally.add(OfWorker::RequestBytes, part.len() as u64);
             let (request, end) = (self.request, false);
             self.link.send(&ToWorker::RequestBody { request, data: &part, end });
         }

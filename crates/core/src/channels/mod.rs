@@ -62,6 +62,16 @@ impl Channels {
         self.channels.get(channel.0 as usize).map_or(&[], |channel| &channel.workers)
     }
 
+    /// The name of a channel; empty if it has no subscribers.
+    pub fn name(&self, channel: ChannelIndex) -> &str {
+        self.channels.get(channel.0 as usize).map_or("", |channel| &channel.name)
+    }
+
+    /// Every channel that has subscribers, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, ChannelIndex)> {
+        self.names.iter().map(|(name, index)| (&**name, *index))
+    }
+
     /// Subscribes the connection in a slot; a second time does nothing.
     pub fn subscribe(&mut self, name: &str, slot: Slot, places: &mut Subscriptions) {
         let index = self.find_or_make(name);

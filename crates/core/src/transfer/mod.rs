@@ -156,6 +156,14 @@ impl Connection {
         }
     }
 
+    /// How many events were handed over and are not finished.
+    pub fn uncommitted(&self) -> u64 {
+        match &self.state {
+            State::Offered => 0,
+            State::Owned(owned) => owned.sent - owned.committed,
+        }
+    }
+
     /// Whether everything that was handed over is finished.
     pub fn is_idle(&self) -> bool {
         match &self.state {

@@ -55,6 +55,8 @@ struct Shared {
     /// every publish looks at it for every subscriber.
     over: Cell<bool>,
     dirty: Cell<bool>,
+    /// What the thread was told to wait for this client.
+    noted_bytes: Cell<usize>,
     state: RefCell<State>,
 }
 
@@ -104,6 +106,7 @@ impl Socket {
             limit_bytes: settings.outbox_limit_bytes,
             over: Cell::new(false),
             dirty: Cell::new(false),
+            noted_bytes: Cell::new(0),
             state: RefCell::default(),
         }))
     }
@@ -129,6 +132,11 @@ impl Socket {
             drop(state);
             self.mark();
         }
+    }
+
+    /// Bytes that wait for the client.
+    pub fn waiting_bytes(&self) -> usize {
+        self.0.state.borrow().outbox.bytes()
     }
 
     /// Whether the outbox is over its limit: the client reads too slowly.
@@ -263,11 +271,19 @@ impl Shared {
     /// Over from the limit on, below again from half of it, so that it does not flicker.
     fn note_fill(&self, state: &mut State) {
         let bytes = state.outbox.bytes();
+        self.note_waiting(bytes);
         let over =
             if self.over.get() { bytes > self.limit_bytes / 2 } else { bytes >= self.limit_bytes };
         self.over.set(over);
         if over != state.told_over {
             state.wake();
+        }
+    }
+
+    fn note_waiting(&self, bytes: usize) {
+        let before = self.noted_bytes.replace(bytes);
+        if bytes != before {
+            self.turn.note_waiting(before, bytes);
         }
     }
 }
@@ -314,5 +330,6 @@ impl Drop for Shared {
     fn drop(&mut self) {
         let mut outbox = std::mem::take(&mut self.state.get_mut().outbox);
         outbox.discard(self.turn.buffers());
+        self.note_waiting(0);
     }
 }

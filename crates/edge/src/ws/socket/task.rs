@@ -157,6 +157,7 @@ impl Socket {
         state.write = None;
         state.task = None;
         state.outbox = Outbox::default();
+        self.0.note_waiting(0);
     }
 }
 
