@@ -1,7 +1,7 @@
 //! What the process tests stand on: the shipped programs, started by path, and real clients.
 //!
 //! [`Pool`] is a running `shovel-pool`, [`Options`] says how it is started, [`Deploy`] is a
-//! program's path whose file changes, [`Http`], [`WebSocket`] and [`Raw`] are clients. Nothing here
+//! program's path whose file changes, [`ServiceManager`] hears how a pool is, [`Http`], [`WebSocket`] and [`Raw`] are clients. Nothing here
 //! waits for a fixed time: tests wait for lines of the log, for bytes and for exits, each with a
 //! bound after which the whole log is shown.
 //!
@@ -14,6 +14,7 @@ mod pool;
 mod process;
 mod program;
 mod raw;
+mod service_manager;
 mod wait;
 mod websocket;
 
@@ -23,5 +24,6 @@ pub use pool::{Options, Pool, Worker};
 pub use process::{is_alive, open_descriptors, processor_time, resident_bytes, signal};
 pub use program::{Deploy, program, python_worker};
 pub use raw::{Raw, RawFrame, masked_frame, upgrade_request};
+pub use service_manager::{Notice, ServiceManager};
 pub use wait::{PATIENCE, eventually, until, within};
 pub use websocket::{Refused, WebSocket};

@@ -3,10 +3,12 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use command_fds::{CommandFdExt, FdMapping};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -27,6 +29,7 @@ pub struct Options {
     listen: Option<String>,
     log_format: &'static str,
     shell: Option<String>,
+    inherited: Vec<OwnedFd>,
     alone: bool,
 }
 
@@ -42,6 +45,7 @@ impl Options {
             listen: Some("127.0.0.1:0".to_owned()),
             log_format: "json",
             shell: None,
+            inherited: Vec::new(),
             alone: false,
         }
     }
@@ -121,10 +125,21 @@ impl Options {
         self
     }
 
+    /// A descriptor that the supervisor is started with: the first is 3, the next 4 and so on.
+    pub fn inherit(mut self, descriptor: OwnedFd) -> Self {
+        self.inherited.push(descriptor);
+        self
+    }
+
     fn command(&self) -> Command {
         let mut command = if self.alone { self.command_alone() } else { self.command_of_pool() };
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stderr(Stdio::piped());
+        let mappings = self.inherited.iter().zip(3..).map(|(descriptor, child_fd)| {
+            let parent_fd = descriptor.try_clone().expect("a twin of the descriptor");
+            FdMapping { parent_fd, child_fd }
+        });
+        command.fd_mappings(mappings.collect()).expect("descriptors without a collision");
         command
     }
 

@@ -50,6 +50,8 @@ mod flood;
 mod h_descriptors;
 mod load;
 mod python;
+mod service_notify;
+mod service_sockets;
 
 use shovel_tests::{Pool, WebSocket};
 

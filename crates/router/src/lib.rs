@@ -42,7 +42,7 @@ use shovel_edge::ws::{self, Deadlines};
 use shovel_protocol::WorkerId;
 use shovel_protocol::control::Welcome;
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 
 use self::crossing::Crossings;
@@ -75,6 +75,8 @@ pub enum ToThread {
     Inspect(Inspect),
     /// So many clients and no more; those that there are stay.
     LimitClients { limit: usize },
+    /// Show that this thread is not stuck.
+    Probe,
     /// Close the listeners; no more workers will come.
     StopAccepting,
     /// End once no client is left, or the time is over.
@@ -85,6 +87,8 @@ pub enum ToThread {
 #[derive(Debug)]
 #[allow(missing_docs, reason = "fields are named by their types")]
 pub enum FromThread {
+    /// The thread answers a probe.
+    Alive,
     /// The worker takes work.
     Ready { worker: WorkerId },
     /// The worker does not speak the link protocol as we do.
@@ -162,6 +166,7 @@ impl Reports {
 pub struct IoThread {
     commands: mpsc::UnboundedSender<ToThread>,
     thread: thread::JoinHandle<()>,
+    ended: oneshot::Receiver<()>,
 }
 
 /// What a new I/O thread is given.
@@ -185,7 +190,10 @@ impl IoThread {
         let (commands, receiver) = mpsc::unbounded_channel();
         // A local runtime is built where it runs; its errors are wanted here.
         let (built, outcome) = std::sync::mpsc::channel();
+        let (end, ended) = oneshot::channel();
         let thread = thread::Builder::new().name(format!("io-{index}")).spawn(move || {
+            // Dropped last, also if the thread panics.
+            let _end: oneshot::Sender<()> = end;
             let mut builder = Builder::new_current_thread();
             match builder.enable_all().build_local(LocalOptions::default()) {
                 Ok(runtime) => {
@@ -198,7 +206,7 @@ impl IoThread {
             }
         })?;
         outcome.recv().unwrap_or_else(|_| Err(io::Error::other("the thread ended at once")))?;
-        Ok(IoThread { commands, thread })
+        Ok(IoThread { commands, thread, ended })
     }
 
     /// Tells the thread something; one that has ended hears nothing.
@@ -209,6 +217,12 @@ impl IoThread {
     /// The way to ask it, for others than the driver.
     pub fn inspector(&self) -> Inspector {
         Inspector(self.commands.clone())
+    }
+
+    /// Waits until the thread has nothing more to do, so that [`IoThread::join`] is quick.
+    pub async fn ended(&mut self) {
+        // Nothing is ever sent: the other end is dropped.
+        let _ = (&mut self.ended).await;
     }
 
     /// Waits until the thread has ended.
@@ -244,7 +258,13 @@ async fn run(start: Start, mut commands: mpsc::UnboundedReceiver<ToThread>) {
             }
             ToThread::Inspect(question) => inspect::answer(&router, &server, question),
             ToThread::LimitClients { limit } => server.limit_clients(limit),
-            ToThread::Finish { within } => return finish(&server, within).await,
+            ToThread::Finish { within } => {
+                // Cancel-safe: questions only matter as long as the thread runs.
+                return tokio::select! {
+                    () = finish(&server, within) => {}
+                    () = answer_questions(&mut commands, &router, &server) => {}
+                };
+            }
             command => obey(&router, command),
         }
     }
@@ -261,12 +281,28 @@ fn obey(router: &Rc<Router>, command: ToThread) {
         ToThread::Cut { worker } => router.cut(worker),
         ToThread::Shutdown { worker } => router.shutdown(worker),
         ToThread::Reaped { worker } => router.reaped(worker),
+        ToThread::Probe => router.reports.send(FromThread::Alive),
         // Those are about the server, and are obeyed where it is.
         ToThread::Inspect(_)
         | ToThread::LimitClients { .. }
         | ToThread::StopAccepting
         | ToThread::Finish { .. } => {}
     }
+}
+
+/// All that a thread is still told in the end; never returns.
+async fn answer_questions(
+    commands: &mut mpsc::UnboundedReceiver<ToThread>,
+    router: &Rc<Router>,
+    server: &Server<Router>,
+) {
+    while let Some(command) = commands.recv().await {
+        match command {
+            ToThread::Inspect(question) => inspect::answer(router, server, question),
+            command => obey(router, command),
+        }
+    }
+    std::future::pending().await
 }
 
 /// Responses may still be on their way to clients, and clients may still answer close frames.

@@ -9,6 +9,7 @@ mod config;
 mod driver;
 mod listen;
 mod log;
+mod service;
 mod worker;
 
 use std::io::Write;
@@ -24,7 +25,10 @@ fn main() -> ExitCode {
     }
     let settings = match sources.read() {
         Ok(settings) => settings,
-        Err(error) => cli::usage(&error).exit(),
+        Err(error) => {
+            service::tell_failure(&error.to_string());
+            cli::usage(&error).exit()
+        }
     };
     log::start(settings.config.log_format);
     settings.remarks.iter().for_each(|remark| tracing::warn!("{remark}"));
@@ -32,6 +36,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
+            service::tell_failure(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -11,10 +11,12 @@ pub enum Address {
     Unix(PathBuf),
     /// A descriptor that was inherited, already listening.
     Inherited(RawFd),
+    /// Those that the service manager has passed under this name.
+    Passed(String),
 }
 
 impl Address {
-    /// Reads `IP:PORT`, `unix:PATH` or `fd:N`.
+    /// Reads `IP:PORT`, `unix:PATH`, `fd:N` or `fd:NAME`.
     ///
     /// # Errors
     /// What was expected.
@@ -25,14 +27,15 @@ impl Address {
                 false => Ok(Address::Unix(path.into())),
             };
         }
-        if let Some(number) = text.strip_prefix("fd:") {
-            let number: RawFd = number.parse().map_err(|_| "fd: needs a number")?;
-            return match number {
-                3.. => Ok(Address::Inherited(number)),
-                _ => Err("descriptors below 3 are not for listening".into()),
+        if let Some(which) = text.strip_prefix("fd:") {
+            return match which.parse() {
+                Ok(number @ 3..) => Ok(Address::Inherited(number)),
+                Ok(_) => Err("descriptors below 3 are not for listening".into()),
+                Err(_) if which.is_empty() => Err("fd: needs a number or a name".into()),
+                Err(_) => Ok(Address::Passed(which.into())),
             };
         }
-        let expected = "an address is IP:PORT, unix:PATH or fd:N";
+        let expected = "an address is IP:PORT, unix:PATH, fd:N or fd:NAME";
         text.parse().map(Address::Tcp).map_err(|_| expected.into())
     }
 }
@@ -47,7 +50,8 @@ mod tests {
         assert_eq!(Address::parse("127.0.0.1:80"), Ok(tcp));
         assert_eq!(Address::parse("unix:/run/x"), Ok(Address::Unix("/run/x".into())));
         assert_eq!(Address::parse("fd:3"), Ok(Address::Inherited(3)));
-        for text in ["", "localhost", "8080", "unix:", "fd:", "fd:1", "fd:x"] {
+        assert_eq!(Address::parse("fd:web"), Ok(Address::Passed("web".into())));
+        for text in ["", "localhost", "8080", "unix:", "fd:", "fd:1", "fd:-3"] {
             assert!(Address::parse(text).is_err(), "{text}");
         }
     }

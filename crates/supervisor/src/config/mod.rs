@@ -31,8 +31,9 @@ const DEVELOPMENT: &str = "Development";
 /// Everything that can be chosen, checked. The order is that of `--help`.
 #[derive(Args, Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Where to listen: IP:PORT, unix:PATH or fd:N; may be repeated [default: 127.0.0.1:8080, or
-    /// what the variables HOST and PORT say]
+    /// Where to listen: IP:PORT, unix:PATH, fd:N or fd:NAME; may be repeated [default: the sockets
+    /// that a service manager passed; else what the variables HOST and PORT say; else
+    /// 127.0.0.1:8080]
     #[arg(long, help_heading = LISTENING, value_name = "ADDRESS", value_parser = Address::parse)]
     pub listen: Vec<Address>,
 

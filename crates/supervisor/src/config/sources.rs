@@ -16,6 +16,7 @@ use shovel_edge::listener::address_of_environment;
 use super::Config;
 use super::file::{self, FileError, Value};
 use super::setting::{self, PREFIX, Setting};
+use crate::service;
 
 /// Everything that settings are read from. The file is read anew each time.
 #[derive(Clone, Debug)]
@@ -233,6 +234,13 @@ fn check(setting: &Setting, values: &[OsString], place: &str, wrong: &mut Vec<St
 
 /// Where to listen if no setting says it.
 fn default_address() -> Result<Choice, String> {
+    let passed = service::passed_sockets().map_err(|error| {
+        format!("the variables LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES are wrong: {error}")
+    })?;
+    if !passed.is_empty() {
+        let values = passed.iter().map(|socket| format!("fd:{}", socket.number).into()).collect();
+        return Ok(Choice { values, origin: Origin::Variable("LISTEN_FDS".into()) });
+    }
     let named: Vec<_> =
         ["HOST", "PORT"].into_iter().filter(|name| std::env::var_os(name).is_some()).collect();
     let origin = match named.is_empty() {

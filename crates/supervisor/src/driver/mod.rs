@@ -22,6 +22,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 use self::workers::Workers;
 use crate::config::Config;
 use crate::listen;
+use crate::service::ServiceManager;
 use crate::worker::descriptors;
 use crate::worker::image::{Image, ImageError};
 use crate::worker::process::Launch;
@@ -57,6 +58,7 @@ struct Driver {
     threads: Vec<IoThread>,
     reports: mpsc::UnboundedReceiver<FromThread>,
     workers: Workers,
+    service: ServiceManager,
     images: BTreeMap<Generation, Image>,
     loading: JoinSet<(Generation, Result<Image, ImageError>)>,
     terminating_since: Option<Instant>,
@@ -121,6 +123,7 @@ impl Driver {
         Ok(Driver {
             pool: Pool::new(config.pool(), Instant::now()),
             workers: Workers::new(launch, bound),
+            service: ServiceManager::of_environment(),
             config,
             threads,
             reports,
@@ -145,9 +148,13 @@ impl Driver {
             // Cancel-safe: queues and sets keep what was not taken; the rest only waits.
             let event = tokio::select! {
                 event = signals.next() => Some(event),
-                Some(report) = self.reports.recv() => self.workers.on_report(report),
+                Some(report) = self.reports.recv() => self.on_report(report),
                 ended = self.workers.next_end() => self.workers.on_end(ended, &self.threads),
                 Some(loaded) = self.loading.join_next() => self.on_loaded(loaded),
+                () = self.service.look_due() => {
+                    self.probe();
+                    None
+                }
                 _ = rss.tick(), if self.config.worker_max_rss_bytes.is_some() => {
                     self.look_at_memory();
                     None
@@ -160,6 +167,20 @@ impl Driver {
             if let Some(event) = event {
                 self.handle(event);
             }
+        }
+    }
+
+    fn on_report(&mut self, report: FromThread) -> Option<Event> {
+        if let FromThread::Alive = report {
+            self.service.on_alive();
+        }
+        self.workers.on_report(report)
+    }
+
+    /// The service manager hears that we are alive only if every thread is.
+    fn probe(&mut self) {
+        if self.service.begin_look(self.threads.len()) {
+            self.tell_all(|| ToThread::Probe);
         }
     }
 
@@ -182,6 +203,9 @@ impl Driver {
         }
         // Told when it is done: who reads that a worker is ready may rely on it.
         reports.iter().for_each(|report| report::log(report, &self.pool, &self.workers));
+        if !reports.is_empty() {
+            self.service.tell(&reports, &self.pool);
+        }
         outcome
     }
 
@@ -263,6 +287,21 @@ impl Driver {
         }
     }
 
+    /// Waits until the I/O threads have ended, and shows meanwhile that the others are alive.
+    async fn threads_ended(&mut self) {
+        while let Some(last) = self.threads.last_mut() {
+            // Cancel-safe: a queue keeps what was not taken, and the others only wait.
+            tokio::select! {
+                () = last.ended() => {
+                    self.threads.pop().into_iter().for_each(IoThread::join);
+                    self.service.forget_look();
+                }
+                Some(report) = self.reports.recv() => drop(self.on_report(report)),
+                () = self.service.look_due() => self.probe(),
+            }
+        }
+    }
+
     /// Responses and close frames may still be on their way to clients, and output of workers on
     /// its way to the log.
     async fn leave(mut self, outcome: Outcome) -> anyhow::Result<()> {
@@ -275,9 +314,7 @@ impl Driver {
         };
         self.tell_all(|| ToThread::Finish { within });
         let _ = timeout(OUTPUT_TIMEOUT, self.workers.output_ended()).await;
-        let threads = std::mem::take(&mut self.threads);
-        let joined = tokio::task::spawn_blocking(|| threads.into_iter().for_each(IoThread::join));
-        let _ = joined.await;
+        self.threads_ended().await;
         match outcome {
             Outcome::Success => {
                 tracing::info!("terminated");

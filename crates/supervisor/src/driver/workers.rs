@@ -156,6 +156,7 @@ impl Workers {
     /// What an I/O thread says, as the pool is to know it.
     pub fn on_report(&mut self, report: FromThread) -> Option<Event> {
         match report {
+            FromThread::Alive => None,
             FromThread::Ready { worker } => Some(Event::Ready { worker }),
             FromThread::Refused { worker, why } => {
                 let why = format!("was refused: {why}");

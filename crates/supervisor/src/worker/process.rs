@@ -12,6 +12,7 @@ use tokio::process::Child;
 
 use super::descriptors::{self, Limit};
 use super::image::Image;
+use crate::service;
 
 /// The first descriptor that is a link; those before are stdin, stdout and stderr.
 const FIRST_LINK: i32 = 3;
@@ -89,6 +90,6 @@ fn foreign_variables() -> impl Iterator<Item = OsString> {
     std::env::vars_os().map(|(name, _)| name).filter(|name| {
         let name = name.to_string_lossy();
         (name.starts_with("SHOVEL_") && name != "SHOVEL_LINK_FDS")
-            || matches!(&*name, "LISTEN_FDS" | "LISTEN_PID" | "LISTEN_FDNAMES" | "NOTIFY_SOCKET")
+            || service::VARIABLES.contains(&&*name)
     })
 }
