@@ -110,7 +110,7 @@ impl<S: Send + Sync + 'static> App<S> {
         A: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<Error>,
     {
-        self.handlers.message = Some(Box::new(move |event| boxed(handler(event))));
+        self.handlers.message = Some(Box::new(move |event| boxed(|| handler(event))));
         self
     }
 
@@ -132,7 +132,7 @@ impl<S: Send + Sync + 'static> App<S> {
         A: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<Error>,
     {
-        self.handlers.close = Some(Box::new(move |event| boxed(handler(event))));
+        self.handlers.close = Some(Box::new(move |event| boxed(|| handler(event))));
         self
     }
 
@@ -158,7 +158,7 @@ impl<S: Send + Sync + 'static> App<S> {
         A: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<Error>,
     {
-        self.start = Some(Box::new(move |event| boxed(handler(event))));
+        self.start = Some(Box::new(move |event| boxed(|| handler(event))));
         self
     }
 
@@ -182,7 +182,7 @@ impl<S: Send + Sync + 'static> App<S> {
         A: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<Error>,
     {
-        self.shutdown = Some(Box::new(move |event| boxed(handler(event))));
+        self.shutdown = Some(Box::new(move |event| boxed(|| handler(event))));
         self
     }
 
@@ -251,12 +251,15 @@ impl<S: Send + Sync + 'static> App<S> {
     }
 }
 
-fn boxed<A, E>(handler: A) -> HandlerFuture<()>
+fn boxed<A, E>(call: impl FnOnce() -> A) -> HandlerFuture<()>
 where
     A: Future<Output = Result<(), E>> + Send + 'static,
     E: Into<Error>,
 {
-    // Not an async block: that would hold the handler twice, as what it captures and as what it
-    // awaits, and this is allocated for each message.
-    Box::pin(handler.err_into())
+    // This is allocated for each message. Not an async block: that would hold the handler twice, as
+    // what it captures and as what it awaits. Room first: so the handler is made where it stays
+    // instead of being moved there whole.
+    let room = Box::new_uninit();
+    let handler = Box::write(room, call().err_into());
+    Box::into_pin(handler)
 }

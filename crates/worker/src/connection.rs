@@ -1,6 +1,7 @@
 //! Connections as the app sees them.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use http::{HeaderMap, Uri};
@@ -89,6 +90,9 @@ pub enum SendError {
     },
 }
 
+/// The rest of a call that could not be finished at once.
+type Later<'a, E> = Pin<Box<dyn Future<Output = Result<(), E>> + Send + 'a>>;
+
 impl Connection {
     /// The connection's name, unique among all workers and for ever.
     ///
@@ -170,18 +174,9 @@ impl Connection {
     /// # Cancel safety
     /// Cancelled while it waits, the message was not sent.
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        let message = message.into();
-        loop {
-            let Err(refused) = self.tenure.try_send(&message) else { return Ok(()) };
-            let room = self.tenure.room(&refused)?;
-            let mut room = std::pin::pin!(room.notified());
-            room.as_mut().enable();
-            // Room may have come before the wait for it began.
-            match self.tenure.try_send(&message) {
-                Ok(()) => return Ok(()),
-                Err(still) if still == refused => room.await,
-                Err(_another) => {}
-            }
+        match self.begin_send(message.into()) {
+            Ok(()) => Ok(()),
+            Err(later) => later.await,
         }
     }
 
@@ -296,13 +291,49 @@ impl Connection {
         message: impl Into<Message>,
     ) -> Result<(), PublishError> {
         check_name(channel)?;
-        let message = message.into();
-        loop {
-            self.tenure.link().wait_for_room().await;
-            if self.tenure.try_publish(channel, &message)? {
-                return Ok(());
-            }
+        match self.begin_publish(channel, message.into()) {
+            Ok(()) => Ok(()),
+            Err(later) => later.await,
         }
+    }
+
+    /// Sends now, or else gives what does so later. Few sends wait, so that is boxed: each handler
+    /// that sends would hold it, and handlers are allocated for each message.
+    fn begin_send(&self, message: Message) -> Result<(), Later<'_, SendError>> {
+        if self.tenure.try_send(&message).is_ok() {
+            return Ok(());
+        }
+        Err(Box::pin(async move {
+            loop {
+                let Err(refused) = self.tenure.try_send(&message) else { return Ok(()) };
+                let room = self.tenure.room(&refused)?;
+                let mut room = std::pin::pin!(room.notified());
+                room.as_mut().enable();
+                // Room may have come before the wait for it began.
+                match self.tenure.try_send(&message) {
+                    Ok(()) => return Ok(()),
+                    Err(still) if still == refused => room.await,
+                    Err(_another) => {}
+                }
+            }
+        }))
+    }
+
+    /// Publishes now, or else gives what does so later; boxed as the rest of a send is.
+    fn begin_publish<'a>(
+        &'a self,
+        channel: &'a str,
+        message: Message,
+    ) -> Result<(), Later<'a, PublishError>> {
+        if let Ok(true) = self.tenure.try_publish(channel, &message) {
+            return Ok(());
+        }
+        Err(Box::pin(async move {
+            while !self.tenure.try_publish(channel, &message)? {
+                self.tenure.link().wait_for_room().await;
+            }
+            Ok(())
+        }))
     }
 }
 
