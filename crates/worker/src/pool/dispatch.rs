@@ -42,14 +42,14 @@ struct Handling {
 
 impl<S: Send + Sync + 'static> Dispatch<S> {
     /// Handles an event of a connection, after those before it.
-    pub(crate) fn deliver(self: &Arc<Self>, connection: Connection, event: Event) {
+    pub(crate) fn deliver(self: &Arc<Self>, connection: &Connection, event: Event) {
         let mut next = connection.tenure.begin(event);
         let mut in_place = TaskContext::from_waker(Waker::noop());
         while let Some(begun) = next {
-            let mut handling = self.call(&connection, begun);
-            if self.poll(&connection, &mut handling, &mut in_place).is_pending() {
+            let mut handling = self.call(connection, begun);
+            if self.poll(connection, &mut handling, &mut in_place).is_pending() {
                 let busy = self.context.work.begin();
-                let dispatch = self.clone();
+                let (dispatch, connection) = (self.clone(), connection.clone());
                 tokio::spawn(async move {
                     dispatch.go_on(connection, handling).await;
                     drop(busy);

@@ -25,7 +25,8 @@ const WAITING_BYTES: usize = 1024 * 1024;
 
 /// The writing half of a link and its tables.
 pub(crate) struct Link {
-    pub(crate) connections: Mutex<Table<Connection>>,
+    /// Connections that the reader has not seen yet; see [`super::connections`].
+    pub(crate) accepted: Mutex<Vec<Connection>>,
     pub(crate) exchanges: Mutex<Table<Arc<Exchange>>>,
     pub(crate) max_message_bytes: usize,
     pub(crate) body_window_bytes: u32,
@@ -54,7 +55,7 @@ pub(crate) struct Place {
 impl Link {
     pub(crate) fn new(welcome: &Welcome) -> Self {
         Link {
-            connections: Mutex::default(),
+            accepted: Mutex::default(),
             exchanges: Mutex::default(),
             max_message_bytes: usize::try_from(welcome.max_message_bytes).unwrap_or(usize::MAX),
             body_window_bytes: welcome.body_window_bytes,
@@ -115,11 +116,11 @@ impl Link {
         self.wait_until_at_most(0).await;
     }
 
-    /// The link is gone: nothing is put any more, and whoever waits goes on.
+    /// The link is gone and its reader dropped: nothing is put any more, and whoever waits goes on.
     pub(crate) fn end(&self) {
         *lock(&self.batch) = Batch { ended: true, ..Batch::default() };
-        let connections = lock(&self.connections).take_all();
-        connections.iter().for_each(|connection| connection.tenure.socket_closed());
+        let accepted = std::mem::take(&mut *lock(&self.accepted));
+        accepted.iter().for_each(|connection| connection.tenure.socket_closed());
         let exchanges = lock(&self.exchanges).take_all();
         exchanges.iter().for_each(|exchange| drop(exchange.cancel()));
         self.written.notify_waiters();

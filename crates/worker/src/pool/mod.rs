@@ -8,6 +8,7 @@
 //! shutdown handler -> `shutdown-complete`.
 
 mod caught;
+mod connections;
 pub(crate) mod descriptors;
 mod dispatch;
 pub(crate) mod exchange;
@@ -68,7 +69,7 @@ where
     for (greeted, link) in greeted.into_iter().zip(links.iter().cloned()) {
         tasks.spawn(Flusher { link: link.clone(), socket: greeted.socket.clone() }.run());
         let (dispatch, switchboard) = (dispatch.clone(), switchboard.clone());
-        let frames = FrameHandler { link, dispatch, switchboard, shutdown: shutdown.clone() };
+        let frames = FrameHandler::new(link, dispatch, switchboard, shutdown.clone());
         tasks.spawn(Reader::new(greeted, frames).run());
     }
     let life = Life { context, links, shutdown };
@@ -79,6 +80,7 @@ where
         ended = life.run(app.start, app.shutdown) => ended,
         Some(ended) = tasks.join_next() => Err(ended.unwrap_or_else(internal)),
     };
+    tasks.shutdown().await;
     life.links.iter().for_each(|link| link.end());
     switchboard.end();
     result

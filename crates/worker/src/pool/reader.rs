@@ -1,6 +1,6 @@
 //! The task that reads a link: its frames become events.
 //!
-//! The walk: socket -> `Incoming` -> `Pieces` -> `ToWorker` -> tables of the link -> `Dispatch`.
+//! The walk: socket -> `Incoming` -> `Pieces` -> `ToWorker` -> `Connections` or `Table` -> `Dispatch`.
 //! All that has arrived is handled before this task waits again, and so before anything that came
 //! of it is written.
 
@@ -19,6 +19,7 @@ use shovel_protocol::{
 };
 use tokio::sync::Notify;
 
+use super::connections::Connections;
 use super::dispatch::Dispatch;
 use super::exchange::Exchange;
 use super::link::Link;
@@ -27,7 +28,7 @@ use super::switchboard::Switchboard;
 use super::tenure::Event;
 use super::upload::UploadBody;
 use crate::lock::lock;
-use crate::{Connection, Message, RunError};
+use crate::{Message, RunError};
 
 /// A link whose first frame has come.
 pub(crate) struct Greeted {
@@ -46,10 +47,11 @@ pub(crate) struct Reader<S> {
 
 /// Whom the frames of a link go to.
 pub(crate) struct FrameHandler<S> {
-    pub(crate) link: Arc<Link>,
-    pub(crate) dispatch: Arc<Dispatch<S>>,
-    pub(crate) switchboard: Arc<Switchboard>,
-    pub(crate) shutdown: Arc<Notify>,
+    link: Arc<Link>,
+    connections: Connections,
+    dispatch: Arc<Dispatch<S>>,
+    switchboard: Arc<Switchboard>,
+    shutdown: Arc<Notify>,
 }
 
 impl Greeted {
@@ -101,10 +103,19 @@ impl<S: Send + Sync + 'static> Reader<S> {
 }
 
 impl<S: Send + Sync + 'static> FrameHandler<S> {
-    fn handle(&self, frame: ToWorker<'_>) -> Result<(), BadFrame> {
+    pub(crate) fn new(
+        link: Arc<Link>,
+        dispatch: Arc<Dispatch<S>>,
+        switchboard: Arc<Switchboard>,
+        shutdown: Arc<Notify>,
+    ) -> Self {
+        FrameHandler { link, connections: Connections::default(), dispatch, switchboard, shutdown }
+    }
+
+    fn handle(&mut self, frame: ToWorker<'_>) -> Result<(), BadFrame> {
         match frame {
             ToWorker::Message { connection, seq, kind, data } => {
-                if let Some(connection) = self.connection(connection) {
+                if let Some(connection) = self.connections.find(&self.link, connection) {
                     let message =
                         Message::copied(kind, data).ok_or_else(|| not_text(Kind::WsMessage))?;
                     self.dispatch.deliver(connection, Event::Message { seq, message });
@@ -127,7 +138,7 @@ impl<S: Send + Sync + 'static> FrameHandler<S> {
             }
             ToWorker::Gone { connection, close } => self.close(connection, None, close),
             ToWorker::Pressure { connection, over } => {
-                if let Some(connection) = self.connection(connection) {
+                if let Some(connection) = self.connections.find(&self.link, connection) {
                     connection.tenure.press(over);
                 }
             }
@@ -152,16 +163,11 @@ impl<S: Send + Sync + 'static> FrameHandler<S> {
     }
 
     /// Nothing comes for the connection after its close, so it leaves the table at once.
-    fn close(&self, id: ConnectionId, seq: Option<u64>, close: Close) {
-        let connection = lock(&self.link.connections).remove(id.0);
-        if let Some(connection) = connection {
+    fn close(&mut self, id: ConnectionId, seq: Option<u64>, close: Close) {
+        if let Some(connection) = self.connections.remove(&self.link, id) {
             connection.tenure.socket_closed();
-            self.dispatch.deliver(connection, Event::Closed { seq, close });
+            self.dispatch.deliver(&connection, Event::Closed { seq, close });
         }
-    }
-
-    fn connection(&self, id: ConnectionId) -> Option<Connection> {
-        lock(&self.link.connections).find(id.0).cloned()
     }
 
     fn exchange(&self, id: RequestId) -> Option<Arc<Exchange>> {
@@ -200,7 +206,7 @@ impl<S: Send + Sync + 'static> FrameHandler<S> {
         if let Some(connection) = cancelled.and_then(|exchange| exchange.cancel()) {
             let code = CloseCode::ABNORMAL;
             let close = Close { code, reason: String::new(), was_clean: false };
-            self.dispatch.deliver(connection, Event::Closed { seq: None, close });
+            self.dispatch.deliver(&connection, Event::Closed { seq: None, close });
         }
     }
 }

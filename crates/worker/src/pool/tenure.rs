@@ -210,9 +210,8 @@ impl Tenure {
         let effects = std::mem::take(effects);
         state.phase = Phase::Open;
         state.was_accepted = true;
-        // In the table first: messages may come right behind.
-        let connection = Connection { tenure: self.clone() };
-        lock(&self.link.connections).insert(self.wire.0, connection);
+        // Known to the reader first: messages may come right behind.
+        lock(&self.link.accepted).push(Connection { tenure: self.clone() });
         let request = request.to_wire();
         let upgrade = UpgradeHead { request, protocol: self.protocol.as_deref(), headers };
         let effects = Effects::new(&effects);
