@@ -5,6 +5,9 @@ use crate::limits::FRAME_PAYLOAD_BYTES;
 /// Bytes of a [`Header`] on the wire.
 pub const HEADER_BYTES: usize = 16;
 
+/// Where [`Header::flags`] stands.
+pub(crate) const FLAGS_AT: usize = 5;
+
 /// Bits of [`Header::flags`]. What a bit means on which kind stands at the kind.
 pub mod flags {
     /// The payload goes on in the next frame of the same kind and id.
@@ -145,7 +148,7 @@ impl Header {
         let mut bytes = [0; HEADER_BYTES];
         bytes[0..4].copy_from_slice(&self.len.to_le_bytes());
         bytes[4] = self.kind;
-        bytes[5] = self.flags;
+        bytes[FLAGS_AT] = self.flags;
         bytes[8..16].copy_from_slice(&self.id.to_le_bytes());
         bytes
     }
@@ -158,7 +161,7 @@ impl Header {
         Header {
             len: word(0),
             kind: bytes[4],
-            flags: bytes[5],
+            flags: bytes[FLAGS_AT],
             id: u64::from(word(8)) | u64::from(word(12)) << 32,
         }
     }

@@ -40,16 +40,15 @@ pub(crate) struct Link {
 #[derive(Default)]
 struct Batch {
     outgoing: Outgoing,
-    /// How often bytes have been written: places of before may be on their way already.
-    writes: u64,
+    /// The last frame, if it is a send as a whole that is not on its way yet and commits nothing.
+    last_send: Option<LastSend>,
     ended: bool,
 }
 
-/// Where a frame stands in the batch.
-#[derive(Clone, Copy)]
-pub(crate) struct Place {
+struct LastSend {
+    connection: ConnectionId,
+    /// Where it stands in the batch.
     start: usize,
-    writes: u64,
 }
 
 impl Link {
@@ -71,24 +70,23 @@ impl Link {
         self.put_in(&mut lock(&self.batch), id, frame);
     }
 
-    /// Puts a frame there if there is room. Returns its place, unless it goes out in pieces.
-    pub(crate) fn try_put(&self, id: u64, frame: &ToSupervisor<'_>) -> Result<Option<Place>, Full> {
+    /// Puts a frame there if there is room.
+    pub(crate) fn try_put(&self, id: u64, frame: &ToSupervisor<'_>) -> Result<(), Full> {
         let mut batch = lock(&self.batch);
         if batch.outgoing.waiting_bytes() >= WAITING_BYTES {
             return Err(Full);
         }
-        Ok(self.put_in(&mut batch, id, frame))
+        self.put_in(&mut batch, id, frame);
+        Ok(())
     }
 
-    /// Says that a connection's handlers have finished up to `seq`. `last_send`: where its last
-    /// send stands, if that may say so itself.
-    pub(crate) fn commit(&self, connection: ConnectionId, seq: u64, last_send: Option<Place>) {
+    /// Says that a connection's handlers have finished up to `seq`. `is_next`: that is the number
+    /// after the one of the last commit, which a send can say too if nothing came behind it.
+    pub(crate) fn commit(&self, connection: ConnectionId, seq: u64, is_next: bool) {
         let mut batch = lock(&self.batch);
-        if let Some(place) = last_send
-            && place.writes == batch.writes
-            && to_supervisor::mark_last(batch.outgoing.tail(place.start), 0, connection)
-        {
-            return;
+        let last = batch.last_send.take();
+        if let Some(last) = last.filter(|last| is_next && last.connection == connection) {
+            return to_supervisor::mark_last(batch.outgoing.tail(last.start));
         }
         let commit = ToSupervisor::Commit { connection, seq };
         self.put_in(&mut batch, connection.to_wire(), &commit);
@@ -139,15 +137,20 @@ impl Link {
         }
     }
 
-    fn put_in(&self, batch: &mut Batch, id: u64, frame: &ToSupervisor<'_>) -> Option<Place> {
+    fn put_in(&self, batch: &mut Batch, id: u64, frame: &ToSupervisor<'_>) {
         if batch.ended {
-            return None;
+            return;
         }
         if batch.outgoing.is_empty() {
             self.filled.notify_one();
         }
-        let start = batch.outgoing.put(id, |out| frame.put(out))?;
-        Some(Place { start, writes: batch.writes })
+        let start = batch.outgoing.put(id, |out| frame.put(out));
+        batch.last_send = match (frame, start) {
+            (ToSupervisor::Send { connection, last: false, .. }, Some(start)) => {
+                Some(LastSend { connection: *connection, start })
+            }
+            _ => None,
+        };
     }
 }
 
@@ -184,7 +187,7 @@ impl Flusher {
         loop {
             let written = {
                 let mut batch = lock(&self.link.batch);
-                batch.writes += 1;
+                batch.last_send = None;
                 batch.outgoing.write_to(&self.socket)?
             };
             self.link.written.notify_waiters();
@@ -193,5 +196,78 @@ impl Flusher {
                 Written::Full => self.socket.writable().await?,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shovel_protocol::id::Leased;
+    use shovel_protocol::{Frame, MessageKind};
+
+    use super::*;
+
+    const ONE: ConnectionId = ConnectionId(Leased { slot: 1, lease: 1 });
+    const OTHER: ConnectionId = ConnectionId(Leased { slot: 2, lease: 1 });
+
+    fn link() -> Link {
+        Link::new(&Welcome {
+            worker: 1,
+            index: 0,
+            generation: 1,
+            link: 0,
+            links: 1,
+            max_message_bytes: 1024,
+            body_window_bytes: 1024,
+            dev: false,
+        })
+    }
+
+    fn send(connection: ConnectionId, last: bool) -> ToSupervisor<'static> {
+        ToSupervisor::Send { connection, kind: MessageKind::Binary, data: b"hi", last }
+    }
+
+    #[track_caller]
+    fn assert_batch(link: &Link, expected: &[ToSupervisor<'_>]) {
+        let mut batch = lock(&link.batch);
+        let (mut bytes, mut expected) = (&*batch.outgoing.tail(0), expected.iter());
+        while let Some((frame, taken)) = Frame::cut(bytes).unwrap() {
+            assert_eq!(ToSupervisor::read(frame).unwrap().as_ref(), expected.next());
+            bytes = &bytes[taken..];
+        }
+        assert_eq!(expected.next(), None);
+    }
+
+    #[test]
+    fn a_send_commits_once_and_only_its_own_connection() {
+        let link = link();
+        let commit = |connection, seq| ToSupervisor::Commit { connection, seq };
+        link.put(ONE.to_wire(), &send(ONE, false));
+        link.commit(ONE, 1, true);
+        link.commit(ONE, 2, true);
+        link.put(ONE.to_wire(), &send(ONE, false));
+        link.commit(OTHER, 1, true);
+        link.commit(ONE, 3, true);
+        let expected =
+            [send(ONE, true), commit(ONE, 2), send(ONE, false), commit(OTHER, 1), commit(ONE, 3)];
+        assert_batch(&link, &expected);
+    }
+
+    #[test]
+    fn a_send_that_is_not_the_last_frame_commits_nothing() {
+        let link = link();
+        let pressed = ToSupervisor::Pressed { connection: ONE };
+        link.put(ONE.to_wire(), &send(ONE, false));
+        link.put(ONE.to_wire(), &pressed);
+        link.commit(ONE, 1, true);
+        let commit = ToSupervisor::Commit { connection: ONE, seq: 1 };
+        assert_batch(&link, &[send(ONE, false), pressed, commit]);
+    }
+
+    #[test]
+    fn a_send_commits_no_number_but_the_next() {
+        let link = link();
+        link.put(ONE.to_wire(), &send(ONE, false));
+        link.commit(ONE, 7, false);
+        assert_batch(&link, &[send(ONE, false), ToSupervisor::Commit { connection: ONE, seq: 7 }]);
     }
 }

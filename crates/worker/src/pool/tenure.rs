@@ -15,7 +15,7 @@ use shovel_protocol::{
 };
 use tokio::sync::Notify;
 
-use super::link::{Full, Link, Place};
+use super::link::{Full, Link};
 use crate::axum::Delivery;
 use crate::lock::lock;
 use crate::{Connection, Message, PublishError, SendError};
@@ -46,8 +46,6 @@ pub(crate) struct State {
     app_closed: bool,
     /// The client reads too slowly.
     pressed: bool,
-    /// Where the last send of the running handler stands.
-    last_send: Option<Place>,
     committed: u64,
     /// An event is being handled; others wait in the mailbox, which the supervisor's window for
     /// the connection bounds.
@@ -139,11 +137,8 @@ impl Tenure {
             return Err(Refused::Pressed);
         }
         let send = ToSupervisor::Send { connection: self.wire, kind, data, last: false };
-        match self.link.try_put(self.wire.to_wire(), &send) {
-            Ok(place) => state.last_send = place,
-            Err(Full) => return Err(Refused::LinkFull),
-        }
-        Ok(())
+        let put = self.link.try_put(self.wire.to_wire(), &send);
+        put.map_err(|Full| Refused::LinkFull)
     }
 
     pub(crate) fn close(&self, code: CloseCode, reason: &str) {
@@ -290,11 +285,9 @@ impl Tenure {
     pub(crate) fn end(&self, seq: Option<u64>) -> Option<Begun> {
         let mut state = lock(&self.state);
         if let Some(seq) = seq {
-            // A send that is the last of its handler commits the next number.
             let is_next = seq == state.committed + 1;
-            let last_send = state.last_send.take().filter(|_| is_next);
             state.committed = seq;
-            self.link.commit(self.wire, seq, last_send);
+            self.link.commit(self.wire, seq, is_next);
         }
         match state.mailbox.pop_front() {
             Some(event) => Some(state.begun(event)),
@@ -315,9 +308,7 @@ impl Tenure {
 }
 
 impl State {
-    fn begun(&mut self, event: Event) -> Begun {
-        // The send of an earlier handler commits nothing for this one.
-        self.last_send = None;
+    fn begun(&self, event: Event) -> Begun {
         let is_wanted = match event {
             Event::Message { .. } => !self.app_closed,
             Event::Closed { .. } => true,
