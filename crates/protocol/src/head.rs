@@ -144,6 +144,7 @@ pub struct Header {
 
 impl Header {
     /// As it stands on the wire.
+    #[inline]
     pub fn to_bytes(self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         bytes[0..4].copy_from_slice(&self.len.to_le_bytes());
@@ -154,6 +155,7 @@ impl Header {
     }
 
     /// Reads a header. The reserved bytes are ignored, so that a later version may use them.
+    #[inline]
     pub fn from_bytes(bytes: &[u8; HEADER_BYTES]) -> Self {
         let word = |at: usize| {
             u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
@@ -186,6 +188,7 @@ impl<'a> Frame<'a> {
     ///
     /// # Errors
     /// [`BadFrame::TooLong`] as soon as the header says so.
+    #[inline]
     pub fn cut(bytes: &'a [u8]) -> Result<Option<(Frame<'a>, usize)>, BadFrame> {
         let Some((header, rest)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
             return Ok(None);
@@ -291,6 +294,7 @@ pub(crate) fn short(kind: &'static str) -> BadFrame {
     BadFrame::Payload { kind, why: "too short" }
 }
 
+#[inline]
 pub(crate) fn split_u64<'a>(
     kind: &'static str,
     payload: &'a [u8],

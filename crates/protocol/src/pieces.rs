@@ -37,12 +37,18 @@ impl Pieces {
     /// # Errors
     /// [`BadFrame::PiecesTooLong`] if a payload, or all unfinished ones together, exceed their
     /// bound.
+    #[inline]
     pub fn push<'a>(&'a mut self, frame: Frame<'a>) -> Result<Option<Frame<'a>>, BadFrame> {
         self.whole = Vec::new();
-        let more = frame.has(flags::MORE);
-        if !more && self.held.is_empty() {
+        // Most frames hold their payload whole.
+        if !frame.has(flags::MORE) && self.held.is_empty() {
             return Ok(Some(frame));
         }
+        self.push_piece(frame)
+    }
+
+    fn push_piece<'a>(&'a mut self, frame: Frame<'a>) -> Result<Option<Frame<'a>>, BadFrame> {
+        let more = frame.has(flags::MORE);
         let at = self.held.iter().position(|held| held.id == frame.id && held.kind == frame.kind);
         let at = match at {
             None if !more => return Ok(Some(frame)),

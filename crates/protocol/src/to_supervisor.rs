@@ -170,7 +170,16 @@ impl<'a> ToSupervisor<'a> {
     /// # Errors
     /// [`BadFrame`] if the payload cannot be read, a text is not UTF-8, a close may not be sent, or
     /// the frame is one that only a supervisor sends.
+    #[inline]
     pub fn read(frame: Frame<'a>) -> Result<Option<ToSupervisor<'a>>, BadFrame> {
+        // Most frames are sends: these are read where the caller takes them apart again.
+        match frame.kind == Kind::WsSend as u8 {
+            true => read_send(frame).map(Some),
+            false => Self::read_other(frame),
+        }
+    }
+
+    fn read_other(frame: Frame<'a>) -> Result<Option<ToSupervisor<'a>>, BadFrame> {
         let Some(kind) = Kind::from_wire(frame.kind) else { return Ok(None) };
         let (payload, name) = (frame.payload, kind.name());
         let request = RequestId::from_wire(frame.id);
@@ -178,10 +187,7 @@ impl<'a> ToSupervisor<'a> {
         let end = frame.has(flags::END);
         let subscriber = (frame.id != WORKER_ITSELF).then_some(connection);
         Ok(Some(match kind {
-            Kind::WsSend => {
-                let kind = message_kind(name, frame.has(flags::BINARY), payload)?;
-                ToSupervisor::Send { connection, kind, data: payload, last: frame.has(flags::LAST) }
-            }
+            Kind::WsSend => read_send(frame)?,
             Kind::WsCommit => {
                 ToSupervisor::Commit { connection, seq: head::split_u64(name, payload)?.0 }
             }
@@ -239,6 +245,14 @@ impl<'a> ToSupervisor<'a> {
     pub fn ready(capabilities: Capabilities) -> ToSupervisor<'static> {
         ToSupervisor::Ready(Greeting::ours(capabilities))
     }
+}
+
+#[inline]
+fn read_send(frame: Frame<'_>) -> Result<ToSupervisor<'_>, BadFrame> {
+    let data = frame.payload;
+    let kind = message_kind(Kind::WsSend.name(), frame.has(flags::BINARY), data)?;
+    let connection = ConnectionId::from_wire(frame.id);
+    Ok(ToSupervisor::Send { connection, kind, data, last: frame.has(flags::LAST) })
 }
 
 fn message_kind(name: &'static str, binary: bool, data: &[u8]) -> Result<MessageKind, BadFrame> {

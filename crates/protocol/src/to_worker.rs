@@ -145,20 +145,24 @@ impl<'a> ToWorker<'a> {
     ///
     /// # Errors
     /// [`BadFrame`] if the payload cannot be read or the frame is one that only a worker sends.
+    #[inline]
     pub fn read(frame: Frame<'a>) -> Result<Option<ToWorker<'a>>, BadFrame> {
+        // Most frames are messages: these are read where the caller takes them apart again.
+        match frame.kind == Kind::WsMessage as u8 {
+            true => read_message(frame).map(Some),
+            false => Self::read_other(frame),
+        }
+    }
+
+    fn read_other(frame: Frame<'a>) -> Result<Option<ToWorker<'a>>, BadFrame> {
         let Some(kind) = Kind::from_wire(frame.kind) else { return Ok(None) };
         let (payload, name) = (frame.payload, kind.name());
         let request = RequestId::from_wire(frame.id);
         let connection = ConnectionId::from_wire(frame.id);
         let token = PublishToken::from_wire(frame.id);
-        let message_kind =
-            if frame.has(flags::BINARY) { MessageKind::Binary } else { MessageKind::Text };
         let end = frame.has(flags::END);
         Ok(Some(match kind {
-            Kind::WsMessage => {
-                let (seq, data) = head::split_u64(name, payload)?;
-                ToWorker::Message { connection, seq, kind: message_kind, data }
-            }
+            Kind::WsMessage => read_message(frame)?,
             Kind::Hello => {
                 let (greeting, rest) = Greeting::read(payload)?;
                 ToWorker::Hello(greeting, control::read(name, rest)?.0)
@@ -191,7 +195,7 @@ impl<'a> ToWorker<'a> {
             }
             Kind::ChannelMessage => {
                 let (channel, data) = channel_payload::read(name, payload)?;
-                ToWorker::ChannelMessage { token, channel, kind: message_kind, data }
+                ToWorker::ChannelMessage { token, channel, kind: message_kind(&frame), data }
             }
             Kind::ChannelPublished => {
                 ToWorker::Published { token, published: control::read(name, payload)?.0 }
@@ -210,4 +214,15 @@ impl<'a> ToWorker<'a> {
     pub fn hello(capabilities: Capabilities, welcome: Welcome) -> ToWorker<'static> {
         ToWorker::Hello(Greeting::ours(capabilities), welcome)
     }
+}
+
+#[inline]
+fn read_message<'a>(frame: Frame<'a>) -> Result<ToWorker<'a>, BadFrame> {
+    let (seq, data) = head::split_u64(Kind::WsMessage.name(), frame.payload)?;
+    let connection = ConnectionId::from_wire(frame.id);
+    Ok(ToWorker::Message { connection, seq, kind: message_kind(&frame), data })
+}
+
+fn message_kind(frame: &Frame<'_>) -> MessageKind {
+    if frame.has(flags::BINARY) { MessageKind::Binary } else { MessageKind::Text }
 }
