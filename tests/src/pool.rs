@@ -26,6 +26,7 @@ pub struct Options {
     flags: Vec<OsString>,
     environment: Vec<(String, OsString)>,
     workers: u32,
+    config: Option<PathBuf>,
     listen: Option<String>,
     log_format: &'static str,
     shell: Option<String>,
@@ -42,6 +43,7 @@ impl Options {
             flags: Vec::new(),
             environment: Vec::new(),
             workers: 1,
+            config: None,
             listen: Some("127.0.0.1:0".to_owned()),
             log_format: "json",
             shell: None,
@@ -75,6 +77,11 @@ impl Options {
     pub fn workers(mut self, workers: u32) -> Self {
         self.workers = workers;
         self
+    }
+
+    /// This file says what to run, with so many workers.
+    pub fn configured_by(file: impl Into<PathBuf>, workers: u32) -> Self {
+        Options { config: Some(file.into()), workers, ..Self::program("") }
     }
 
     /// A flag of the supervisor with its value.
@@ -165,8 +172,13 @@ impl Options {
             command.args(["--listen", address]);
         }
         command.args(["--log-format", self.log_format]);
-        command.arg("--workers").arg(self.workers.to_string());
-        command.args(&self.flags).arg(&self.program);
+        match &self.config {
+            Some(file) => command.arg("--config").arg(file).args(&self.flags),
+            None => {
+                command.arg("--workers").arg(self.workers.to_string());
+                command.args(&self.flags).arg(&self.program)
+            }
+        };
         if !self.arguments.is_empty() {
             command.arg("--").args(&self.arguments);
         }

@@ -48,6 +48,7 @@ mod f_terminate;
 mod f_terminate_faults;
 mod flood;
 mod h_descriptors;
+mod i_configuration;
 mod load;
 mod python;
 mod service_notify;

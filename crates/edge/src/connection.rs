@@ -26,7 +26,7 @@ pub struct Server<B: Backend> {
     pub(crate) backend: Rc<B>,
     pub(crate) turn: Turn,
     pub(crate) deadlines: Deadlines,
-    pub(crate) settings: Settings,
+    settings: Cell<Settings>,
     stopping: watch::Sender<bool>,
     live: Live,
     client_limit: Cell<usize>,
@@ -49,7 +49,7 @@ impl<B: Backend> Server<B> {
             backend,
             turn,
             deadlines,
-            settings,
+            settings: Cell::new(settings),
             stopping,
             live,
             client_limit,
@@ -86,6 +86,12 @@ impl<B: Backend> Server<B> {
         self.accepted.get()
     }
 
+    /// Other settings, for connections that begin from now on and for the time between pings.
+    pub fn configure(&self, settings: Settings) {
+        self.deadlines.configure(&settings);
+        self.settings.set(settings);
+    }
+
     /// From now on so many clients and no more; those that there are stay.
     pub fn limit_clients(&self, limit: usize) {
         self.client_limit.set(limit);
@@ -112,8 +118,12 @@ impl<B: Backend> Server<B> {
         });
     }
 
+    pub(crate) fn settings(&self) -> Settings {
+        self.settings.get()
+    }
+
     pub(crate) fn socket(&self) -> ws::Socket {
-        ws::Socket::new(&self.turn, &self.deadlines, &self.settings)
+        ws::Socket::new(&self.turn, &self.deadlines, &self.settings())
     }
 
     async fn accept(&self, listener: &mut Listener) -> (Transport, Client) {

@@ -35,7 +35,7 @@ impl Router {
         let connections = self.registry.borrow().of_link(&link);
         link.drain(why);
         let spread = match why {
-            DrainReason::Reload | DrainReason::Recycle => self.settings.close_spread,
+            DrainReason::Reload | DrainReason::Recycle => self.settings.get().close_spread,
             DrainReason::Terminate => Duration::ZERO,
         };
         if spread.is_zero() {

@@ -77,6 +77,9 @@ pub enum ToThread {
     LimitClients { limit: usize },
     /// Show that this thread is not stuck.
     Probe,
+    /// Other settings, for what begins from now on. The longest message stays as it was: links and
+    /// workers have been told of it.
+    Configure { settings: Settings },
     /// Close the listeners; no more workers will come.
     StopAccepting,
     /// End once no client is left, or the time is over.
@@ -108,7 +111,7 @@ pub enum FromThread {
 }
 
 /// What an operator can set about an I/O thread.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// About connections.
     pub ws: ws::Settings,
@@ -239,11 +242,10 @@ async fn run(start: Start, mut commands: mpsc::UnboundedReceiver<ToThread>) {
     let (turn, deadlines) = (Turn::default(), Deadlines::new(&settings.ws));
     spawn_local(turn.clone().run());
     spawn_local(deadlines.clone().run());
-    let (ws, client_limit) = (settings.ws, settings.client_limit);
     let (sender, crossed) = crossings.into_parts();
     let router = Router::new(turn.clone(), settings, reports, sender);
     spawn_local(publish::receive(router.clone(), crossed));
-    let server = Server::new(router.clone(), turn, deadlines, ws, client_limit);
+    let server = Server::new(router.clone(), turn, deadlines, settings.ws, settings.client_limit);
     for bound in listeners {
         match Listener::open(&bound) {
             Ok(listener) => drop(spawn_local(server.clone().serve(listener))),
@@ -258,6 +260,11 @@ async fn run(start: Start, mut commands: mpsc::UnboundedReceiver<ToThread>) {
             }
             ToThread::Inspect(question) => inspect::answer(&router, &server, question),
             ToThread::LimitClients { limit } => server.limit_clients(limit),
+            ToThread::Configure { settings } => {
+                server.configure(settings.ws);
+                server.limit_clients(settings.client_limit);
+                router.settings.set(settings);
+            }
             ToThread::Finish { within } => {
                 // Cancel-safe: questions only matter as long as the thread runs.
                 return tokio::select! {
@@ -285,6 +292,7 @@ fn obey(router: &Rc<Router>, command: ToThread) {
         // Those are about the server, and are obeyed where it is.
         ToThread::Inspect(_)
         | ToThread::LimitClients { .. }
+        | ToThread::Configure { .. }
         | ToThread::StopAccepting
         | ToThread::Finish { .. } => {}
     }

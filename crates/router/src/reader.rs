@@ -39,7 +39,7 @@ enum Stop {
 
 impl LinkReader {
     pub fn new(router: Rc<Router>, link: Rc<Link>, is_first: bool) -> Self {
-        let limit = payload_bytes(router.settings.ws.max_message_bytes as u64);
+        let limit = payload_bytes(router.settings.get().ws.max_message_bytes as u64);
         let (incoming, pieces) = (Incoming::default(), Pieces::new(limit));
         LinkReader { router, link, is_first, incoming, pieces, ready: false }
     }

@@ -62,7 +62,7 @@ impl Router {
     /// Asks a worker. A request that changes nothing when it is repeated, and of which no body was
     /// sent, is asked once more if its worker dies.
     pub async fn ask(self: &Rc<Self>, mut question: Question) -> Result<Outcome, Failure> {
-        let settings = &self.settings;
+        let settings = self.settings.get();
         let timeout = match question.socket {
             Some(_) => settings.upgrade_timeout,
             None => settings.request_timeout,
@@ -121,7 +121,9 @@ impl Router {
         use std::sync::atomic::Ordering;
         link.tally.add(OfWorker::Requests, 1);
         let before = link.counters.requests.fetch_add(1, Ordering::Relaxed);
-        if self.settings.max_requests == Some(before + 1) {
+        // At each multiple, so that a limit that was lowered is met too.
+        let max_requests = self.settings.get().max_requests;
+        if max_requests.is_some_and(|max| (before + 1).is_multiple_of(max)) {
             self.reports.send(super::FromThread::HadItsRequests { worker: link.worker });
         }
     }

@@ -1,6 +1,6 @@
 //! Everything that an I/O thread has, and what the edge calls.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashSet};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
@@ -41,7 +41,7 @@ const PRESSURE_GRACE_BYTES: usize = 4 * 1024 * 1024;
 
 /// The state of an I/O thread. Its parts are borrowed one at a time and never across an `await`.
 pub struct Router {
-    pub(super) settings: Settings,
+    pub(super) settings: Cell<Settings>,
     pub(super) turn: Turn,
     pub(super) reports: Reports,
     pub(super) links: RefCell<BTreeMap<WorkerId, Rc<Link>>>,
@@ -56,7 +56,7 @@ pub struct Router {
 impl Router {
     pub fn new(turn: Turn, settings: Settings, reports: Reports, crossing: Sender) -> Rc<Self> {
         Rc::new_cyclic(|me| Router {
-            settings,
+            settings: Cell::new(settings),
             turn: turn.clone(),
             reports,
             links: RefCell::default(),
@@ -240,7 +240,7 @@ impl Backend for Router {
         {
             let mut registry = self.registry.borrow_mut();
             let Some(connection) = registry.get_mut(route) else { return };
-            let grace_bytes = self.settings.ws.max_message_bytes + PRESSURE_GRACE_BYTES;
+            let grace_bytes = self.settings.get().ws.max_message_bytes + PRESSURE_GRACE_BYTES;
             connection.pressure =
                 if over { Pressure::Told { grace_bytes } } else { Pressure::None };
             let frame = ToWorker::Pressure { connection: route, over };

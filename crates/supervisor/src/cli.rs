@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, Parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, Parser, ValueHint};
+use clap_complete::Shell;
 
 use crate::config::sources::ConfigError;
 use crate::config::{Config, setting};
+use crate::manual;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -37,13 +39,21 @@ struct Cli {
     #[command(flatten)]
     settings: Config,
 
-    /// A TOML file with settings [variable: SHOVEL_CONFIG]
-    #[arg(long, help_heading = CONFIGURATION, value_name = "FILE")]
+    /// A TOML file with settings, read again on SIGHUP [variable: SHOVEL_CONFIG]
+    #[arg(long, help_heading = CONFIGURATION, value_name = "FILE", value_hint = ValueHint::FilePath)]
     config: Option<PathBuf>,
 
     /// Print the settings in force as such a file, with where each was chosen, and end
     #[arg(long, help_heading = CONFIGURATION)]
     print_config: bool,
+
+    /// Print the completions for this shell and end
+    #[arg(long, help_heading = CONFIGURATION, value_name = "SHELL")]
+    completions: Option<Shell>,
+
+    /// Print the manual page and end
+    #[arg(long, help_heading = CONFIGURATION)]
+    man: bool,
 
     /// Print this and end
     #[arg(short, long, help_heading = CONFIGURATION, action = ArgAction::HelpShort)]
@@ -64,9 +74,28 @@ pub fn command() -> Command {
     })
 }
 
-/// Whether the settings are to be printed.
-pub fn prints_config(matches: &ArgMatches) -> bool {
-    matches.get_flag("print_config")
+/// What the command line asks for.
+pub enum Asked {
+    /// To run a pool.
+    Pool,
+    /// To print the settings in force.
+    Settings,
+    /// To print something that is made of the command line itself.
+    Text(Vec<u8>),
+}
+
+/// What is asked for.
+pub fn asked(matches: &ArgMatches) -> Asked {
+    if let Some(shell) = matches.get_one::<Shell>("completions") {
+        let mut text = Vec::new();
+        clap_complete::generate(*shell, &mut command(), "shovel-pool", &mut text);
+        return Asked::Text(text);
+    }
+    match (matches.get_flag("man"), matches.get_flag("print_config")) {
+        (true, _) => Asked::Text(manual::page(command())),
+        (false, true) => Asked::Settings,
+        (false, false) => Asked::Pool,
+    }
 }
 
 /// Where the configuration file is.

@@ -9,20 +9,30 @@ mod config;
 mod driver;
 mod listen;
 mod log;
+mod manual;
 mod service;
 mod worker;
 
 use std::io::Write;
 use std::process::ExitCode;
 
+use crate::cli::Asked;
 use crate::config::sources::Sources;
 
 fn main() -> ExitCode {
     let matches = cli::command().get_matches();
     let sources = Sources::new(&matches, cli::file(&matches), std::env::vars_os());
-    if cli::prints_config(&matches) {
-        return print_config(&sources);
+    match cli::asked(&matches) {
+        Asked::Pool => run(sources),
+        Asked::Settings => match sources.choose() {
+            Ok((choices, _)) => print(config::print::toml(&choices).as_bytes()),
+            Err(error) => cli::usage(&error).exit(),
+        },
+        Asked::Text(text) => print(&text),
     }
+}
+
+fn run(sources: Sources) -> ExitCode {
     let settings = match sources.read() {
         Ok(settings) => settings,
         Err(error) => {
@@ -32,7 +42,7 @@ fn main() -> ExitCode {
     };
     log::start(settings.config.log_format);
     settings.remarks.iter().for_each(|remark| tracing::warn!("{remark}"));
-    match driver::run(settings.config) {
+    match driver::run(sources, settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -42,16 +52,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn print_config(sources: &Sources) -> ExitCode {
-    match sources.choose() {
-        Ok((choices, _)) => print(&config::print::toml(&choices)),
-        Err(error) => cli::usage(&error).exit(),
-    }
-}
-
 /// A reader that has gone (as `head` does) is no reason for a panic.
-fn print(text: &str) -> ExitCode {
-    match std::io::stdout().write_all(text.as_bytes()) {
+fn print(text: &[u8]) -> ExitCode {
+    match std::io::stdout().write_all(text) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use shovel_protocol::id::{Generation, WorkerId};
 
+use super::Config;
+
 /// Something that has happened outside the pool.
 ///
 /// Events may cross with commands. One that names a worker or a generation that is no longer of
@@ -91,6 +93,18 @@ pub enum Event {
     },
     /// The operator wants the program loaded anew.
     ReloadRequested,
+    /// The operator wants the program loaded anew, but what was to be read with it cannot be used:
+    /// nothing changes.
+    ReloadRefused {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The operator has chosen anew. Timeouts hold for what begins from now on, the number of
+    /// workers for generations that do.
+    Reconfigured {
+        /// In place of what the pool began with; its seed is of no concern.
+        config: Config,
+    },
     /// The operator wants another number of workers, from now on and after later reloads; 0 counts
     /// as 1.
     ScaleRequested {

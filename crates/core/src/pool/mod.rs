@@ -39,7 +39,7 @@ use restart::{Load, Random};
 use worker::{State, Worker};
 
 /// What the operator chose. Timeouts beyond ten years count as ten years.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Workers of one generation, from 1; [`Event::ScaleRequested`] changes it.
     pub workers: u32,
@@ -138,6 +138,8 @@ impl Pool {
             Event::ShutdownCompleted { worker } => self.expect_exit(worker, now),
             Event::RecycleWanted { worker, why } => self.on_recycle_wanted(worker, why),
             Event::ReloadRequested => self.on_reload_requested(),
+            Event::ReloadRefused { why } => self.report(Report::ReloadRefused { why }),
+            Event::Reconfigured { config } => self.config = config.clamped(),
             Event::ScaleRequested { workers } => self.on_scale_requested(workers, now),
             Event::TerminateRequested => self.on_terminate_requested(now),
         }

@@ -88,6 +88,11 @@ pub enum Report {
     },
     /// A reload was asked for while one runs: there will be one more after it.
     ReloadCoalesced,
+    /// A reload was asked for, and what was to be read with it cannot be used: nothing changes.
+    ReloadRefused {
+        /// What is wrong with it.
+        why: String,
+    },
     /// A reload was asked for while the pool ends: there will be none.
     ReloadIgnored,
     /// Another number of workers is wanted.
@@ -161,7 +166,9 @@ impl Report {
             | Report::ScaleIgnored
             | Report::RecycleAbandoned { .. }
             | Report::TerminateHurried => Severity::Warn,
-            Report::ReloadAbandoned { .. } | Report::TerminateTimedOut => Severity::Error,
+            Report::ReloadAbandoned { .. }
+            | Report::ReloadRefused { .. }
+            | Report::TerminateTimedOut => Severity::Error,
         }
     }
 }
@@ -207,6 +214,7 @@ impl fmt::Display for Report {
             Report::ReloadCoalesced => {
                 f.write_str("reload requested while one runs: one more will follow")
             }
+            Report::ReloadRefused { why } => write!(f, "reload refused: {why}"),
             Report::ReloadIgnored => f.write_str("reload request ignored: the pool is ending"),
             Report::Scaled { before, workers } => {
                 write!(f, "scaling from {before} to {workers} workers")

@@ -23,7 +23,9 @@ impl Pool {
             return;
         }
         let workers = workers.max(1);
-        let before = std::mem::replace(&mut self.config.workers, workers);
+        self.config.workers = workers;
+        // Not what was wanted before: that may have changed for later generations only.
+        let before = self.serving.size() as u32;
         if before == workers {
             return;
         }

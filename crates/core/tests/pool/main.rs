@@ -4,6 +4,7 @@
 mod harness;
 mod health;
 mod nonsense;
+mod reconfigure;
 mod recycle;
 mod reload;
 mod scale;

@@ -28,6 +28,8 @@ fn nonsense(random: &mut Rng) -> Event {
         26..28 => Event::ShutdownCompleted { worker },
         28..30 => Event::RecycleWanted { worker, why: RecycleReason::MaxRequests },
         30 => Event::ReloadRequested,
+        _ if random.u32(0..8) == 0 => Event::Reconfigured { config: config(random.u32(0..6)) },
+        _ if random.u32(0..8) == 0 => Event::ReloadRefused { why },
         _ if random.u32(0..8) == 0 => Event::ScaleRequested { workers: random.u32(0..6) },
         _ if random.u32(0..50) == 0 => Event::TerminateRequested,
         _ => Event::ReloadRequested,

@@ -105,8 +105,8 @@ async fn run<B: Backend>(
     };
     let transport = parts.io.into_inner().into_inner();
     let (backend, already_read) = (server.backend.clone(), parts.read_buf);
-    let settings = &server.settings;
-    Reader::new(backend, route, socket, transport, already_read, settings).run().await;
+    let settings = server.settings();
+    Reader::new(backend, route, socket, transport, already_read, &settings).run().await;
 }
 
 fn switching_protocols<Route, Inner>(

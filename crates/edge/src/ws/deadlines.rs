@@ -3,7 +3,7 @@
 //! Each kind of deadline lies a constant time ahead of the moment at which it is set, so a queue
 //! for each kind is sorted by itself: no timer per connection, no heap.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
@@ -27,14 +27,15 @@ struct Shared {
 #[derive(Debug)]
 struct Queue {
     due: Due,
-    after: Duration,
+    after: Cell<Duration>,
     waiting: RefCell<VecDeque<(Instant, WeakSocket)>>,
 }
 
 impl Deadlines {
     /// Without connections.
     pub fn new(settings: &Settings) -> Self {
-        let queue = |due, after| Queue { due, after, waiting: RefCell::default() };
+        let queue =
+            |due, after| Queue { due, after: Cell::new(after), waiting: RefCell::default() };
         let queues = [
             queue(Due::Ping, settings.ping_interval),
             queue(Due::Pong, settings.pong_timeout),
@@ -44,6 +45,14 @@ impl Deadlines {
         Deadlines(Rc::new(Shared { queues, changed: Notify::new() }))
     }
 
+    /// Other settings, for pings and pongs that are awaited already too if that is earlier.
+    pub(crate) fn configure(&self, settings: &Settings) {
+        let queues = &self.0.queues;
+        queues[Due::Ping as usize].set_after(settings.ping_interval);
+        queues[Due::Pong as usize].set_after(settings.pong_timeout);
+        self.0.changed.notify_one();
+    }
+
     /// Calls the socket back when the time of this kind is over.
     pub(crate) fn set(&self, due: Due, socket: WeakSocket) {
         let queue = &self.0.queues[due as usize];
@@ -51,7 +60,7 @@ impl Deadlines {
         if waiting.is_empty() {
             self.0.changed.notify_one();
         }
-        waiting.push_back((Instant::now() + queue.after, socket));
+        waiting.push_back((Instant::now() + queue.after.get(), socket));
     }
 
     /// The task that keeps the time; one per thread. Never ends.
@@ -84,6 +93,13 @@ impl Deadlines {
 }
 
 impl Queue {
+    /// What waits longer than what is set from now on is drawn forward: the queue stays sorted.
+    fn set_after(&self, after: Duration) {
+        self.after.set(after);
+        let latest = Instant::now() + after;
+        self.waiting.borrow_mut().iter_mut().for_each(|(at, _)| *at = latest.min(*at));
+    }
+
     fn next(&self) -> Option<Instant> {
         self.waiting.borrow().front().map(|(at, _)| *at)
     }

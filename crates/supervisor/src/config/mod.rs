@@ -5,6 +5,8 @@
 //! setting is a new field with its help, and a use of it.
 
 pub mod address;
+#[cfg(test)]
+mod document;
 pub mod file;
 pub mod print;
 pub mod setting;
@@ -14,7 +16,7 @@ pub mod units;
 use std::ffi::OsString;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, ValueHint};
 use shovel_core::pool;
 use shovel_edge::ws;
 use shovel_router::Settings;
@@ -132,13 +134,35 @@ pub struct Config {
     pub dev: bool,
 
     /// The program that workers run; without a slash it is looked for in PATH
-    #[arg(value_name = "PROGRAM")]
+    #[arg(value_name = "PROGRAM", value_hint = ValueHint::ExecutablePath)]
     pub program: OsString,
 
     /// Arguments of the program; those with dashes after --
     #[arg(value_name = "ARGS")]
     pub args: Vec<OsString>,
 }
+
+/// The settings that take effect when they are read again, on SIGHUP: for what begins from then
+/// on, be it a generation, a connection or a wait. The others are bound to what is opened once.
+pub const READ_AGAIN: [&str; 17] = [
+    "workers",
+    "ready-timeout",
+    "hang-timeout",
+    "drain-timeout",
+    "shutdown-timeout",
+    "worker-max-requests",
+    "worker-max-age",
+    "worker-max-rss",
+    "request-timeout",
+    "upgrade-timeout",
+    "queue-timeout",
+    "close-spread",
+    "ping-interval",
+    "pong-timeout",
+    "outbox-limit",
+    "program",
+    "args",
+];
 
 /// How the log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

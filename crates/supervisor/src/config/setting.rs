@@ -13,7 +13,7 @@ use clap::builder::BoolishValueParser;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgAction, Args, Command};
 
-use super::Config;
+use super::{Config, READ_AGAIN};
 
 /// What the names of our variables begin with.
 pub const PREFIX: &str = "SHOVEL_";
@@ -70,6 +70,11 @@ impl Setting {
             Some(long) => format!("--{long}"),
             None => self.0.get_id().as_str().to_uppercase(),
         }
+    }
+
+    /// Whether another value takes effect while the pool runs.
+    pub fn is_read_again(&self) -> bool {
+        READ_AGAIN.contains(&self.key())
     }
 
     /// Under which clap knows it.
@@ -183,6 +188,14 @@ mod tests {
             assert_eq!(setting.variable(), variable);
             assert!(!setting.help().is_empty(), "{flag} has no help");
             assert_ne!(setting.heading(), "Program", "{flag} has no heading");
+        }
+    }
+
+    #[test]
+    fn what_is_read_again_is_a_setting() {
+        let settings = all();
+        for key in READ_AGAIN {
+            assert!(settings.iter().any(|setting| setting.key() == key), "{key}");
         }
     }
 

@@ -25,6 +25,8 @@ pub struct Sources {
     /// Those with our prefix.
     variables: Vec<(String, OsString)>,
     file: Option<PathBuf>,
+    /// Where to listen if no setting says it.
+    address: Result<Choice, String>,
 }
 
 /// What has won, by key. Settings that nobody chose are not in it.
@@ -50,10 +52,19 @@ pub enum Origin {
 #[derive(Clone, Debug)]
 pub struct Effective {
     pub config: Config,
-    #[allow(dead_code, reason = "compared with when settings are read again")]
     pub choices: Choices,
     /// What is probably a mistake, each in one line.
     pub remarks: Vec<String>,
+}
+
+/// The settings after they were read again.
+#[derive(Clone, Debug)]
+pub struct Reread {
+    pub effective: Effective,
+    /// The keys whose values are others now.
+    pub changed: Vec<String>,
+    /// Of each that is another now and cannot be: one line for the operator.
+    pub kept: Vec<String>,
 }
 
 /// Why settings cannot be used.
@@ -105,7 +116,8 @@ impl Sources {
             found.map(|(_, path)| path.into())
         };
         let file = file.or_else(of_environment);
-        Sources { flags: setting::all().iter().filter_map(given).collect(), variables, file }
+        let flags = setting::all().iter().filter_map(given).collect();
+        Sources { flags, variables, file, address: default_address() }
     }
 
     /// Reads everything and lets the first source win.
@@ -119,6 +131,29 @@ impl Sources {
         }
         let config = parse(&choices)?;
         Ok(Effective { config, choices, remarks })
+    }
+
+    /// Reads everything anew. What cannot change while the pool runs stays as it is.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read); then everything stays as it is.
+    pub fn read_again(&self, before: &Choices) -> Result<Reread, ConfigError> {
+        let mut choices = self.read()?.choices;
+        let (mut changed, mut kept) = (Vec::new(), Vec::new());
+        for setting in setting::all() {
+            let key = setting.key();
+            let values = |choices: &Choices| choices.get(key).map(|choice| choice.values.clone());
+            if values(before) == values(&choices) {
+                continue;
+            }
+            if setting.is_read_again() {
+                changed.push(key.to_owned());
+                continue;
+            }
+            kept.push(keep(key, before, &mut choices));
+        }
+        let effective = Effective { config: parse(&choices)?, choices, remarks: Vec::new() };
+        Ok(Reread { effective, changed, kept })
     }
 
     /// As [`read`](Self::read), but short of a [`Config`], for which there must be a program. The
@@ -145,9 +180,9 @@ impl Sources {
             }
         }
         if !choices.contains_key("listen") {
-            match default_address() {
-                Ok(choice) => drop(choices.insert("listen".into(), choice)),
-                Err(why) => wrong.push(why),
+            match &self.address {
+                Ok(choice) => drop(choices.insert("listen".into(), choice.clone())),
+                Err(why) => wrong.push(why.clone()),
             }
         }
         match wrong.is_empty() {
@@ -177,6 +212,25 @@ impl Sources {
         }
         choices
     }
+}
+
+/// Puts the choice back that was in force before; returns the line that tells it.
+fn keep(key: &str, before: &Choices, choices: &mut Choices) -> String {
+    let written = |choice: Option<&Choice>| {
+        let values = choice.into_iter().flat_map(|choice| &choice.values);
+        let values: Vec<_> = values.map(|value| value.to_string_lossy()).collect();
+        if values.is_empty() { "unset".to_owned() } else { values.join(" ") }
+    };
+    let place = match choices.get(key) {
+        Some(choice) => format!("{}: ", choice.origin),
+        None => String::new(),
+    };
+    let (old, new) = (written(before.get(key)), written(choices.get(key)));
+    match before.get(key) {
+        Some(choice) => drop(choices.insert(key.into(), choice.clone())),
+        None => drop(choices.remove(key)),
+    }
+    format!("{place}{key} cannot change while the pool runs: it stays {old}, not {new}")
 }
 
 /// What to say of a variable that is no setting, if it looks like one.
@@ -422,5 +476,35 @@ mod tests {
             found.remarks,
             ["the variable SHOVEL_WORKER means nothing; did you mean SHOVEL_WORKERS?"]
         );
+    }
+
+    #[test]
+    fn what_can_change_is_read_again_and_what_cannot_is_named_and_stays() {
+        let file = file("workers = 2\nio-threads = 1\ndrain-timeout = '5s'\n");
+        let path = file.path().to_str().unwrap();
+        let sources = Sources::of(&["--config", path, "app"], &[("SHOVEL_CLOSE_SPREAD", "1s")]);
+        let before = sources.read().unwrap();
+        let rewrite = |text: &str| std::fs::write(path, text).unwrap();
+
+        let text = "workers = 3\nio-threads = 4\nclose-spread = '9s'\nlog-format = 'json'\n";
+        rewrite(text);
+        let found = sources.read_again(&before.choices).unwrap();
+        assert_eq!(found.changed, ["workers", "drain-timeout"]);
+        let kept: Vec<_> = found.kept.iter().map(|line| line.replace(path, "FILE")).collect();
+        assert_eq!(
+            kept,
+            [
+                "FILE:2: io-threads cannot change while the pool runs: it stays 1, not 4",
+                "FILE:4: log-format cannot change while the pool runs: it stays unset, not json",
+            ]
+        );
+        let config = found.effective.config;
+        assert_eq!((config.workers, config.io_threads), (3, 1));
+        assert_eq!(config.drain_timeout, Duration::from_secs(60), "the default");
+        assert_eq!(config.close_spread, Duration::from_secs(1), "the variable's");
+
+        rewrite("workers = 0");
+        let told = sources.read_again(&before.choices).unwrap_err().to_string();
+        assert!(told.contains("0 is not in 1..=1024"), "{told}");
     }
 }

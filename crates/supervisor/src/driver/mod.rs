@@ -3,6 +3,7 @@
 //! It runs on the main thread, which spawns the workers: their death signal is bound to the thread
 //! that spawns them. Messages and bodies never come here.
 
+mod reconfigure;
 mod report;
 mod workers;
 
@@ -21,6 +22,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 
 use self::workers::Workers;
 use crate::config::Config;
+use crate::config::sources::{Choices, Effective, Sources};
 use crate::listen;
 use crate::service::ServiceManager;
 use crate::worker::descriptors;
@@ -40,12 +42,12 @@ const OUTPUT_TIMEOUT: Duration = Duration::from_millis(500);
 /// # Errors
 /// What the operator should read: an address that cannot be bound, a program that cannot be
 /// started, workers that had to be killed in the end.
-pub fn run(config: Config) -> anyhow::Result<()> {
-    let bound = listen::bind_all(&config.listen)?;
+pub fn run(sources: Sources, settings: Effective) -> anyhow::Result<()> {
+    let bound = listen::bind_all(&settings.config.listen)?;
     let runtime = Builder::new_current_thread().enable_all().build().context("no runtime")?;
     let ended = runtime.block_on(async {
         let signals = Signals::new().context("cannot handle signals")?;
-        Driver::start(config, bound)?.run(signals).await
+        Driver::start(sources, settings, bound)?.run(signals).await
     });
     // I/O threads may still have patience with clients; the process ends without.
     runtime.shutdown_background();
@@ -53,7 +55,10 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 }
 
 struct Driver {
+    sources: Sources,
+    choices: Choices,
     config: Config,
+    descriptors: u64,
     pool: Pool,
     threads: Vec<IoThread>,
     reports: mpsc::UnboundedReceiver<FromThread>,
@@ -99,8 +104,10 @@ impl Signals {
 }
 
 impl Driver {
-    fn start(config: Config, bound: Vec<Bound>) -> anyhow::Result<Self> {
+    fn start(sources: Sources, settings: Effective, bound: Vec<Bound>) -> anyhow::Result<Self> {
+        let Effective { config, choices, .. } = settings;
         let limit = descriptors::raise_limit();
+        let descriptors = limit.map_or(1024, |limit| limit.hard);
         let (sender, reports) = mpsc::unbounded_channel();
         let count = config.io_threads as usize;
         let mut threads = Vec::with_capacity(count);
@@ -108,23 +115,21 @@ impl Driver {
             let listeners = bound.iter().map(|bound| bound.try_clone()).collect::<Result<_, _>>();
             let start = Start {
                 listeners: listeners.context("cannot share a listener")?,
-                settings: config.io(limit.map_or(1024, |limit| limit.hard)),
+                settings: config.io(descriptors),
                 reports: Reports::new(sender.clone()),
                 crossings,
             };
             threads.push(IoThread::start(index, start).context("cannot start an I/O thread")?);
         }
-        let launch = Launch {
-            program: config.program.clone(),
-            args: config.args.clone(),
-            links: count,
-            limit,
-        };
+        let launch = Launch { links: count, limit };
         Ok(Driver {
             pool: Pool::new(config.pool(), Instant::now()),
             workers: Workers::new(launch, bound),
             service: ServiceManager::of_environment(),
+            sources,
+            choices,
             config,
+            descriptors,
             threads,
             reports,
             images: BTreeMap::new(),
@@ -185,9 +190,14 @@ impl Driver {
     }
 
     fn handle(&mut self, event: Event) {
-        if event == Event::TerminateRequested {
-            self.terminating_since.get_or_insert_with(Instant::now);
-        }
+        let event = match event {
+            Event::TerminateRequested => {
+                self.terminating_since.get_or_insert_with(Instant::now);
+                event
+            }
+            Event::ReloadRequested => self.read_settings_again(),
+            event => event,
+        };
         self.pool.handle_event(event, Instant::now());
     }
 
@@ -212,8 +222,8 @@ impl Driver {
     fn obey(&mut self, command: Command) {
         match command {
             Command::LoadImage { generation } => {
-                let program = self.config.program.clone();
-                self.loading.spawn_blocking(move || (generation, Image::load(&program)));
+                let (program, args) = (self.config.program.clone(), self.config.args.clone());
+                self.loading.spawn_blocking(move || (generation, Image::load(program, args)));
             }
             Command::DropImage { generation } => drop(self.images.remove(&generation)),
             Command::Spawn { worker, index, generation } => {

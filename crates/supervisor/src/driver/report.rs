@@ -33,6 +33,7 @@ pub fn log(report: &Report, pool: &Pool, workers: &Workers) {
         Report::ReloadAbandoned { generation, why } => {
             tracing::error!(%generation, why, "reload abandoned");
         }
+        Report::ReloadRefused { why } => tracing::error!(why, "reload refused"),
         Report::TerminateStarted { timeout } => {
             tracing::info!(within = ?timeout, "terminating");
         }

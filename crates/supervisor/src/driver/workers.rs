@@ -83,7 +83,7 @@ impl Workers {
         let Started { mut child, links } = match self.launch.start(image) {
             Ok(started) => started,
             Err(error) => {
-                let why = format!("{}: {error}", self.launch.program.display());
+                let why = format!("{}: {error}", image.program.display());
                 return vec![Event::SpawnFailed { worker, why }];
             }
         };

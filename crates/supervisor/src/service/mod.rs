@@ -103,10 +103,12 @@ impl ServiceManager {
         match report {
             Report::ReloadStarted { .. } => {
                 self.note = Some(report.to_string());
-                // The clock can always be read; without it the manager would wait in vain.
-                if let Ok(now) = NotifyState::monotonic_usec_now() {
-                    self.notifier.tell(&[NotifyState::Reloading, now]);
-                }
+                self.tell_reloading();
+            }
+            Report::ReloadRefused { .. } => {
+                self.note = Some(in_one_line(&report.to_string()));
+                self.tell_reloading();
+                self.notifier.tell(&[NotifyState::Ready]);
             }
             Report::ReloadFinished { .. } => {
                 self.note = None;
@@ -136,6 +138,13 @@ impl ServiceManager {
             | Report::RecycleAbandoned { .. }
             | Report::TerminateTimedOut
             | Report::TerminateHurried => {}
+        }
+    }
+
+    fn tell_reloading(&mut self) {
+        // The clock can always be read; without it the manager would wait in vain.
+        if let Ok(now) = NotifyState::monotonic_usec_now() {
+            self.notifier.tell(&[NotifyState::Reloading, now]);
         }
     }
 

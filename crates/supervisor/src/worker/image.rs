@@ -1,10 +1,10 @@
-//! The image of a generation: a private copy of the program.
+//! The image of a generation: a private copy of the program, and what it is started with.
 //!
 //! A deploy writes over the program's path at any time. A worker that is restarted within a
 //! generation must run what the generation began with, so the bytes are copied into memory that
 //! has no name (memfd) and run from there.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -15,6 +15,9 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 /// A program as it was at one moment.
 #[derive(Debug)]
 pub struct Image {
+    /// As the operator wrote it; the worker's `argv[0]`.
+    pub program: OsString,
+    pub args: Vec<OsString>,
     pub file: File,
     /// It begins with `#!`, so an interpreter will open it anew and needs its descriptor.
     pub is_script: bool,
@@ -42,15 +45,15 @@ impl Image {
     ///
     /// # Errors
     /// Which file, and why not.
-    pub fn load(program: &OsStr) -> Result<Image, ImageError> {
-        let path = find(program)?;
+    pub fn load(program: OsString, args: Vec<OsString>) -> Result<Image, ImageError> {
+        let path = find(&program)?;
         let name = path.display().to_string();
         let unreadable = |source: io::Error| match source.kind() {
             io::ErrorKind::NotFound => ImageError::Missing(name.clone()),
             _ => ImageError::Unreadable { path: name.clone(), source },
         };
-        let mut program = File::open(&path).map_err(unreadable)?;
-        let metadata = program.metadata().map_err(unreadable)?;
+        let mut source = File::open(&path).map_err(unreadable)?;
+        let metadata = source.metadata().map_err(unreadable)?;
         if !metadata.is_file() {
             return Err(ImageError::NotAFile(name));
         }
@@ -58,7 +61,7 @@ impl Image {
             return Err(ImageError::NotExecutable(name));
         }
         let mut magic = Vec::with_capacity(4);
-        (&mut program).take(4).read_to_end(&mut magic).map_err(unreadable)?;
+        (&mut source).take(4).read_to_end(&mut magic).map_err(unreadable)?;
         let is_script = magic.starts_with(b"#!");
         if !is_script && magic != *b"\x7fELF" {
             return Err(ImageError::NotAProgram(name));
@@ -67,12 +70,12 @@ impl Image {
             let label = path.file_name().unwrap_or(path.as_os_str());
             let mut file = File::from(memfd_create(label, MFdFlags::MFD_CLOEXEC)?);
             file.write_all(&magic)?;
-            io::copy(&mut program, &mut file)?;
+            io::copy(&mut source, &mut file)?;
             file.rewind()?;
             Ok(file)
         };
         let file = copy().map_err(unreadable)?;
-        Ok(Image { file, is_script })
+        Ok(Image { program, args, file, is_script })
     }
 }
 

@@ -20,9 +20,6 @@ const FIRST_LINK: i32 = 3;
 /// What every worker is started with.
 #[derive(Clone, Debug)]
 pub struct Launch {
-    /// As the operator wrote it; the worker's `argv[0]`.
-    pub program: OsString,
-    pub args: Vec<OsString>,
     /// Links per worker: one per I/O thread.
     pub links: usize,
     /// The limit on descriptors to be given back to workers.
@@ -67,8 +64,8 @@ impl Launch {
         };
         let mut command = Command::new(path);
         command
-            .arg0(&self.program)
-            .args(&self.args)
+            .arg0(&image.program)
+            .args(&image.args)
             .env("SHOVEL_LINK_FDS", numbers.join(","))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
