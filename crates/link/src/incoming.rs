@@ -67,6 +67,7 @@ impl Incoming {
     ///
     /// # Errors
     /// [`BadFrame::TooLong`]: the link must end.
+    #[inline]
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, BadFrame> {
         let Some((frame, taken)) = Frame::cut(&self.buffer[self.start..self.end])? else {
             return Ok(None);

@@ -275,19 +275,23 @@ pub fn put(batch: &mut Vec<u8>, kind: Kind, flags: u8, id: u64, write: impl FnOn
 }
 
 /// Appends a payload of any length as one frame or as several pieces.
+#[inline]
 pub fn put_pieces(batch: &mut Vec<u8>, kind: Kind, flags: u8, id: u64, payload: &[u8]) {
     let mut rest = payload;
-    loop {
-        let (piece, after) = rest.split_at(rest.len().min(FRAME_PAYLOAD_BYTES));
-        let more = if after.is_empty() { 0 } else { flags::MORE };
-        let header = Header { len: piece.len() as u32, kind: kind as u8, flags: flags | more, id };
-        batch.extend_from_slice(&header.to_bytes());
-        batch.extend_from_slice(piece);
+    while let Some((piece, after)) = rest.split_at_checked(FRAME_PAYLOAD_BYTES)
+        && !after.is_empty()
+    {
+        put_whole(batch, kind, flags | flags::MORE, id, piece);
         rest = after;
-        if rest.is_empty() {
-            return;
-        }
     }
+    put_whole(batch, kind, flags, id, rest);
+}
+
+#[inline]
+fn put_whole(batch: &mut Vec<u8>, kind: Kind, flags: u8, id: u64, payload: &[u8]) {
+    let header = Header { len: payload.len() as u32, kind: kind as u8, flags, id };
+    batch.extend_from_slice(&header.to_bytes());
+    batch.extend_from_slice(payload);
 }
 
 pub(crate) fn short(kind: &'static str) -> BadFrame {

@@ -39,19 +39,24 @@ impl Pieces {
     /// bound.
     #[inline]
     pub fn push<'a>(&'a mut self, frame: Frame<'a>) -> Result<Option<Frame<'a>>, BadFrame> {
-        self.whole = Vec::new();
-        // Most frames hold their payload whole.
-        if !frame.has(flags::MORE) && self.held.is_empty() {
+        // Most frames hold their payload whole. The frame is made anew for the others, so that
+        // those are not moved through memory.
+        if !frame.has(flags::MORE) && self.held.is_empty() && self.whole.is_empty() {
             return Ok(Some(frame));
         }
-        self.push_piece(frame)
+        match self.push_piece(frame)? {
+            Some(payload) => Ok(Some(Frame { payload, ..frame })),
+            None => Ok(None),
+        }
     }
 
-    fn push_piece<'a>(&'a mut self, frame: Frame<'a>) -> Result<Option<Frame<'a>>, BadFrame> {
+    #[cold]
+    fn push_piece<'a>(&'a mut self, frame: Frame<'a>) -> Result<Option<&'a [u8]>, BadFrame> {
+        self.whole = Vec::new();
         let more = frame.has(flags::MORE);
         let at = self.held.iter().position(|held| held.id == frame.id && held.kind == frame.kind);
         let at = match at {
-            None if !more => return Ok(Some(frame)),
+            None if !more => return Ok(Some(frame.payload)),
             None => {
                 self.held.push(Held { kind: frame.kind, id: frame.id, payload: Vec::new() });
                 self.held.len() - 1
@@ -65,7 +70,7 @@ impl Pieces {
         let held = self.held.swap_remove(at);
         self.held_bytes -= held.payload.len();
         self.whole = held.payload;
-        Ok(Some(Frame { payload: &self.whole, ..frame }))
+        Ok(Some(&self.whole))
     }
 
     /// Bytes held of payloads that are not whole yet.

@@ -108,6 +108,7 @@ impl Message {
     }
 
     /// Copies a message out of a read buffer. `None` for text that is not UTF-8.
+    #[inline]
     pub(crate) fn copied(kind: MessageKind, data: &[u8]) -> Option<Message> {
         Some(match kind {
             MessageKind::Text => Message::Text(simdutf8::basic::from_utf8(data).ok()?.into()),

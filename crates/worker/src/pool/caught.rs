@@ -35,6 +35,7 @@ impl<T> Caught<T> {
 impl<T> Future for Caught<T> {
     type Output = Result<T, Failure>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let polled = match &mut *self {
             Caught::Running(future) => catch_panic(|| future.as_mut().poll(cx)),
@@ -66,11 +67,13 @@ impl fmt::Display for Failure {
 }
 
 /// Runs code of the app; a panic is returned as its text.
+#[inline]
 pub(crate) fn catch_panic<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     // What a panic leaves behind is the app's: nothing of ours is borrowed in here.
     catch_unwind(AssertUnwindSafe(run)).map_err(|payload| text_of(&*payload))
 }
 
+#[cold]
 fn text_of(payload: &(dyn Any + Send)) -> String {
     match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
         (Some(text), _) => (*text).to_owned(),

@@ -90,6 +90,7 @@ impl<S: Send + Sync + 'static> Dispatch<S> {
         }
     }
 
+    #[inline]
     fn call(&self, connection: &Connection, begun: Begun) -> Handling {
         match begun.event {
             Event::Message { seq, message } => {
@@ -112,6 +113,7 @@ impl<S: Send + Sync + 'static> Dispatch<S> {
         }
     }
 
+    #[inline]
     fn poll(
         &self,
         connection: &Connection,
@@ -121,11 +123,16 @@ impl<S: Send + Sync + 'static> Dispatch<S> {
         if let Some(handler) = &mut handling.handler {
             let Poll::Ready(result) = Pin::new(handler).poll(cx) else { return Poll::Pending };
             if let Err(failure) = result {
-                let (worker, id, name) = (self.context.worker.id, connection.id(), handling.name);
-                tracing::error!(worker, connection = %id, "{name} handler failed: {failure}");
+                self.report(connection, handling.name, &failure);
             }
         }
         Poll::Ready(())
+    }
+
+    #[cold]
+    fn report(&self, connection: &Connection, name: &str, failure: &Failure) {
+        let (worker, id) = (self.context.worker.id, connection.id());
+        tracing::error!(worker, connection = %id, "{name} handler failed: {failure}");
     }
 
     async fn fetch(

@@ -71,6 +71,7 @@ impl Link {
     }
 
     /// Puts a frame there if there is room.
+    #[inline]
     pub(crate) fn try_put(&self, id: u64, frame: &ToSupervisor<'_>) -> Result<(), Full> {
         let mut batch = lock(&self.batch);
         if batch.outgoing.waiting_bytes() >= WAITING_BYTES {
@@ -82,6 +83,7 @@ impl Link {
 
     /// Says that a connection's handlers have finished up to `seq`. `is_next`: that is the number
     /// after the one of the last commit, which a send can say too if nothing came behind it.
+    #[inline]
     pub(crate) fn commit(&self, connection: ConnectionId, seq: u64, is_next: bool) {
         let mut batch = lock(&self.batch);
         let last = batch.last_send.take();
@@ -137,6 +139,7 @@ impl Link {
         }
     }
 
+    #[inline]
     fn put_in(&self, batch: &mut Batch, id: u64, frame: &ToSupervisor<'_>) {
         if batch.ended {
             return;

@@ -35,8 +35,13 @@ impl<T> Table<T> {
     pub(crate) fn find(&self, id: Leased) -> Option<&T> {
         match self.slots.get(id.slot as usize) {
             Some(Some((lease, value))) if *lease == id.lease => Some(value),
-            _ => self.displaced.get(&id),
+            _ => self.find_displaced(id),
         }
+    }
+
+    #[cold]
+    fn find_displaced(&self, id: Leased) -> Option<&T> {
+        self.displaced.get(&id)
     }
 
     pub(crate) fn remove(&mut self, id: Leased) -> Option<T> {

@@ -271,6 +271,7 @@ impl Tenure {
     }
 
     /// Begins an event if none is being handled. Else it waits until those before it have ended.
+    #[inline]
     pub(crate) fn begin(&self, event: Event) -> Option<Begun> {
         let mut state = lock(&self.state);
         if state.handling {
@@ -282,6 +283,7 @@ impl Tenure {
     }
 
     /// An event's handler has ended: commits it if it has a number, and begins the next.
+    #[inline]
     pub(crate) fn end(&self, seq: Option<u64>) -> Option<Begun> {
         let mut state = lock(&self.state);
         if let Some(seq) = seq {
