@@ -49,6 +49,7 @@ mod f_terminate_faults;
 mod flood;
 mod h_descriptors;
 mod i_configuration;
+mod k_development;
 mod load;
 mod python;
 mod service_notify;

@@ -11,6 +11,7 @@ mod listen;
 mod log;
 mod manual;
 mod service;
+mod watch;
 mod worker;
 
 use std::io::Write;
@@ -40,7 +41,7 @@ fn run(sources: Sources) -> ExitCode {
             cli::usage(&error).exit()
         }
     };
-    log::start(settings.config.log_format);
+    log::start(settings.config.log_format, settings.config.dev);
     settings.remarks.iter().for_each(|remark| tracing::warn!("{remark}"));
     match driver::run(sources, settings) {
         Ok(()) => ExitCode::SUCCESS,

@@ -54,6 +54,9 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// How long a worker may be ready before it is replaced; `None` for ever.
     pub max_age: Option<Duration>,
+    /// A program that cannot start does not end the pool: somebody is about to mend it, and will
+    /// ask for a reload.
+    pub waits_for_a_better_program: bool,
     /// Decides the jitter of restarts. Equal seeds and equal events give equal commands.
     pub seed: u64,
 }

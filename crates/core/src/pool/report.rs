@@ -45,6 +45,11 @@ pub enum Report {
         /// When its place will be taken again; `None` if not by this failure.
         restart_in: Option<Duration>,
     },
+    /// The first generation cannot be loaded, and the pool waits for a program that can.
+    StartFailed {
+        /// Which file, and why.
+        why: String,
+    },
     /// A worker did not answer a ping and is killed.
     WorkerHung {
         /// Which worker.
@@ -168,6 +173,7 @@ impl Report {
             | Report::TerminateHurried => Severity::Warn,
             Report::ReloadAbandoned { .. }
             | Report::ReloadRefused { .. }
+            | Report::StartFailed { .. }
             | Report::TerminateTimedOut => Severity::Error,
         }
     }
@@ -190,6 +196,7 @@ impl fmt::Display for Report {
             Report::WorkerFailed { worker, why, restart_in: None } => {
                 write!(f, "worker {worker} failed: {why}")
             }
+            Report::StartFailed { why } => write!(f, "{why}; waiting for another program"),
             Report::WorkerHung { worker, silent_for } => {
                 write!(f, "worker {worker} has not answered a ping for {silent_for:?}; killing it")
             }

@@ -128,10 +128,12 @@ impl Pool {
         if self.active_load_mut(generation).is_none_or(|load| load.image_loaded) {
             return;
         }
-        if generation == self.serving.generation {
-            self.leave(Outcome::Failure { why }, now);
-        } else {
+        if generation != self.serving.generation {
             self.abandon_reload(why, now);
+        } else if self.config.waits_for_a_better_program {
+            self.report(Report::StartFailed { why });
+        } else {
+            self.leave(Outcome::Failure { why }, now);
         }
     }
 
@@ -215,7 +217,8 @@ impl Pool {
         now: Instant,
     ) {
         let is_serving = generation == self.serving.generation;
-        let is_counted = !is_serving || !self.ever_ready;
+        let is_patient = self.ever_ready || self.config.waits_for_a_better_program;
+        let is_counted = !is_serving || !is_patient;
         let Some(load) = self.active_load_mut(generation) else {
             self.report(Report::WorkerFailed { worker: id, why, restart_in: None });
             return;

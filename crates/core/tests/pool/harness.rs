@@ -51,6 +51,7 @@ pub(crate) fn config(workers: u32) -> Config {
         drain_timeout: seconds(60),
         shutdown_timeout: seconds(25),
         max_age: None,
+        waits_for_a_better_program: false,
         seed: 7,
     }
 }

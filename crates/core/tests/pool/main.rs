@@ -3,6 +3,7 @@
 
 mod harness;
 mod health;
+mod mending;
 mod nonsense;
 mod reconfigure;
 mod recycle;

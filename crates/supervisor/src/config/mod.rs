@@ -14,6 +14,7 @@ pub mod sources;
 pub mod units;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum, ValueHint};
@@ -129,9 +130,25 @@ pub struct Config {
     #[arg(long, help_heading = LOG, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 
-    /// For development: errors of the app are told to its clients
+    /// Write the log for somebody who watches it, and tell clients of the app's errors
     #[arg(long, help_heading = DEVELOPMENT)]
     pub dev: bool,
+
+    /// Reload when the program's file changes, once it is whole
+    #[arg(long, help_heading = DEVELOPMENT)]
+    pub watch: bool,
+
+    /// Reload, or build, when something changes here: a file, or a folder with all that is below
+    /// but what is hidden or named target; may be repeated
+    #[arg(long, help_heading = DEVELOPMENT, value_name = "PATH")]
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub watch_path: Vec<PathBuf>,
+
+    /// Run this in a shell at the start and when a source changes, which is what --watch-path
+    /// says, or the current folder; reload when it has ended well
+    #[arg(long, help_heading = DEVELOPMENT, value_name = "COMMAND")]
+    #[arg(value_hint = ValueHint::CommandString)]
+    pub build: Option<OsString>,
 
     /// The program that workers run; without a slash it is looked for in PATH
     #[arg(value_name = "PROGRAM", value_hint = ValueHint::ExecutablePath)]
@@ -179,6 +196,19 @@ fn processors() -> u32 {
 }
 
 impl Config {
+    /// Whether changes of files make a reload.
+    pub fn is_watched(&self) -> bool {
+        self.watch || self.build.is_some() || !self.watch_path.is_empty()
+    }
+
+    /// What is watched besides the program.
+    pub fn sources(&self) -> Vec<PathBuf> {
+        match self.watch_path.is_empty() && self.build.is_some() {
+            true => vec![".".into()],
+            false => self.watch_path.clone(),
+        }
+    }
+
     /// What concerns the life of workers.
     pub fn pool(&self) -> pool::Config {
         pool::Config {
@@ -188,6 +218,7 @@ impl Config {
             drain_timeout: self.drain_timeout,
             shutdown_timeout: self.shutdown_timeout,
             max_age: self.worker_max_age,
+            waits_for_a_better_program: self.is_watched(),
             seed: fastrand::u64(..),
         }
     }

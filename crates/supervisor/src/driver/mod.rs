@@ -3,6 +3,7 @@
 //! It runs on the main thread, which spawns the workers: their death signal is bound to the thread
 //! that spawns them. Messages and bodies never come here.
 
+mod develop;
 mod reconfigure;
 mod report;
 mod workers;
@@ -20,14 +21,16 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 
+use self::develop::Development;
 use self::workers::Workers;
 use crate::config::Config;
 use crate::config::sources::{Choices, Effective, Sources};
-use crate::listen;
 use crate::service::ServiceManager;
+use crate::watch::Watch;
 use crate::worker::descriptors;
 use crate::worker::image::{Image, ImageError};
 use crate::worker::process::Launch;
+use crate::{listen, log};
 use shovel_router::crossing::Crossings;
 use shovel_router::{FromThread, IoThread, Reports, Start, ToThread};
 
@@ -65,6 +68,7 @@ struct Driver {
     workers: Workers,
     service: ServiceManager,
     images: BTreeMap<Generation, Image>,
+    development: Development,
     loading: JoinSet<(Generation, Result<Image, ImageError>)>,
     terminating_since: Option<Instant>,
 }
@@ -108,6 +112,7 @@ impl Driver {
         let Effective { config, choices, .. } = settings;
         let limit = descriptors::raise_limit();
         let descriptors = limit.map_or(1024, |limit| limit.hard);
+        let watch = Watch::start(&config, log::has_colours(), limit)?;
         let (sender, reports) = mpsc::unbounded_channel();
         let count = config.io_threads as usize;
         let mut threads = Vec::with_capacity(count);
@@ -133,6 +138,7 @@ impl Driver {
             threads,
             reports,
             images: BTreeMap::new(),
+            development: Development::new(watch),
             loading: JoinSet::new(),
             terminating_since: None,
         })
@@ -158,6 +164,11 @@ impl Driver {
                 Some(loaded) = self.loading.join_next() => self.on_loaded(loaded),
                 () = self.service.look_due() => {
                     self.probe();
+                    None
+                }
+                news = self.development.next() => {
+                    let events = self.on_news(news);
+                    events.into_iter().for_each(|event| self.handle(event));
                     None
                 }
                 _ = rss.tick(), if self.config.worker_max_rss_bytes.is_some() => {
@@ -192,6 +203,7 @@ impl Driver {
     fn handle(&mut self, event: Event) {
         let event = match event {
             Event::TerminateRequested => {
+                self.development.stop();
                 self.terminating_since.get_or_insert_with(Instant::now);
                 event
             }
@@ -221,10 +233,7 @@ impl Driver {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::LoadImage { generation } => {
-                let (program, args) = (self.config.program.clone(), self.config.args.clone());
-                self.loading.spawn_blocking(move || (generation, Image::load(program, args)));
-            }
+            Command::LoadImage { generation } => self.load_image(generation),
             Command::DropImage { generation } => drop(self.images.remove(&generation)),
             Command::Spawn { worker, index, generation } => {
                 let welcome = |link| shovel_protocol::control::Welcome {

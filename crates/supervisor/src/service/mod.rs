@@ -127,6 +127,7 @@ impl ServiceManager {
             | Report::WorkerStopped { .. }
             | Report::WorkerFailed { .. }
             | Report::WorkerHung { .. }
+            | Report::StartFailed { .. }
             | Report::DrainTimedOut { .. }
             | Report::StopTimedOut { .. }
             | Report::ReloadSwitched { .. }

@@ -79,8 +79,11 @@ impl Image {
     }
 }
 
-/// Without a slash a program is looked for in PATH, as a shell does.
-fn find(program: &OsStr) -> Result<PathBuf, ImageError> {
+/// Where the program lies. Without a slash it is looked for in PATH, as a shell does.
+///
+/// # Errors
+/// If it is not found there.
+pub fn find(program: &OsStr) -> Result<PathBuf, ImageError> {
     if program.as_encoded_bytes().contains(&b'/') {
         return Ok(program.into());
     }

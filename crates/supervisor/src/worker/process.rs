@@ -1,6 +1,5 @@
 //! Starting a worker's process.
 
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -12,6 +11,7 @@ use tokio::process::Child;
 
 use super::descriptors::{self, Limit};
 use super::image::Image;
+use crate::config::setting;
 use crate::service;
 
 /// The first descriptor that is a link; those before are stdin, stdout and stderr.
@@ -66,15 +66,13 @@ impl Launch {
         command
             .arg0(&image.program)
             .args(&image.args)
-            .env("SHOVEL_LINK_FDS", numbers.join(","))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             // A group of its own, so that Ctrl-C in a terminal reaches the supervisor alone.
             .process_group(0);
-        for name in foreign_variables() {
-            command.env_remove(name);
-        }
+        keep_to_ourselves(&mut command);
+        command.env("SHOVEL_LINK_FDS", numbers.join(","));
         command.fd_mappings(descriptors).map_err(io::Error::other)?;
         descriptors::before_exec(&mut command, inherited as u32, self.limit);
         let child = tokio::process::Command::from(command).spawn()?;
@@ -82,11 +80,12 @@ impl Launch {
     }
 }
 
-/// Variables that are the supervisor's own.
-fn foreign_variables() -> impl Iterator<Item = OsString> {
-    std::env::vars_os().map(|(name, _)| name).filter(|name| {
-        let name = name.to_string_lossy();
-        (name.starts_with("SHOVEL_") && name != "SHOVEL_LINK_FDS")
-            || service::VARIABLES.contains(&&*name)
-    })
+/// Takes the variables away that speak to this process and to none that it starts.
+pub fn keep_to_ourselves(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with(setting::PREFIX) || service::VARIABLES.contains(&&*text) {
+            command.env_remove(name);
+        }
+    }
 }
