@@ -10,6 +10,7 @@
 
 mod client;
 mod log;
+mod operator;
 mod pool;
 mod process;
 mod program;
@@ -20,6 +21,7 @@ mod websocket;
 
 pub use client::{Answer, Http, body_of, get, post, request, send};
 pub use log::{Line, Log};
+pub use operator::{Told, operate};
 pub use pool::{Options, Pool, Worker};
 pub use process::{is_alive, open_descriptors, processor_time, resident_bytes, signal};
 pub use program::{Deploy, program, python_worker};

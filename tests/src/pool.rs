@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,9 @@ use crate::log::{Line, Log};
 use crate::process::{is_alive, resident_bytes, signal};
 use crate::program::{Deploy, program};
 use crate::wait::eventually;
+
+/// The variable that names the folder of admin sockets.
+pub(crate) const RUNTIME_FOLDER: &str = "XDG_RUNTIME_DIR";
 
 /// How a pool is started.
 #[derive(Debug)]
@@ -138,6 +141,14 @@ impl Options {
         self
     }
 
+    /// A folder of its own, so that subcommands find this pool and no other, unless a test gives
+    /// one to several.
+    fn runtime_folder(&self, own: &Path) -> Option<(&'static str, PathBuf)> {
+        let name = RUNTIME_FOLDER;
+        let is_given = self.environment.iter().any(|(given, _)| given == name);
+        (!is_given).then(|| (name, own.to_owned()))
+    }
+
     fn command(&self) -> Command {
         let mut command = if self.alone { self.command_alone() } else { self.command_of_pool() };
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
@@ -218,6 +229,8 @@ pub struct Pool {
     log: Log,
     address: Option<SocketAddr>,
     gates: TempDir,
+    /// Where its admin socket is.
+    pub(crate) runtime: PathBuf,
     alone: bool,
 }
 
@@ -236,11 +249,14 @@ impl Pool {
         let gates = TempDir::new().expect("temporary folder");
         let mut supervisor = options
             .command()
+            .envs(options.runtime_folder(gates.path()))
             .env("FIXTURE_GATES", gates.path())
             .spawn()
             .expect("start of the supervisor");
         let log = Log::read(supervisor.stderr.take().expect("piped"));
-        Pool { supervisor, log, address: None, gates, alone: options.alone }
+        let given = options.environment.iter().find(|(name, _)| name == RUNTIME_FOLDER);
+        let runtime = given.map_or_else(|| gates.path().into(), |(_, folder)| folder.into());
+        Pool { supervisor, log, address: None, gates, runtime, alone: options.alone }
     }
 
     /// Waits until it listens on TCP; [`Pool::address`] knows from then on.

@@ -38,10 +38,15 @@ fn help_names_every_flag_and_its_default() {
         "--worker-max-requests",
         "--worker-max-age",
         "--worker-max-rss",
+        "--admin-socket",
+        "--admin-listen",
         "--log-format",
         "--dev",
     ] {
         assert!(help.contains(flag), "{flag} is missing:\n{help}");
+    }
+    for command in ["status", "workers", "connections", "reload", "scale", "publish", "top"] {
+        assert!(help.contains(&format!("\n  {command} ")), "{command} is missing:\n{help}");
     }
     for default in ["127.0.0.1:8080", "30s", "16MiB"] {
         assert!(help.contains(default), "{default} is missing:\n{help}");

@@ -180,7 +180,7 @@ impl OfThread {
     }
 }
 
-/// Upper bounds of [`Latencies`], in microseconds.
+/// Upper bounds of the times in [`LatencySums`], in microseconds.
 pub const LATENCY_BOUNDS_MICROS: [u64; 14] = [
     500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
     2_500_000, 5_000_000, 10_000_000,
@@ -193,7 +193,7 @@ pub(crate) struct Latencies {
     sum_micros: Cell<u64>,
 }
 
-/// [`Latencies`] at one moment, or the sum of several.
+/// How long requests took, as of one moment; or the sum of several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LatencySums {
     /// How many took up to each of the bounds and longer than the one before; the last, longer

@@ -73,8 +73,6 @@ pub enum ToThread {
     Reaped { worker: WorkerId },
     /// Answer an operator.
     Inspect(Inspect),
-    /// So many clients and no more; those that there are stay.
-    LimitClients { limit: usize },
     /// Show that this thread is not stuck.
     Probe,
     /// Other settings, for what begins from now on. The longest message stays as it was: links and
@@ -259,7 +257,6 @@ async fn run(start: Start, mut commands: mpsc::UnboundedReceiver<ToThread>) {
                 router.offer.end();
             }
             ToThread::Inspect(question) => inspect::answer(&router, &server, question),
-            ToThread::LimitClients { limit } => server.limit_clients(limit),
             ToThread::Configure { settings } => {
                 server.configure(settings.ws);
                 server.limit_clients(settings.client_limit);
@@ -291,7 +288,6 @@ fn obey(router: &Rc<Router>, command: ToThread) {
         ToThread::Probe => router.reports.send(FromThread::Alive),
         // Those are about the server, and are obeyed where it is.
         ToThread::Inspect(_)
-        | ToThread::LimitClients { .. }
         | ToThread::Configure { .. }
         | ToThread::StopAccepting
         | ToThread::Finish { .. } => {}

@@ -1,11 +1,16 @@
 //! The command line: what is asked for, and the flags that [`Config`] consists of.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, Parser, ValueHint};
+use clap::{
+    Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcommand,
+    ValueHint,
+};
 use clap_complete::Shell;
 
+use crate::client::Ask;
 use crate::config::sources::ConfigError;
 use crate::config::{Config, setting};
 use crate::manual;
@@ -15,6 +20,10 @@ const STYLES: Styles = Styles::styled()
     .literal(AnsiColor::Cyan.on_default());
 
 const CONFIGURATION: &str = "Configuration and help";
+
+const USAGE: &str = "\
+shovel-pool [FLAGS] PROGRAM [-- ARGS]
+       shovel-pool COMMAND [FLAGS]";
 
 const ABOUT: &str = "\
 Runs PROGRAM as a pool of workers behind sockets that outlive them.
@@ -32,7 +41,7 @@ overrules a variable, and a variable the file. --print-config writes a file to b
 
 #[derive(Debug, Parser)]
 #[command(name = "shovel-pool", version, about = ABOUT, after_help = AFTER)]
-#[command(override_usage = "shovel-pool [FLAGS] PROGRAM [-- ARGS]")]
+#[command(override_usage = USAGE)]
 #[command(styles = STYLES, max_term_width = 100, disable_help_flag = true)]
 #[command(disable_version_flag = true)]
 struct Cli {
@@ -67,8 +76,13 @@ struct Cli {
 /// The command line as clap knows it. PROGRAM may stand in the file, so it is not required here.
 pub fn command() -> Command {
     let settings = setting::all();
+    let commands = Ask::augment_subcommands(Cli::command())
+        .subcommand_help_heading("Commands, for a pool that runs")
+        .subcommand_value_name("COMMAND")
+        .args_conflicts_with_subcommands(true)
+        .disable_help_subcommand(true);
     let is_setting = |arg: &Arg| settings.iter().any(|setting| setting.id() == arg.get_id());
-    Cli::command().mut_args(|arg| match is_setting(&arg) {
+    commands.mut_args(|arg| match is_setting(&arg) {
         true => setting::with_value(arg).required(false),
         false => arg,
     })
@@ -78,6 +92,8 @@ pub fn command() -> Command {
 pub enum Asked {
     /// To run a pool.
     Pool,
+    /// To ask one that runs.
+    Operator(Ask),
     /// To print the settings in force.
     Settings,
     /// To print something that is made of the command line itself.
@@ -86,6 +102,12 @@ pub enum Asked {
 
 /// What is asked for.
 pub fn asked(matches: &ArgMatches) -> Asked {
+    if matches.subcommand_name().is_some() {
+        match Ask::from_arg_matches(matches) {
+            Ok(ask) => return Asked::Operator(ask),
+            Err(error) => error.exit(),
+        }
+    }
     if let Some(shell) = matches.get_one::<Shell>("completions") {
         let mut text = Vec::new();
         clap_complete::generate(*shell, &mut command(), "shovel-pool", &mut text);
@@ -96,6 +118,16 @@ pub fn asked(matches: &ArgMatches) -> Asked {
         (false, true) => Asked::Settings,
         (false, false) => Asked::Pool,
     }
+}
+
+/// That the program to run is called as a command is: no program is meant then.
+pub fn misplaced(program: &OsStr) -> Option<clap::Error> {
+    let command = command();
+    let name = command.get_subcommands().map(Command::get_name).find(|name| *name == program)?;
+    let text = format!(
+        "flags of {name} stand behind it: shovel-pool {name} …; a program of that name is ./{name}"
+    );
+    Some(clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, format!("{text}\n")))
 }
 
 /// Where the configuration file is.

@@ -2,9 +2,12 @@
 //! that do the work.
 //!
 //! The walk: [`cli`] -> [`config`] -> listeners are bound -> I/O threads start (`shovel-router`) ->
-//! [`driver`] runs the pool until it ends. The map of the whole is ARCHITECTURE.md.
+//! [`driver`] runs the pool until it ends; or, for a pool that runs, [`cli`] -> [`client`] -> its
+//! [`admin`] socket. The map of the whole is ARCHITECTURE.md.
 
+mod admin;
 mod cli;
+mod client;
 mod config;
 mod driver;
 mod listen;
@@ -25,6 +28,7 @@ fn main() -> ExitCode {
     let sources = Sources::new(&matches, cli::file(&matches), std::env::vars_os());
     match cli::asked(&matches) {
         Asked::Pool => run(sources),
+        Asked::Operator(ask) => client::run(&ask),
         Asked::Settings => match sources.choose() {
             Ok((choices, _)) => print(config::print::toml(&choices).as_bytes()),
             Err(error) => cli::usage(&error).exit(),
@@ -41,6 +45,9 @@ fn run(sources: Sources) -> ExitCode {
             cli::usage(&error).exit()
         }
     };
+    if let Some(error) = cli::misplaced(&settings.config.program) {
+        error.exit();
+    }
     log::start(settings.config.log_format, settings.config.dev);
     settings.remarks.iter().for_each(|remark| tracing::warn!("{remark}"));
     match driver::run(sources, settings) {

@@ -60,7 +60,8 @@ impl Pool {
         }
         self.recycle = Recycle::Waiting { until: now + RETRY_AFTER };
         let why = format!("worker {id} {why}");
-        self.report(Report::RecycleAbandoned { worker: old, why, retry_in: RETRY_AFTER });
+        let retry_in = RETRY_AFTER;
+        self.report(Report::RecycleAbandoned { worker: old, replacement, why, retry_in });
         true
     }
 

@@ -122,6 +122,8 @@ pub enum Report {
     RecycleAbandoned {
         /// Who was to leave.
         worker: WorkerId,
+        /// Who was to come in its place.
+        replacement: WorkerId,
         /// What was wrong with the replacement.
         why: String,
         /// Time until the next attempt.
@@ -230,7 +232,7 @@ impl fmt::Display for Report {
             Report::RecycleStarted { worker, replacement, reason } => {
                 write!(f, "replacing worker {worker} by worker {replacement}: {reason}")
             }
-            Report::RecycleAbandoned { worker, why, retry_in } => write!(
+            Report::RecycleAbandoned { worker, why, retry_in, .. } => write!(
                 f,
                 "worker {worker} could not be replaced: {why}; trying again in {retry_in:?}"
             ),

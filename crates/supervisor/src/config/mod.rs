@@ -1,7 +1,7 @@
 //! What an operator can choose: [`Config`] is the one place where a setting is made.
 //!
 //! Each field is a flag, a key of the file and a variable at once: [`setting`] derives the other
-//! two names from the flag, [`sources`] reads all three, [`print`] writes them down. So a new
+//! two names from the flag, [`sources`] reads all three, [`mod@print`] writes them down. So a new
 //! setting is a new field with its help, and a use of it.
 
 pub mod address;
@@ -14,6 +14,7 @@ pub mod sources;
 pub mod units;
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ const LISTENING: &str = "Listening";
 const WORKERS: &str = "Workers";
 const REQUESTS: &str = "Requests";
 const WEBSOCKETS: &str = "WebSockets";
+const OPERATORS: &str = "Operators";
 const LOG: &str = "Log";
 const DEVELOPMENT: &str = "Development";
 
@@ -125,6 +127,15 @@ pub struct Config {
     #[arg(long = "outbox-limit", help_heading = WEBSOCKETS, value_name = "SIZE")]
     #[arg(default_value = "1MiB", value_parser = units::size)]
     pub outbox_limit_bytes: usize,
+
+    /// Where subcommands reach this pool [default: named by the port, in the runtime folder of this
+    /// user]
+    #[arg(long, help_heading = OPERATORS, value_name = "PATH")]
+    pub admin_socket: Option<PathBuf>,
+
+    /// Serve /metrics, /status, /healthz and /readyz at IP:PORT, to whoever can reach it
+    #[arg(long, help_heading = OPERATORS, value_name = "ADDRESS")]
+    pub admin_listen: Option<SocketAddr>,
 
     /// How to write the log, on stderr
     #[arg(long, help_heading = LOG, value_enum, default_value_t = LogFormat::Text)]

@@ -3,6 +3,7 @@
 //! It runs on the main thread, which spawns the workers: their death signal is bound to the thread
 //! that spawns them. Messages and bodies never come here.
 
+mod desk;
 mod develop;
 mod reconfigure;
 mod report;
@@ -12,7 +13,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use shovel_core::pool::{Command, Event, Outcome, Pool, RecycleReason};
+use shovel_core::pool::{Command, Event, Outcome, Pool, RecycleReason, Report};
 use shovel_edge::listener::Bound;
 use shovel_protocol::Generation;
 use tokio::runtime::Builder;
@@ -21,8 +22,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 
+use self::desk::Counter;
 use self::develop::Development;
 use self::workers::Workers;
+use crate::admin::desk::Desk;
+use crate::admin::{Doors, SocketFile};
 use crate::config::Config;
 use crate::config::sources::{Choices, Effective, Sources};
 use crate::service::ServiceManager;
@@ -32,7 +36,7 @@ use crate::worker::image::{Image, ImageError};
 use crate::worker::process::Launch;
 use crate::{listen, log};
 use shovel_router::crossing::Crossings;
-use shovel_router::{FromThread, IoThread, Reports, Start, ToThread};
+use shovel_router::{FromThread, IoThread, Reports, Settings, Start, ToThread};
 
 /// How often the memory of workers is looked at.
 const RSS_INTERVAL: Duration = Duration::from_secs(1);
@@ -47,10 +51,11 @@ const OUTPUT_TIMEOUT: Duration = Duration::from_millis(500);
 /// started, workers that had to be killed in the end.
 pub fn run(sources: Sources, settings: Effective) -> anyhow::Result<()> {
     let bound = listen::bind_all(&settings.config.listen)?;
+    let doors = Doors::open(&settings.config, &bound)?;
     let runtime = Builder::new_current_thread().enable_all().build().context("no runtime")?;
     let ended = runtime.block_on(async {
         let signals = Signals::new().context("cannot handle signals")?;
-        Driver::start(sources, settings, bound)?.run(signals).await
+        Driver::start(sources, settings, bound, doors)?.run(signals).await
     });
     // I/O threads may still have patience with clients; the process ends without.
     runtime.shutdown_background();
@@ -67,6 +72,9 @@ struct Driver {
     reports: mpsc::UnboundedReceiver<FromThread>,
     workers: Workers,
     service: ServiceManager,
+    counter: Counter,
+    /// Kept until the end, when it goes.
+    _admin_socket: Option<SocketFile>,
     images: BTreeMap<Generation, Image>,
     development: Development,
     loading: JoinSet<(Generation, Result<Image, ImageError>)>,
@@ -108,7 +116,12 @@ impl Signals {
 }
 
 impl Driver {
-    fn start(sources: Sources, settings: Effective, bound: Vec<Bound>) -> anyhow::Result<Self> {
+    fn start(
+        sources: Sources,
+        settings: Effective,
+        bound: Vec<Bound>,
+        doors: Doors,
+    ) -> anyhow::Result<Self> {
         let Effective { config, choices, .. } = settings;
         let limit = descriptors::raise_limit();
         let descriptors = limit.map_or(1024, |limit| limit.hard);
@@ -127,12 +140,17 @@ impl Driver {
             threads.push(IoThread::start(index, start).context("cannot start an I/O thread")?);
         }
         let launch = Launch { links: count, limit };
+        let (desk, asked) = Desk::new(threads.iter().map(IoThread::inspector).collect());
+        let admin_socket = doors.serve(&config, &bound, desk);
+        let now = Instant::now();
         Ok(Driver {
-            pool: Pool::new(config.pool(), Instant::now()),
+            pool: Pool::new(config.pool(), now),
             workers: Workers::new(launch, bound),
             service: ServiceManager::of_environment(),
             sources,
             choices,
+            counter: Counter::new(asked, now),
+            _admin_socket: admin_socket,
             config,
             descriptors,
             threads,
@@ -161,6 +179,7 @@ impl Driver {
                 event = signals.next() => Some(event),
                 Some(report) = self.reports.recv() => self.on_report(report),
                 ended = self.workers.next_end() => self.workers.on_end(ended, &self.threads),
+                asked = self.counter.next() => self.on_asked(asked),
                 Some(loaded) = self.loading.join_next() => self.on_loaded(loaded),
                 () = self.service.look_due() => {
                     self.probe();
@@ -224,7 +243,14 @@ impl Driver {
             }
         }
         // Told when it is done: who reads that a worker is ready may rely on it.
-        reports.iter().for_each(|report| report::log(report, &self.pool, &self.workers));
+        for report in &reports {
+            report::log(report, &self.pool, &self.workers);
+            self.counter.on_report(report, Instant::now());
+            if let Report::Scaled { .. } = report {
+                let settings = self.io_settings();
+                self.tell_all(|| ToThread::Configure { settings });
+            }
+        }
         if !reports.is_empty() {
             self.service.tell(&reports, &self.pool);
         }
@@ -246,6 +272,7 @@ impl Driver {
                     body_window_bytes: shovel_router::BODY_WINDOW_BYTES,
                     dev: self.config.dev,
                 };
+                self.counter.on_spawn(worker, index);
                 let image = self.images.get(&generation);
                 let events = self.workers.spawn(worker, image, welcome, &self.threads);
                 events.into_iter().for_each(|event| self.handle(event));
@@ -295,6 +322,13 @@ impl Driver {
         }
     }
 
+    /// What I/O threads are to know of the settings: workers need descriptors, which clients leave
+    /// to them.
+    fn io_settings(&self) -> Settings {
+        let workers = self.pool.wanted();
+        Config { workers, ..self.config.clone() }.io(self.descriptors)
+    }
+
     fn tell_all(&self, command: impl Fn() -> ToThread) {
         self.threads.iter().for_each(|thread| thread.tell(command()));
     }
@@ -324,6 +358,7 @@ impl Driver {
     /// Responses and close frames may still be on their way to clients, and output of workers on
     /// its way to the log.
     async fn leave(mut self, outcome: Outcome) -> anyhow::Result<()> {
+        self.counter.close();
         let deadline = self.terminating_since.map(|since| since + self.config.shutdown_timeout);
         let within = match (&outcome, deadline) {
             (Outcome::Success, Some(deadline)) => {

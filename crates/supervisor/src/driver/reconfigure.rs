@@ -35,7 +35,7 @@ impl Driver {
         }
         self.config = effective.config;
         self.pool.handle_event(Event::Reconfigured { config: pool }, Instant::now());
-        let settings = self.config.io(self.descriptors);
+        let settings = self.io_settings();
         self.tell_all(|| ToThread::Configure { settings });
     }
 }

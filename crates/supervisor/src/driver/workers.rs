@@ -16,6 +16,7 @@ use tokio::process::Child;
 use tokio::task::JoinSet;
 
 use crate::worker::image::Image;
+use crate::worker::memory::resident_bytes;
 use crate::worker::output::{self, LastWords, Stream};
 use crate::worker::process::{Launch, Started};
 use shovel_router::{Counters, FromThread, IoThread, ToThread};
@@ -254,12 +255,4 @@ async fn outlast(orphan: Option<(WorkerId, Instant)>) -> WorkerId {
             worker
         }
     }
-}
-
-/// Resident memory of a process (proc(5), statm); 0 if it is gone.
-fn resident_bytes(pid: u32) -> usize {
-    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
-    let pages: usize = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
-    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE);
-    pages * page.ok().flatten().unwrap_or(4096) as usize
 }

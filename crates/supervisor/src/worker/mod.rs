@@ -2,5 +2,6 @@
 
 pub mod descriptors;
 pub mod image;
+pub mod memory;
 pub mod output;
 pub mod process;

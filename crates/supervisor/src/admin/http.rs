@@ -1,0 +1,135 @@
+//! The admin address: what monitors ask for over HTTP. It tells and changes nothing.
+//!
+//! One request for each connection, so that nobody keeps one: clients are few, and ask seldom.
+
+use std::net::TcpListener as Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Router, middleware};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+
+use super::desk::NoAnswer;
+use super::status::{self, Snapshot};
+use super::{Admin, metrics};
+use shovel_core::pool::WorkerState;
+
+/// Most clients at once; more wait in the system's queue.
+const CLIENTS: usize = 32;
+
+/// How long a request may take to arrive.
+const PATIENCE_WITH_HEADS: Duration = Duration::from_secs(5);
+
+/// How long a client may take altogether.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Longest head of a request.
+const HEAD_BYTES: usize = 16 * 1024;
+
+/// How long to pause when no descriptor is left.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Answers clients until the process ends.
+pub(super) async fn serve(bound: Bound, admin: Admin) {
+    let opened = bound.set_nonblocking(true).and_then(|()| TcpListener::from_std(bound));
+    let listener = match opened {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "cannot listen for operators"),
+    };
+    let (router, clients) = (router(admin), Arc::new(Semaphore::new(CLIENTS)));
+    loop {
+        // Never closed, so there is always a permit in the end.
+        let Ok(permit) = clients.clone().acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => drop(tokio::spawn(answer(stream, router.clone(), permit))),
+            Err(error) => {
+                tracing::debug!(%error, "cannot accept a client of the admin address");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn answer(stream: TcpStream, router: Router, _permit: OwnedSemaphorePermit) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE_WITH_HEADS)
+        .max_buf_size(HEAD_BYTES)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    // A client that breaks off or dawdles is no matter.
+    let _ = timeout(PATIENCE, connection).await;
+}
+
+fn router(admin: Admin) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/status", get(status))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .layer(middleware::map_response(never_kept))
+        .with_state(admin)
+}
+
+/// Numbers of a moment are of no use in a cache.
+async fn never_kept(mut response: Response) -> Response {
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    match Snapshot::take(&admin.desk).await {
+        Ok(snapshot) => {
+            let content_type = [(CONTENT_TYPE, metrics::CONTENT_TYPE)];
+            (content_type, metrics::render(snapshot)).into_response()
+        }
+        Err(error) => unavailable(error),
+    }
+}
+
+async fn status(State(admin): State<Admin>) -> Response {
+    let told = match status::status(&admin).await {
+        Ok(status) => serde_json::to_string(&status),
+        Err(error) => return unavailable(error),
+    };
+    match told {
+        Ok(json) => ([(CONTENT_TYPE, "application/json")], json).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+/// Whether the pool lives: the driver and all I/O threads answer.
+async fn healthz(State(admin): State<Admin>) -> Response {
+    match Snapshot::take(&admin.desk).await {
+        Ok(_) => "ok\n".into_response(),
+        Err(error) => unavailable(error),
+    }
+}
+
+/// Whether it should be sent requests: a worker is ready, and the pool is not ending.
+async fn readyz(State(admin): State<Admin>) -> Response {
+    let view = match admin.desk.view().await {
+        Ok(view) => view,
+        Err(error) => return unavailable(error),
+    };
+    let is_ready = view.workers.iter().any(|worker| worker.state == WorkerState::Ready);
+    match (view.is_ending, is_ready) {
+        (true, _) => unavailable(NoAnswer::Ending),
+        (false, false) => unavailable("no worker is ready"),
+        (false, true) => "ok\n".into_response(),
+    }
+}
+
+fn unavailable(why: impl std::fmt::Display) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response()
+}

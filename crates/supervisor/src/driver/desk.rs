@@ -1,0 +1,174 @@
+//! What operators ask the driver, and what it remembers for them.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use shovel_core::pool::{Event, Pool, Report};
+use shovel_protocol::{Generation, WorkerId, WorkerIndex};
+use tokio::sync::{mpsc, oneshot};
+
+use super::Driver;
+use crate::admin::desk::{Asked, Done, Ended, History, View};
+
+/// Why a reload comes to nothing that the pool itself does not tell of.
+const ENDING: &str = "the pool is ending";
+
+/// The driver's side of the admin thread's desk.
+pub struct Counter {
+    asked: mpsc::Receiver<Asked>,
+    started: Instant,
+    history: History,
+    waiting: Vec<Waiting>,
+    /// The places of workers that are not gone: a report of its end names only the worker.
+    places: BTreeMap<WorkerId, WorkerIndex>,
+}
+
+/// Somebody waits for a reload.
+struct Waiting {
+    /// Which, once it has started.
+    generation: Option<Generation>,
+    answer: oneshot::Sender<Result<Done, String>>,
+}
+
+impl Driver {
+    /// Answers a question, or makes an event of it whose outcome answers it.
+    pub(super) fn on_asked(&mut self, asked: Asked) -> Option<Event> {
+        match asked {
+            Asked::View(answer) => {
+                // Whoever does not wait any more does not want to know.
+                let _ = answer.send(self.counter.view(&self.pool, Instant::now()));
+                None
+            }
+            Asked::Reload(answer) => {
+                let request = self.read_settings_again();
+                self.counter.wait_for(&request, answer);
+                Some(request)
+            }
+            Asked::Scale { workers, answer } => {
+                let is_ending = self.pool.is_ending();
+                let outcome = if is_ending { Err(ENDING.into()) } else { Ok(self.pool.wanted()) };
+                let event = outcome.is_ok().then_some(Event::ScaleRequested { workers });
+                let _ = answer.send(outcome);
+                event
+            }
+        }
+    }
+}
+
+impl Counter {
+    pub fn new(asked: mpsc::Receiver<Asked>, now: Instant) -> Self {
+        Counter {
+            asked,
+            started: now,
+            history: History::default(),
+            waiting: Vec::new(),
+            places: BTreeMap::new(),
+        }
+    }
+
+    /// The next question; pending for ever once nobody can ask any more.
+    ///
+    /// # Cancel safety
+    /// No question is lost.
+    pub async fn next(&mut self) -> Asked {
+        match self.asked.recv().await {
+            Some(asked) => asked,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Somebody wants to know what comes of this request for a reload.
+    fn wait_for(&mut self, request: &Event, answer: oneshot::Sender<Result<Done, String>>) {
+        match request {
+            Event::ReloadRefused { why } => drop(answer.send(Err(why.clone()))),
+            _ => self.waiting.push(Waiting { generation: None, answer }),
+        }
+    }
+
+    /// A worker is about to be started.
+    pub fn on_spawn(&mut self, worker: WorkerId, index: WorkerIndex) {
+        self.places.insert(worker, index);
+    }
+
+    /// Remembers what the pool tells, and answers those who wait for it.
+    pub fn on_report(&mut self, report: &Report, now: Instant) {
+        match report {
+            Report::ReloadStarted { generation } => {
+                for waiting in &mut self.waiting {
+                    waiting.generation.get_or_insert(*generation);
+                }
+            }
+            Report::ReloadFinished { generation, took } => {
+                self.history.reloads_finished += 1;
+                self.remember(Some(*generation), Ok(*took), now);
+                self.answer(*generation, Ok(Done { generation: *generation, took: *took }));
+            }
+            Report::ReloadAbandoned { generation, why } => {
+                self.history.reloads_abandoned += 1;
+                self.remember(Some(*generation), Err(why.clone()), now);
+                self.answer(*generation, Err(why.clone()));
+            }
+            Report::ReloadRefused { why } => {
+                self.history.reloads_refused += 1;
+                self.remember(None, Err(why.clone()), now);
+            }
+            Report::ReloadIgnored | Report::TerminateStarted { .. } => self.give_up(),
+            Report::RecycleStarted { .. } => self.history.recycles += 1,
+            Report::WorkerFailed { worker, restart_in, .. } => {
+                if let Some(index) = self.places.remove(worker)
+                    && restart_in.is_some()
+                {
+                    *self.history.restarts.entry(index).or_default() += 1;
+                }
+            }
+            Report::WorkerStopped { worker, .. }
+            | Report::RecycleAbandoned { replacement: worker, .. } => {
+                self.places.remove(worker);
+            }
+            _ => {}
+        }
+    }
+
+    /// No reload will come any more, and no question is answered.
+    pub fn close(&mut self) {
+        self.asked.close();
+        while self.asked.try_recv().is_ok() {}
+        self.give_up();
+    }
+
+    fn view(&self, pool: &Pool, now: Instant) -> View {
+        View {
+            now,
+            started: self.started,
+            generation: pool.generation(),
+            is_ending: pool.is_ending(),
+            wanted: pool.wanted(),
+            reload: pool.reload_state(),
+            workers: pool.workers().collect(),
+            pauses: pool.pauses().collect(),
+            history: self.history.clone(),
+        }
+    }
+
+    fn remember(
+        &mut self,
+        generation: Option<Generation>,
+        outcome: Result<Duration, String>,
+        at: Instant,
+    ) {
+        self.history.last_reload = Some(Ended { generation, outcome, at });
+    }
+
+    fn answer(&mut self, generation: Generation, outcome: Result<Done, String>) {
+        for waiting in self.waiting.extract_if(.., |waiting| waiting.generation == Some(generation))
+        {
+            let _ = waiting.answer.send(outcome.clone());
+        }
+    }
+
+    fn give_up(&mut self) {
+        for waiting in self.waiting.drain(..) {
+            let _ = waiting.answer.send(Err(ENDING.into()));
+        }
+    }
+}
