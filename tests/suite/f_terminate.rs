@@ -122,6 +122,7 @@ async fn a_client_that_does_not_answer_its_close_holds_up_the_end_by_a_second_at
     assert_eq!(raw.frame().await.close_code(), 1001);
     assert_eq!(pool.exit_status().await.code(), Some(0));
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    pool.wait_for_event("the close event", |event| event["event"] == "close").await;
     assert_eq!(pool.events("close").len(), 1);
 }
 

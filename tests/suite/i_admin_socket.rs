@@ -84,6 +84,11 @@ async fn with_several_pools_a_subcommand_says_which_there_are() {
     second.kill();
     assert_eq!(sockets(runtime.path()).len(), 2);
     assert_eq!(first.status().await["pid"], first.pid());
+    // The next pool clears it away, wherever it listens itself.
+    let third = Pool::start(in_folder(runtime.path())).await;
+    assert_eq!(sockets(runtime.path()).len(), 2);
+    third.terminate().await;
+    assert_eq!(sockets(runtime.path()).len(), 1);
 }
 
 #[tokio::test]
@@ -195,6 +200,48 @@ async fn wrong_usage_of_a_subcommand_exits_2() {
         assert_eq!(told.code, Some(2), "{arguments:?}: {told:?}");
         assert!(told.err.contains("error:"), "{told:?}");
     }
+}
+
+#[tokio::test]
+async fn each_subcommand_tells_what_it_takes() {
+    for name in ["status", "workers", "connections", "reload", "scale", "publish", "top"] {
+        for flag in ["--help", "-h"] {
+            let told = operate(Path::new("/"), &[name, flag]).await;
+            assert!(told.text().contains("--admin-socket"), "{told:?}");
+        }
+    }
+    let told = operate(Path::new("/"), &["--help"]).await;
+    assert!(told.text().starts_with("Runs PROGRAM as a pool"), "{told:?}");
+}
+
+#[tokio::test]
+async fn top_draws_the_pool_until_it_is_told_to_end_and_leaves_the_terminal_as_it_was() {
+    let pool = Pool::start(Options::app()).await;
+    let path = pool.status().await["admin_socket"].as_str().unwrap().to_owned();
+    // A terminal of 120 columns; what is drawn goes to stdout.
+    let code = "import fcntl, os, pty, struct, sys, termios\n\
+                pid, terminal = pty.fork()\n\
+                if pid == 0: os.execv(sys.argv[1], sys.argv[1:])\n\
+                fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack('HHHH', 40, 120, 0, 0))\n\
+                drawn = b''\n\
+                while b'q quit' not in drawn or b'WebSockets' not in drawn:\n\
+                \x20   drawn += os.read(terminal, 65536)\n\
+                os.write(terminal, b's')\n\
+                os.write(terminal, b'q')\n\
+                try:\n\
+                \x20   while more := os.read(terminal, 65536): drawn += more\n\
+                except OSError: pass\n\
+                sys.stdout.buffer.write(drawn)\n\
+                sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))";
+    let mut command = tokio::process::Command::new("python3");
+    command.args(["-c", code]).arg(program("shovel-pool"));
+    command.args(["top", "--interval", "50ms", "--admin-socket", &path]).kill_on_drop(true);
+    let output = within("the end of top", command.output()).await.unwrap();
+    let drawn = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{drawn}");
+    // The other screen is entered and left again.
+    let left = drawn.rfind("\u{1b}[?1049l");
+    assert!(drawn.find("\u{1b}[?1049h") < left && left.is_some(), "{drawn}");
 }
 
 #[tokio::test]

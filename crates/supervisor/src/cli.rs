@@ -76,7 +76,11 @@ struct Cli {
 /// The command line as clap knows it. PROGRAM may stand in the file, so it is not required here.
 pub fn command() -> Command {
     let settings = setting::all();
+    let help = Arg::new("help").short('h').long("help").action(ArgAction::Help);
+    let help = help.help("Print this and end");
     let commands = Ask::augment_subcommands(Cli::command())
+        .about(ABOUT)
+        .mut_subcommands(|ask| ask.arg(help.clone()))
         .subcommand_help_heading("Commands, for a pool that runs")
         .subcommand_value_name("COMMAND")
         .args_conflicts_with_subcommands(true)

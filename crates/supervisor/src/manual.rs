@@ -1,6 +1,6 @@
 //! The manual page, shovel-pool(1): what clap knows of the command line, and what it does not.
 
-use clap::Command;
+use clap::{Arg, Command};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
@@ -12,12 +12,56 @@ pub fn page(command: Command) -> Vec<u8> {
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
     let first = about.lines().next().unwrap_or_default().to_owned();
     let command = command.about(first).long_about(about);
+    let commands = commands(&command);
     let man = Man::new(command);
     let mut page = Vec::new();
-    // Writing to a vector does not fail.
-    let _ = man.render(&mut page);
+    // Writing to a vector does not fail. Of commands clap would only say that they have pages.
+    let _ = man.render_title(&mut page);
+    let _ = man.render_name_section(&mut page);
+    let _ = man.render_synopsis_section(&mut page);
+    let _ = man.render_description_section(&mut page);
+    let _ = man.render_options_section(&mut page);
+    let _ = commands.to_writer(&mut page);
+    let _ = man.render_extra_section(&mut page);
+    let _ = man.render_version_section(&mut page);
     let _ = rest().to_writer(&mut page);
     page
+}
+
+/// What can be asked of a pool that runs, each with the flags that others have not.
+fn commands(command: &Command) -> Roff {
+    const OF_ALL: [&str; 3] = ["help", "admin_socket", "json"];
+    let mut roff = Roff::new();
+    roff.control("SH", ["COMMANDS"]);
+    let own = "They ask a pool that runs, and exit with 1 if the answer is no. They find it by \
+               themselves if one runs for this user; else --admin-socket or the variable \
+               SHOVEL_ADMIN_SOCKET names its socket. With --json they answer in JSON, in one line.";
+    roff.text([roman(own)]);
+    for ask in command.get_subcommands() {
+        let own = ask.get_arguments().filter(|arg| !OF_ALL.contains(&arg.get_id().as_str()));
+        let (positional, flags): (Vec<_>, Vec<_>) = own.partition(|arg| arg.is_positional());
+        let positional: String = positional.iter().map(|arg| format!(" {}", value(arg))).collect();
+        let mut about = ask.get_about().map(ToString::to_string).unwrap_or_default();
+        for flag in flags {
+            let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
+            let name = flag.get_long().unwrap_or_default();
+            let flag = format!("--{name} {}", value(flag));
+            about.push_str(&format!(". {}: {help}", flag.trim_end()));
+        }
+        item(&mut roff, &format!("{}{positional}", ask.get_name()), &format!("{about}."));
+    }
+    roff
+}
+
+/// As the help writes it: in brackets if it can be left out. A flag without one has none.
+fn value(arg: &Arg) -> String {
+    if !arg.get_action().takes_values() {
+        return String::new();
+    }
+    let names = arg.get_value_names().unwrap_or_default();
+    let name =
+        names.first().map_or_else(|| arg.get_id().as_str().to_uppercase(), |name| name.to_string());
+    if arg.is_positional() && !arg.is_required_set() { format!("[{name}]") } else { name }
 }
 
 fn rest() -> Roff {
@@ -64,5 +108,9 @@ mod tests {
             assert!(page.contains(&setting.flag()), "{}:\n{page}", setting.flag());
             assert!(page.contains(&setting.variable()), "{}:\n{page}", setting.variable());
         }
+        for ask in cli::command().get_subcommands() {
+            assert!(page.contains(&format!("\\fB{}", ask.get_name())), "{page}");
+        }
+        assert!(page.contains("Runs PROGRAM as a pool of workers"), "{page}");
     }
 }

@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 use super::desk::NoAnswer;
 use super::status::{self, Snapshot};
 use super::{Admin, metrics};
-use shovel_core::pool::WorkerState;
+use shovel_core::pool::{WorkerState, WorkerView};
 
 /// Most clients at once; more wait in the system's queue.
 const CLIENTS: usize = 32;
@@ -122,7 +122,10 @@ async fn readyz(State(admin): State<Admin>) -> Response {
         Ok(view) => view,
         Err(error) => return unavailable(error),
     };
-    let is_ready = view.workers.iter().any(|worker| worker.state == WorkerState::Ready);
+    let serving = view.generation;
+    let serves =
+        |worker: &WorkerView| worker.state == WorkerState::Ready && worker.generation == serving;
+    let is_ready = view.workers.iter().any(serves);
     match (view.is_ending, is_ready) {
         (true, _) => unavailable(NoAnswer::Ending),
         (false, false) => unavailable("no worker is ready"),

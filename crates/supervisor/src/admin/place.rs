@@ -6,6 +6,7 @@
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Uid, geteuid};
@@ -42,11 +43,25 @@ pub fn default_path(port: Option<u16>) -> Result<PathBuf, NoFolder> {
     let folder = folder();
     let failed = |source| NoFolder { path: folder.display().to_string(), source };
     make_private(&folder).map_err(failed)?;
+    remove_leftovers();
     let name = match port {
         Some(port) => port.to_string(),
         None => format!("pid-{}", std::process::id()),
     };
     Ok(folder.join(name).with_extension(EXTENSION))
+}
+
+/// Removes what pools have left behind that were killed: those without a port never come back to
+/// the same name.
+fn remove_leftovers() {
+    let refuses = |path: &PathBuf| {
+        let connected = UnixStream::connect(path);
+        connected.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    };
+    for path in all().into_iter().filter(refuses) {
+        // Another pool may do so just now.
+        let _ = fs::remove_file(path);
+    }
 }
 
 /// All sockets in the folder, in the order of their names; some may be of pools that are gone.
