@@ -28,6 +28,11 @@ impl Line {
         self.text("message")
     }
 
+    /// Which part of the program wrote it.
+    pub fn target(&self) -> &str {
+        self.value["target"].as_str().unwrap_or_default()
+    }
+
     /// Whether this is the message.
     pub fn is(&self, message: &str) -> bool {
         self.message() == message

@@ -1,5 +1,6 @@
 //! What the edge needs of whoever stands behind it.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use hyper::body::Incoming;
-use shovel_protocol::{Close, MessageKind};
+use shovel_protocol::{Close, ConnectionUuid, MessageKind};
 
 use crate::ws::Socket;
 
@@ -31,6 +32,7 @@ pub trait Backend: 'static {
         self: Rc<Self>,
         request: Request<Incoming>,
         client: Rc<Client>,
+        notes: Notes,
     ) -> impl Future<Output = Result<Response<Self::Body>, Failure>>;
 
     /// Answers a request that offers an upgrade: with a response, or by accepting it. What is sent
@@ -40,6 +42,7 @@ pub trait Backend: 'static {
         self: Rc<Self>,
         request: Parts,
         client: Rc<Client>,
+        notes: Notes,
         socket: Socket,
     ) -> impl Future<Output = Result<Answer<Self>, Failure>>;
 
@@ -113,5 +116,41 @@ impl Client {
     pub fn new(address: Option<SocketAddr>) -> Self {
         let text = address.map(|address| address.to_string()).unwrap_or_default();
         Client { address, text }
+    }
+}
+
+/// What a backend notes of a request, for the access log. Where none is kept, nothing is noted.
+#[derive(Clone, Debug, Default)]
+pub struct Notes(Option<Rc<Cell<Note>>>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Note {
+    worker: Option<u32>,
+    connection: Option<ConnectionUuid>,
+}
+
+impl Notes {
+    /// Notes that are read.
+    pub(crate) fn kept() -> Self {
+        Notes(Some(Rc::default()))
+    }
+
+    /// Who answers it (in the pool, which worker), and the connection that it may become.
+    pub fn served_by(&self, worker: u32, connection: Option<ConnectionUuid>) {
+        if let Some(note) = &self.0 {
+            note.set(Note { worker: Some(worker), connection });
+        }
+    }
+
+    pub(crate) fn worker(&self) -> Option<u32> {
+        self.note().worker
+    }
+
+    pub(crate) fn connection(&self) -> Option<ConnectionUuid> {
+        self.note().connection
+    }
+
+    fn note(&self) -> Note {
+        self.0.as_ref().map(|note| note.get()).unwrap_or_default()
     }
 }

@@ -1,6 +1,6 @@
 //! A client's connection while it speaks HTTP, and the server that keeps them.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::pin::pin;
 use std::rc::Rc;
 
@@ -27,6 +27,7 @@ pub struct Server<B: Backend> {
     pub(crate) turn: Turn,
     pub(crate) deadlines: Deadlines,
     settings: Cell<Settings>,
+    http: RefCell<Rc<http::Settings>>,
     stopping: watch::Sender<bool>,
     live: Live,
     client_limit: Cell<usize>,
@@ -41,6 +42,7 @@ impl<B: Backend> Server<B> {
         turn: Turn,
         deadlines: Deadlines,
         settings: Settings,
+        http: http::Settings,
         client_limit: usize,
     ) -> Rc<Self> {
         let ((stopping, _), live) = (watch::channel(false), Live::default());
@@ -50,6 +52,7 @@ impl<B: Backend> Server<B> {
             turn,
             deadlines,
             settings: Cell::new(settings),
+            http: RefCell::new(Rc::new(http)),
             stopping,
             live,
             client_limit,
@@ -86,10 +89,12 @@ impl<B: Backend> Server<B> {
         self.accepted.get()
     }
 
-    /// Other settings, for connections that begin from now on and for the time between pings.
-    pub fn configure(&self, settings: Settings) {
+    /// Other settings, for requests and connections that begin from now on and for the time between
+    /// pings.
+    pub fn configure(&self, settings: Settings, http: http::Settings) {
         self.deadlines.configure(&settings);
         self.settings.set(settings);
+        *self.http.borrow_mut() = Rc::new(http);
     }
 
     /// From now on so many clients and no more; those that there are stay.
@@ -116,6 +121,10 @@ impl<B: Backend> Server<B> {
             reader.await;
             drop(guard);
         });
+    }
+
+    pub(crate) fn http(&self) -> Rc<http::Settings> {
+        self.http.borrow().clone()
     }
 
     pub(crate) fn settings(&self) -> Settings {

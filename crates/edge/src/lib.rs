@@ -19,5 +19,5 @@ pub mod transport;
 pub mod turn;
 pub mod ws;
 
-pub use backend::{Accepted, Answer, Backend, Client, Failure, Upgrade};
+pub use backend::{Accepted, Answer, Backend, Client, Failure, Notes, Upgrade};
 pub use turn::Turn;

@@ -67,7 +67,7 @@ impl Router {
         for id in connections {
             let socket = self.registry.borrow().get(id).map(|found| found.socket.clone());
             if let Some(socket) = socket {
-                socket.close(code, reason);
+                socket.close_because(code, reason, "its worker did not finish in time");
             }
             self.closed(id, Close { code, reason: reason.to_owned(), was_clean: false });
             self.registry.borrow_mut().remove(id);
@@ -94,8 +94,13 @@ impl Router {
             self.share_channels_of(id);
             let mut registry = self.registry.borrow_mut();
             self.channels.borrow_mut().unsubscribe_all(id.0.slot, &mut *registry);
-            if let Some(connection) = registry.remove(id) {
-                connection.socket.close(CloseCode::INTERNAL_ERROR, "worker lost");
+            if let Some(mut connection) = registry.remove(id) {
+                let (code, reason) = (CloseCode::INTERNAL_ERROR, "worker lost".to_owned());
+                connection.socket.close_because(code, &reason, "its worker died");
+                // Its client may have closed it before, while the worker had still to hear of it.
+                if connection.state.close().is_some() {
+                    self.tell_closed(&connection, &Close { code, reason, was_clean: false });
+                }
             }
         }
         self.channels.borrow_mut().forget_worker(link.worker);

@@ -169,7 +169,7 @@ pub struct ConnectionView {
 /// Where a connection comes from; kept for operators.
 #[derive(Debug)]
 pub(crate) struct Origin {
-    peer: Option<SocketAddr>,
+    pub peer: Option<SocketAddr>,
     url: Box<str>,
 }
 

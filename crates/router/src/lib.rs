@@ -11,6 +11,7 @@
 //! loses what it has; `counts` what is counted and `inspect` how others learn of it.
 
 mod body;
+mod closing;
 pub mod counts;
 pub mod crossing;
 mod drain;
@@ -35,10 +36,10 @@ use std::thread;
 use std::time::Duration;
 
 use shovel_core::pool::DrainReason;
-use shovel_edge::Turn;
 use shovel_edge::connection::Server;
 use shovel_edge::listener::{Bound, Listener};
 use shovel_edge::ws::{self, Deadlines};
+use shovel_edge::{Turn, http};
 use shovel_protocol::WorkerId;
 use shovel_protocol::control::Welcome;
 use tokio::runtime::{Builder, LocalOptions};
@@ -77,7 +78,7 @@ pub enum ToThread {
     Probe,
     /// Other settings, for what begins from now on. The longest message stays as it was: links and
     /// workers have been told of it.
-    Configure { settings: Settings },
+    Configure { settings: Settings, http: http::Settings },
     /// Close the listeners; no more workers will come.
     StopAccepting,
     /// End once no client is left, or the time is over.
@@ -176,6 +177,8 @@ pub struct Start {
     pub listeners: Vec<Bound>,
     /// See there.
     pub settings: Settings,
+    /// See there.
+    pub http: http::Settings,
     /// The way to the driver.
     pub reports: Reports,
     /// The way to the other I/O threads.
@@ -236,14 +239,16 @@ impl IoThread {
 }
 
 async fn run(start: Start, mut commands: mpsc::UnboundedReceiver<ToThread>) {
-    let Start { listeners, settings, reports, crossings } = start;
+    let Start { listeners, settings, http, reports, crossings } = start;
     let (turn, deadlines) = (Turn::default(), Deadlines::new(&settings.ws));
     spawn_local(turn.clone().run());
     spawn_local(deadlines.clone().run());
     let (sender, crossed) = crossings.into_parts();
     let router = Router::new(turn.clone(), settings, reports, sender);
     spawn_local(publish::receive(router.clone(), crossed));
-    let server = Server::new(router.clone(), turn, deadlines, settings.ws, settings.client_limit);
+    router.access_log.set(http.access_log);
+    let server =
+        Server::new(router.clone(), turn, deadlines, settings.ws, http, settings.client_limit);
     for bound in listeners {
         match Listener::open(&bound) {
             Ok(listener) => drop(spawn_local(server.clone().serve(listener))),
@@ -257,8 +262,9 @@ async fn run(start: Start, mut commands: mpsc::UnboundedReceiver<ToThread>) {
                 router.offer.end();
             }
             ToThread::Inspect(question) => inspect::answer(&router, &server, question),
-            ToThread::Configure { settings } => {
-                server.configure(settings.ws);
+            ToThread::Configure { settings, http } => {
+                router.access_log.set(http.access_log);
+                server.configure(settings.ws, http);
                 server.limit_clients(settings.client_limit);
                 router.settings.set(settings);
             }

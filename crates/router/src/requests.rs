@@ -7,7 +7,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use shovel_edge::ws::Socket;
-use shovel_edge::{Accepted, Client, Failure};
+use shovel_edge::{Accepted, Client, Failure, Notes};
 use shovel_protocol::control::{Headers, OfferedConnection, RequestHead, ResponseHead};
 use shovel_protocol::{ConnectionId, RequestId, ToWorker};
 use tokio::sync::oneshot;
@@ -52,6 +52,8 @@ pub enum Outcome {
 pub struct Question {
     pub parts: Parts,
     pub client: Rc<Client>,
+    /// Where to note who has it.
+    pub notes: Notes,
     /// `None` if there is none, or it is known to be empty.
     pub body: Option<Incoming>,
     /// Set if it offers an upgrade.
@@ -170,10 +172,12 @@ impl<'a> Pending<'a> {
             registry.reserve(Holding::new(link), socket.clone(), id, origin)
         });
         let offer = connection.and_then(|connection| {
-            let registry = router.registry.borrow();
-            let uuid = registry.get(connection)?.uuid;
+            Some((connection, router.registry.borrow().get(connection)?.uuid))
+        });
+        question.notes.served_by(link.worker.0, offer.map(|(_, uuid)| uuid));
+        let offer = offer.map(|(connection, uuid)| {
             let (connection, uuid) = (connection.to_wire(), *uuid.0.as_bytes());
-            Some(OfferedConnection { connection, uuid })
+            OfferedConnection { connection, uuid }
         });
         let body = question.body.take();
         let head = request_head(&question.parts, &question.client, offer);

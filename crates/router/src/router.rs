@@ -13,7 +13,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use shovel_core::channels::Channels;
 use shovel_edge::ws::Socket;
-use shovel_edge::{Answer, Backend, Client, Failure, Turn, Upgrade};
+use shovel_edge::{Answer, Backend, Client, Failure, Notes, Turn, Upgrade};
 use shovel_link as link_io;
 use shovel_protocol::control::Welcome;
 use shovel_protocol::handshake::Capabilities;
@@ -42,6 +42,8 @@ const PRESSURE_GRACE_BYTES: usize = 4 * 1024 * 1024;
 /// The state of an I/O thread. Its parts are borrowed one at a time and never across an `await`.
 pub struct Router {
     pub(super) settings: Cell<Settings>,
+    /// Whether each end of a connection is told, not only to those who look for faults.
+    pub(super) access_log: Cell<bool>,
     pub(super) turn: Turn,
     pub(super) reports: Reports,
     pub(super) links: RefCell<BTreeMap<WorkerId, Rc<Link>>>,
@@ -57,6 +59,7 @@ impl Router {
     pub fn new(turn: Turn, settings: Settings, reports: Reports, crossing: Sender) -> Rc<Self> {
         Rc::new_cyclic(|me| Router {
             settings: Cell::new(settings),
+            access_log: Cell::new(false),
             turn: turn.clone(),
             reports,
             links: RefCell::default(),
@@ -187,10 +190,11 @@ impl Backend for Router {
         self: Rc<Self>,
         request: Request<Incoming>,
         client: Rc<Client>,
+        notes: Notes,
     ) -> Result<Response<ResponseBody>, Failure> {
         let (parts, body) = request.into_parts();
         let body = (!body.is_end_stream()).then_some(body);
-        match self.measure(Question { parts, client, body, socket: None }).await? {
+        match self.measure(Question { parts, client, notes, body, socket: None }).await? {
             Outcome::Response(response) => Ok(response),
             Outcome::Accepted(_) | Outcome::WorkerGone | Outcome::Failed(_) => {
                 Err(Failure::BadGateway("an upgrade that was not offered"))
@@ -202,9 +206,11 @@ impl Backend for Router {
         self: Rc<Self>,
         parts: Parts,
         client: Rc<Client>,
+        notes: Notes,
         socket: Socket,
     ) -> Result<Answer<Self>, Failure> {
-        match self.measure(Question { parts, client, body: None, socket: Some(socket) }).await? {
+        let question = Question { parts, client, notes, body: None, socket: Some(socket) };
+        match self.measure(question).await? {
             Outcome::Response(response) => Ok(Upgrade::Declined(response)),
             Outcome::Accepted(accepted) => Ok(Upgrade::Accepted(accepted)),
             Outcome::WorkerGone | Outcome::Failed(_) => Err(Failure::BadGateway("worker lost")),
@@ -259,12 +265,8 @@ impl Backend for Router {
         }
         self.channels.borrow_mut().unsubscribe_all(route.0.slot, &mut *registry);
         let Some(connection) = registry.get_mut(route) else { return };
-        tracing::debug!(
-            connection = %connection.uuid, worker = %connection.holding.link().worker,
-            code = %close.code, reason = close.reason, was_clean = close.was_clean,
-            "connection closed"
-        );
         if let Some(seq) = connection.state.close() {
+            self.tell_closed(connection, &close);
             let frame = ToWorker::Closed { connection: route, seq, close };
             connection.holding.link().send(&frame);
         }

@@ -6,12 +6,14 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
+use super::access::Access;
 use super::patience::Busy;
 use crate::backend::BodyError;
 
 /// A response's body. Until it is dropped its connection counts as busy.
 pub(crate) struct Body<Inner> {
     content: Content<Inner>,
+    access: Option<Box<Access>>,
     _busy: Option<Busy>,
 }
 
@@ -26,15 +28,48 @@ impl<Inner> Body<Inner> {
     }
 
     pub(crate) fn text(text: &'static str) -> Self {
-        Body { content: Content::Ours(Bytes::from_static(text.as_bytes())), _busy: None }
+        Body::of(Content::Ours(Bytes::from_static(text.as_bytes())))
     }
 
     pub(crate) fn of_backend(inner: Inner) -> Self {
-        Body { content: Content::Backend(inner), _busy: None }
+        Body::of(Content::Backend(inner))
+    }
+
+    fn of(content: Content<Inner>) -> Self {
+        Body { content, access: None, _busy: None }
     }
 
     pub(crate) fn keeping(self, busy: Busy) -> Self {
         Body { _busy: Some(busy), ..self }
+    }
+}
+
+impl<Inner> Body<Inner>
+where
+    Inner: http_body::Body<Data = Bytes, Error = BodyError> + Unpin,
+{
+    /// Has the line of its request written once this is dropped.
+    pub(crate) fn logged(mut self, access: Box<Access>) -> Self {
+        self.access = Some(access);
+        self.note(None);
+        self
+    }
+
+    /// Tells the access log what has gone out, and whether that was all. A body that has its length
+    /// is not asked for its end.
+    fn note(&mut self, frame: Option<&Frame<Bytes>>) {
+        if self.access.is_none() {
+            return;
+        }
+        use http_body::Body as _;
+        let is_trailers = frame.is_some_and(Frame::is_trailers);
+        let is_all = is_trailers || self.is_end_stream() || self.size_hint().exact() == Some(0);
+        if let Some(access) = &mut self.access {
+            access.sent(frame.and_then(Frame::data_ref).map_or(0, Bytes::len));
+            if is_all {
+                access.ended();
+            }
+        }
     }
 }
 
@@ -49,11 +84,17 @@ where
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.content {
+        let polled = match &mut self.content {
             Content::Ours(text) if text.is_empty() => Poll::Ready(None),
             Content::Ours(text) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(text))))),
             Content::Backend(inner) => Pin::new(inner).poll_frame(context),
+        };
+        match &polled {
+            Poll::Ready(None) => self.note(None),
+            Poll::Ready(Some(Ok(frame))) => self.note(Some(frame)),
+            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

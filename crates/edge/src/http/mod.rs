@@ -1,11 +1,13 @@
 //! HTTP: from hyper to the backend and back.
 //!
-//! The walk of a request: `answer` -> `headers::clean_request` -> `Backend::fetch` ->
+//! The walk of a request: `answer` -> `identity::identify` -> `headers::clean_request` -> `Backend::fetch` ->
 //! `headers::clean_response`; of an upgrade: `answer` -> [`handshake::examine`] ->
 //! `Backend::upgrade` -> the 101 -> a reader task of [`crate::ws`].
 
+mod access;
 mod body;
 mod headers;
+mod identity;
 pub(crate) mod patience;
 
 use std::rc::Rc;
@@ -19,44 +21,69 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use shovel_protocol::{Close, CloseCode};
 
+use self::access::Access;
 use self::body::Body;
 use self::patience::{Patience, Watched};
-use crate::backend::{Accepted, Backend, Client, Failure, Upgrade};
+use crate::backend::{Accepted, Backend, Client, Failure, Notes, Upgrade};
 use crate::connection::Server;
-use crate::ws::Socket;
 use crate::ws::handshake::{self, Handshake, Offer, Refusal};
 use crate::ws::reader::Reader;
+use crate::ws::{Socket, Why};
+
+/// What an operator can set about requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Whether each request has its line in the log, and each end of a connection.
+    pub access_log: bool,
+}
 
 /// Answers one request. Never fails: what goes wrong has a status.
 pub(crate) async fn answer<B: Backend>(
     server: Rc<Server<B>>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     client: Rc<Client>,
     patience: Patience,
 ) -> Result<Response<Body<B::Body>>, std::convert::Infallible> {
     let busy = patience.begin();
+    let names = identity::identify(request.headers_mut());
+    if !server.http().access_log {
+        let response = respond(&server, request, client, Notes::default()).await;
+        return Ok(response.map(|body| body.keeping(busy)));
+    }
+    let notes = Notes::kept();
+    let mut access = Box::new(Access::begin(&request, names, &client, &notes));
+    let response = respond(&server, request, client, notes).await;
+    access.answered(response.status());
+    Ok(response.map(|body| body.keeping(busy).logged(access)))
+}
+
+async fn respond<B: Backend>(
+    server: &Rc<Server<B>>,
+    request: Request<Incoming>,
+    client: Rc<Client>,
+    notes: Notes,
+) -> Response<Body<B::Body>> {
     if !headers::names_its_host(request.version(), request.headers()) {
-        let why = "the Host header must be given once";
-        return Ok(plain(StatusCode::BAD_REQUEST, why).map(|body| body.keeping(busy)));
+        return plain(StatusCode::BAD_REQUEST, "the Host header must be given once");
     }
     let handshake = handshake::examine(request.method(), request.version(), request.headers());
     let response = match handshake {
-        Handshake::None => fetch(&server, request, client).await,
-        Handshake::Offer(offer) => upgrade(&server, request, client, offer).await,
+        Handshake::None => fetch(server, request, client, notes).await,
+        Handshake::Offer(offer) => upgrade(server, request, client, notes, offer).await,
         Handshake::Refused(refusal) => Ok(refused(refusal)),
     };
-    let response = response.unwrap_or_else(|failure| failed(&failure));
-    Ok(response.map(|body| body.keeping(busy)))
+    response.unwrap_or_else(|failure| failed(&failure))
 }
 
 async fn fetch<B: Backend>(
     server: &Rc<Server<B>>,
     mut request: Request<Incoming>,
     client: Rc<Client>,
+    notes: Notes,
 ) -> Result<Response<Body<B::Body>>, Failure> {
     headers::clean_request(request.headers_mut());
     headers::set_forwarded(request.headers_mut(), &client);
-    let mut response = server.backend.clone().fetch(request, client).await?;
+    let mut response = server.backend.clone().fetch(request, client, notes).await?;
     headers::clean_response(&mut response);
     Ok(response.map(Body::of_backend))
 }
@@ -65,13 +92,14 @@ async fn upgrade<B: Backend>(
     server: &Rc<Server<B>>,
     mut request: Request<Incoming>,
     client: Rc<Client>,
+    notes: Notes,
     offer: Offer,
 ) -> Result<Response<Body<B::Body>>, Failure> {
     let upgraded = hyper::upgrade::on(&mut request);
     headers::set_forwarded(request.headers_mut(), &client);
     let (parts, _) = request.into_parts();
     let socket = server.socket();
-    match server.backend.clone().upgrade(parts, client, socket.clone()).await? {
+    match server.backend.clone().upgrade(parts, client, notes, socket.clone()).await? {
         Upgrade::Declined(mut response) => {
             headers::clean_response(&mut response);
             Ok(response.map(Body::of_backend))
@@ -96,7 +124,7 @@ async fn run<B: Backend>(
         Ok(upgraded) => upgraded.downcast::<TokioIo<Watched>>(),
         Err(_client_has_gone) => {
             let (code, reason) = (CloseCode::ABNORMAL, String::new());
-            socket.end();
+            socket.end(Why::Gone);
             return server.backend.closed(route, Close { code, reason, was_clean: false });
         }
     };

@@ -15,12 +15,14 @@ mod outbox;
 pub(crate) mod reader;
 mod socket;
 mod utf8;
+mod why;
 
 use std::time::Duration;
 
 pub use deadlines::Deadlines;
 pub use fanout::Fanout;
 pub use socket::{Sent, Socket};
+pub use why::Why;
 
 /// What an operator can set about connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

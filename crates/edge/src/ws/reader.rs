@@ -10,7 +10,7 @@ use shovel_protocol::{Close, CloseCode};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::decoder::{Decoded, Decoder, Hold, Incoming, Limits, Violation};
-use super::{Settings, Socket};
+use super::{Settings, Socket, Why};
 use crate::Backend;
 use crate::transport::{ReadHalf, Transport};
 
@@ -83,7 +83,7 @@ impl<B: Backend> Reader<B> {
         if self.last.is_some() && (is_idle || self.socket.has_settled()) {
             match self.last.take() {
                 Some(Last::Violation(violation)) => {
-                    self.socket.refuse(violation.close_code(), &violation.to_string());
+                    self.socket.refuse(violation);
                 }
                 Some(Last::Close(close)) => {
                     let close = close.as_ref().map(|(code, reason)| (*code, &reason[..]));
@@ -94,7 +94,7 @@ impl<B: Backend> Reader<B> {
         }
         if let Some((code, reason)) = self.socket.finishing() {
             if is_idle {
-                self.socket.close(code, reason);
+                self.socket.close_because(code, reason, reason);
             } else if self.socket.is_over() {
                 // It does not read: its handlers may wait for that, and would for ever.
                 self.socket.close_slow(code, reason);
@@ -133,12 +133,12 @@ impl<B: Backend> Reader<B> {
         let mut buffer = ReadBuf::new(buffer);
         match Pin::new(&mut self.read).poll_read(context, &mut buffer) {
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(Err(_)) => {
-                self.socket.end();
+            Poll::Ready(Err(error)) => {
+                self.socket.end(Why::Failed(error.kind()));
                 return Poll::Pending;
             }
             Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
-                self.socket.end();
+                self.socket.end(Why::Gone);
                 return Poll::Pending;
             }
             Poll::Ready(Ok(())) => {}

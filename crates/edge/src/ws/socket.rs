@@ -13,7 +13,7 @@ use bytes::Bytes;
 use shovel_protocol::{Close, CloseCode, MessageKind};
 
 use super::outbox::{Outbox, Written};
-use super::{Deadlines, Settings, encoder};
+use super::{Deadlines, Settings, Why, encoder};
 use crate::Turn;
 use crate::transport::WriteHalf;
 use crate::turn::Flush;
@@ -65,6 +65,8 @@ struct State {
     write: Option<WriteHalf>,
     outbox: Outbox,
     phase: Phase,
+    /// Why it ends; the first reason counts.
+    why: Option<Why>,
     /// The reader task.
     task: Option<Waker>,
     /// The kernel takes nothing more for now.
@@ -154,7 +156,17 @@ impl Socket {
     ///
     /// `code` must be one that may be sent, `reason` at most 123 bytes.
     pub fn close(&self, code: CloseCode, reason: &str) {
-        self.begin_close(code, reason, false);
+        self.begin_close(code, reason, Why::App);
+    }
+
+    /// As [`Socket::close`], when it is not the app that wants it.
+    pub fn close_because(&self, code: CloseCode, reason: &str, why: &'static str) {
+        self.begin_close(code, reason, Why::Given(why));
+    }
+
+    /// Why it ends, once it does.
+    pub fn why(&self) -> Option<Why> {
+        self.0.state.borrow().why.clone()
     }
 
     /// Closes a connection whose client reads too slowly: what has not begun to go out is dropped,
@@ -164,7 +176,7 @@ impl Socket {
         if state.is_open() {
             state.outbox.discard(self.0.turn.buffers());
             drop(state);
-            self.close(code, reason);
+            self.begin_close(code, reason, Why::TooSlow);
         }
     }
 
@@ -206,7 +218,7 @@ impl Socket {
         self.mark();
     }
 
-    fn begin_close(&self, code: CloseCode, reason: &str, deaf: bool) {
+    fn begin_close(&self, code: CloseCode, reason: &str, why: Why) {
         let mut state = self.0.state.borrow_mut();
         if !state.is_open() {
             return;
@@ -214,7 +226,10 @@ impl Socket {
         let buffers = self.0.turn.buffers();
         state.outbox.put(buffers, |out| encoder::put_close(out, Some((code, reason))));
         let close = Close { code, reason: reason.to_owned(), was_clean: false };
+        // RFC 6455 §7.1.7: who broke the protocol is not listened to any more.
+        let deaf = matches!(why, Why::Violation(_));
         state.phase = Phase::Closing { close, deaf, answered: false };
+        state.why.get_or_insert(why);
         state.wake();
         drop(state);
         self.0.deadlines.set(Due::Close, self.downgrade());
@@ -263,7 +278,7 @@ impl Shared {
                 state.heard |= state.outbox.bytes() < before;
                 state.wake();
             }
-            Err(_) => state.end(),
+            Err(error) => state.end(Why::Failed(error.kind())),
         }
         self.note_fill(state);
     }
@@ -306,7 +321,7 @@ impl State {
 
     fn on_all_written(&mut self) {
         match &self.phase {
-            Phase::Closing { answered: true, .. } => self.end(),
+            Phase::Closing { answered: true, .. } => self.end(Why::Gone),
             // Dropping the half says that nothing more comes, which a client that broke the
             // protocol understands when it does not answer our close frame.
             Phase::Closing { deaf: true, .. } => self.write = None,
@@ -314,7 +329,9 @@ impl State {
         }
     }
 
-    fn end(&mut self) {
+    /// `why` counts unless it was closing already.
+    fn end(&mut self, why: Why) {
+        self.why.get_or_insert(why);
         let close = match std::mem::take(&mut self.phase) {
             Phase::Open => {
                 Close { code: CloseCode::ABNORMAL, reason: String::new(), was_clean: false }

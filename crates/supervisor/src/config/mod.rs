@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum, ValueHint};
 use shovel_core::pool;
-use shovel_edge::ws;
+use shovel_edge::{http, ws};
 use shovel_router::Settings;
 
 use self::address::Address;
@@ -141,7 +141,12 @@ pub struct Config {
     #[arg(long, help_heading = LOG, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 
-    /// Write the log for somebody who watches it, and tell clients of the app's errors
+    /// Write a line for each request that was answered, and for each WebSocket that has closed
+    #[arg(long, help_heading = LOG)]
+    pub access_log: bool,
+
+    /// Write the log for somebody who watches it, with an access log, and tell clients of the app's
+    /// errors
     #[arg(long, help_heading = DEVELOPMENT)]
     pub dev: bool,
 
@@ -172,7 +177,7 @@ pub struct Config {
 
 /// The settings that take effect when they are read again, on SIGHUP: for what begins from then
 /// on, be it a generation, a connection or a wait. The others are bound to what is opened once.
-pub const READ_AGAIN: [&str; 17] = [
+pub const READ_AGAIN: [&str; 18] = [
     "workers",
     "ready-timeout",
     "hang-timeout",
@@ -188,6 +193,7 @@ pub const READ_AGAIN: [&str; 17] = [
     "ping-interval",
     "pong-timeout",
     "outbox-limit",
+    "access-log",
     "program",
     "args",
 ];
@@ -250,6 +256,11 @@ impl Config {
             max_requests: self.worker_max_requests,
             client_limit: self.client_limit(descriptors),
         }
+    }
+
+    /// What concerns requests.
+    pub fn http(&self) -> http::Settings {
+        http::Settings { access_log: self.access_log || self.dev }
     }
 
     /// How many clients each I/O thread may have, so that there are descriptors for the links and

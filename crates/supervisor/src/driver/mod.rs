@@ -36,7 +36,7 @@ use crate::worker::image::{Image, ImageError};
 use crate::worker::process::Launch;
 use crate::{listen, log};
 use shovel_router::crossing::Crossings;
-use shovel_router::{FromThread, IoThread, Reports, Settings, Start, ToThread};
+use shovel_router::{FromThread, IoThread, Reports, Start, ToThread};
 
 /// How often the memory of workers is looked at.
 const RSS_INTERVAL: Duration = Duration::from_secs(1);
@@ -134,6 +134,7 @@ impl Driver {
             let start = Start {
                 listeners: listeners.context("cannot share a listener")?,
                 settings: config.io(descriptors),
+                http: config.http(),
                 reports: Reports::new(sender.clone()),
                 crossings,
             };
@@ -247,8 +248,7 @@ impl Driver {
             report::log(report, &self.pool, &self.workers);
             self.counter.on_report(report, Instant::now());
             if let Report::Scaled { .. } = report {
-                let settings = self.io_settings();
-                self.tell_all(|| ToThread::Configure { settings });
+                self.tell_settings();
             }
         }
         if !reports.is_empty() {
@@ -322,11 +322,12 @@ impl Driver {
         }
     }
 
-    /// What I/O threads are to know of the settings: workers need descriptors, which clients leave
-    /// to them.
-    fn io_settings(&self) -> Settings {
+    /// Has I/O threads know the settings: workers need descriptors, which clients leave to them.
+    fn tell_settings(&self) {
         let workers = self.pool.wanted();
-        Config { workers, ..self.config.clone() }.io(self.descriptors)
+        let settings = Config { workers, ..self.config.clone() }.io(self.descriptors);
+        let http = self.config.http();
+        self.tell_all(|| ToThread::Configure { settings, http: http.clone() });
     }
 
     fn tell_all(&self, command: impl Fn() -> ToThread) {

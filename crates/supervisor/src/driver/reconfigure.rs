@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use shovel_core::pool::Event;
-use shovel_router::ToThread;
 
 use super::Driver;
 use crate::config::sources::Reread;
@@ -35,7 +34,6 @@ impl Driver {
         }
         self.config = effective.config;
         self.pool.handle_event(Event::Reconfigured { config: pool }, Instant::now());
-        let settings = self.io_settings();
-        self.tell_all(|| ToThread::Configure { settings });
+        self.tell_settings();
     }
 }

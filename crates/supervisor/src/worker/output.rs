@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use shovel_protocol::WorkerId;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
-/// A line longer than this is cut into several.
+/// A line longer than this is cut into several, between two characters.
 const LINE_BYTES: usize = 16 * 1024;
 
 /// Lines kept for the day that the pool cannot start.
@@ -60,12 +60,12 @@ pub async fn pass_on(
     }
 }
 
-/// The next line without its end; `None` at the end of the stream.
+/// The next line without its end; `None` at the end of the stream. `line` keeps between two calls
+/// what was cut off.
 async fn next_line(
     from: &mut (impl AsyncBufReadExt + Unpin),
     line: &mut Vec<u8>,
 ) -> Option<String> {
-    line.clear();
     loop {
         let available = from.fill_buf().await.ok()?;
         if available.is_empty() && line.is_empty() {
@@ -75,11 +75,45 @@ async fn next_line(
         let end = available.iter().take(room).position(|byte| *byte == b'\n');
         let taken = end.unwrap_or(available.len().min(room));
         line.extend_from_slice(&available[..taken]);
-        let is_over = end.is_some() || available.is_empty() || line.len() == LINE_BYTES;
+        let is_whole = end.is_some() || available.is_empty();
         from.consume(taken + usize::from(end.is_some()));
-        if is_over {
-            return Some(String::from_utf8_lossy(line).trim_end_matches('\r').to_owned());
+        if is_whole {
+            return Some(without_controls(take_text(line, 0).trim_end_matches('\r')));
         }
+        if line.len() == LINE_BYTES {
+            let begun = begun_bytes(line);
+            return Some(without_controls(&take_text(line, begun)));
+        }
+    }
+}
+
+/// What is not UTF-8 is replaced. All but the last bytes, which stay.
+fn take_text(line: &mut Vec<u8>, staying_bytes: usize) -> String {
+    let text_bytes = line.len() - staying_bytes;
+    let text = String::from_utf8_lossy(&line[..text_bytes]).into_owned();
+    line.drain(..text_bytes);
+    text
+}
+
+/// A log is read on terminals, which must not be told anything by a worker, or by whose words it
+/// repeats.
+fn without_controls(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character.is_control() && character != '\t' {
+            true => shown.extend(character.escape_unicode()),
+            false => shown.push(character),
+        }
+    }
+    shown
+}
+
+/// Bytes at the end that begin a character and do not end it.
+fn begun_bytes(line: &[u8]) -> usize {
+    match line.utf8_chunks().last().map(|chunk| chunk.invalid()) {
+        // Three bytes at most can be without their fourth; it is not known yet to be wrong.
+        Some(begun @ [0xc2..=0xf4, ..]) if begun.len() <= 3 => begun.len(),
+        _ => 0,
     }
 }
 
@@ -87,15 +121,40 @@ async fn next_line(
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn lines_come_one_by_one_and_endless_ones_in_parts() {
-        let mut text = b"one\r\ntwo\n\n".to_vec();
-        text.extend(vec![b'x'; LINE_BYTES + 5]);
-        let (mut from, mut line) = (BufReader::new(&text[..]), Vec::new());
+    async fn lines_of(text: &[u8]) -> Vec<String> {
+        let (mut from, mut line) = (BufReader::new(text), Vec::new());
         let mut lines = Vec::new();
         while let Some(text) = next_line(&mut from, &mut line).await {
             lines.push(text);
         }
+        lines
+    }
+
+    #[tokio::test]
+    async fn a_long_line_is_cut_between_two_characters() {
+        for (before, character) in [(1, "é"), (1, "€"), (2, "€"), (3, "🚀"), (1, "🚀")] {
+            let begin = "x".repeat(LINE_BYTES - before);
+            let lines = lines_of(format!("{begin}{character}end\n").as_bytes()).await;
+            assert_eq!(lines, [begin, format!("{character}end")]);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_text_is_replaced() {
+        assert_eq!(lines_of(b"a\xffb\n\xc3").await, ["a\u{fffd}b", "\u{fffd}"]);
+        let mut begun = vec![b'x'; LINE_BYTES - 1];
+        begun.push(0xff);
+        begun.extend(b"rest");
+        let lines = lines_of(&begun).await;
+        assert!(lines[0].ends_with("x\u{fffd}"), "{}", &lines[0][LINE_BYTES - 2..]);
+        assert_eq!(lines[1], "rest");
+    }
+
+    #[tokio::test]
+    async fn lines_come_one_by_one_and_endless_ones_in_parts() {
+        let mut text = b"one\r\ntwo\n\n".to_vec();
+        text.extend(vec![b'x'; LINE_BYTES + 5]);
+        let lines = lines_of(&text).await;
         let lens: Vec<_> = lines.iter().map(String::len).collect();
         assert_eq!(&lines[..3], ["one", "two", ""]);
         assert_eq!(lens[3..], [LINE_BYTES, 5]);

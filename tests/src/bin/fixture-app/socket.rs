@@ -213,7 +213,8 @@ fn about_connection(event: &MessageEvent<State>) -> Message {
     let header = |name| connection.headers().get(name).and_then(|value| value.to_str().ok());
     json!({"id": connection.id().to_string(), "url": connection.url().to_string(),
         "pid": worker.pid, "generation": worker.generation, "label": event.state().label,
-        "protocol": connection.protocol(), "header": header("x-test")})
+        "protocol": connection.protocol(), "header": header("x-test"),
+        "traceparent": header("traceparent"), "request": header("x-request-id")})
     .to_string()
     .into()
 }

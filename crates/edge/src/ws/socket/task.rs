@@ -4,8 +4,9 @@ use std::task::{Context, Poll};
 
 use shovel_protocol::{Close, CloseCode};
 
-use super::{Due, Phase, Socket, WeakSocket};
+use super::{Due, Phase, Socket, WeakSocket, Why};
 use crate::Turn;
+use crate::ws::decoder::Violation;
 use crate::ws::encoder;
 use crate::ws::outbox::Outbox;
 
@@ -86,6 +87,7 @@ impl Socket {
                 let (code, reason) = received.unwrap_or((CloseCode::NO_STATUS, ""));
                 let close = Close { code, reason: reason.to_owned(), was_clean: true };
                 state.phase = Phase::Closing { close, deaf: false, answered: true };
+                state.why.get_or_insert(Why::Client);
                 drop(state);
                 self.0.deadlines.set(Due::Close, self.downgrade());
                 self.mark();
@@ -101,19 +103,20 @@ impl Socket {
     }
 
     /// The client broke the protocol: close, and do not listen any more (RFC 6455 §7.1.7).
-    pub(crate) fn refuse(&self, code: CloseCode, reason: &str) {
+    pub(crate) fn refuse(&self, violation: Violation) {
         let mut state = self.0.state.borrow_mut();
         if let Phase::Closing { deaf, .. } = &mut state.phase {
             *deaf = true;
             return;
         }
         drop(state);
-        self.begin_close(code, reason, true);
+        let (code, reason) = (violation.close_code(), violation.to_string());
+        self.begin_close(code, &reason, Why::Violation(violation));
     }
 
     /// The stream has ended or failed.
-    pub(crate) fn end(&self) {
-        self.0.state.borrow_mut().end();
+    pub(crate) fn end(&self, why: Why) {
+        self.0.state.borrow_mut().end(why);
     }
 
     /// How the connection ended, once it has.
@@ -141,7 +144,7 @@ impl Socket {
             let Some(write) = &state.write else { return };
             match write.poll_ready(context) {
                 Poll::Pending => return,
-                Poll::Ready(Err(_)) => return state.end(),
+                Poll::Ready(Err(error)) => return state.end(Why::Failed(error.kind())),
                 Poll::Ready(Ok(())) => {
                     state.full = false;
                     drop(state);
@@ -168,7 +171,7 @@ impl Socket {
         let heard = std::mem::take(&mut state.heard);
         let next = match (due, &state.phase) {
             (Due::Close, Phase::Closing { .. }) => {
-                state.end();
+                state.end(Why::Gone);
                 return None;
             }
             (Due::Ping, Phase::Open) if !heard => {
@@ -184,7 +187,7 @@ impl Socket {
             // While we do not read, its pong cannot be seen.
             (Due::Pong, Phase::Open) if !heard && state.is_unread() => Due::Pong,
             (Due::Pong, Phase::Open) if !heard => {
-                state.end();
+                state.end(Why::NoPong);
                 return None;
             }
             (Due::Ping | Due::Pong, Phase::Open) => Due::Ping,
