@@ -253,9 +253,12 @@ fn choices_of_file(
     for entry in file::read(path)? {
         let (key, place) = (entry.key, file::place(path, entry.line));
         let Some(setting) = settings.iter().find(|setting| setting.key() == key) else {
-            let hint = setting::nearest(&key, settings)
-                .map(|meant| format!("; did you mean '{}'?", meant.key()));
-            wrong.push(format!("{place}: unknown key '{key}'{}", hint.unwrap_or_default()));
+            let hint = match (&entry.value, setting::nearest(&key, settings)) {
+                (Value::Nested, _) => "; settings stand in no section".to_owned(),
+                (_, Some(meant)) => format!("; did you mean '{}'?", meant.key()),
+                (_, None) => String::new(),
+            };
+            wrong.push(format!("{place}: unknown key '{key}'{hint}"));
             continue;
         };
         let values = match (entry.value, setting.is_list()) {
@@ -432,7 +435,7 @@ mod tests {
             "SHOVEL_IO_THREADS: invalid value 'many' for io-threads: invalid digit found in \
              string; FILE:1: unknown key 'worker'; did you mean 'workers'?; FILE:3: invalid value \
              '5' for request-timeout: a duration is a whole number with ms, s, m or h, such as \
-             250ms; FILE:4: unknown key 'pool'"
+             250ms; FILE:4: unknown key 'pool'; settings stand in no section"
         );
         for (text, told) in [
             ("workers = [1, 2]", "FILE:1: workers takes one value, not a list"),
