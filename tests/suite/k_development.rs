@@ -91,6 +91,22 @@ async fn a_program_that_cannot_start_is_waited_for() {
 
 /// K75.
 #[tokio::test]
+async fn a_program_that_is_not_there_yet_is_waited_for() {
+    let folder = TempDir::new().unwrap();
+    let app = folder.path().join("debug/app");
+    let mut pool = Pool::launch(Options::program(&app).flag("--watch"));
+    let waits =
+        |line: &Line| line.message().ends_with("does not exist; waiting for another program");
+    pool.wait_for("its patience", waits).await;
+    fs::create_dir(folder.path().join("debug")).unwrap();
+    fs::copy(Deploy::of("first").path(), &app).unwrap();
+    pool.wait_until_ready(2, 1).await;
+    pool.wait_until_it_listens().await;
+    assert_eq!(label(&pool).await, "first");
+}
+
+/// K75.
+#[tokio::test]
 async fn files_beside_the_program_can_be_watched_too() {
     let folder = TempDir::new().unwrap();
     fs::create_dir(folder.path().join("target")).unwrap();

@@ -100,9 +100,10 @@ impl Watch {
                 builder = Some(Builder { command, program, plan, build: None, colours, limit });
             }
             None => {
-                files.watch_file(&program)?;
                 let settling = Settling::new(Fingerprint::of(&program));
-                watched = Some(Program { path: program, settling });
+                let program = Program { path: program, settling };
+                program.watch(&mut files);
+                watched = Some(program);
             }
         }
         let mut look = interval(LOOK_INTERVAL);
@@ -199,12 +200,10 @@ impl Watch {
 
     /// The folder of the program may be another one by now, which is not watched.
     fn look_around(&mut self) {
-        let Some(Program { path, settling }) = &mut self.program else { return };
-        settling.notice(Fingerprint::of(path), Instant::now());
-        if settling.deadline().is_some()
-            && let Err(error) = self.files.watch_file(path)
-        {
-            tracing::debug!("{error}");
+        let Some(program) = &mut self.program else { return };
+        program.settling.notice(Fingerprint::of(&program.path), Instant::now());
+        if program.settling.deadline().is_some() {
+            program.watch(&mut self.files);
         }
     }
 
@@ -227,6 +226,15 @@ impl Watch {
         }
         tracing::error!(?took, why, "build failed");
         News::BuildFailed
+    }
+}
+
+impl Program {
+    /// Its folder may not be there yet: it is looked for from time to time anyhow.
+    fn watch(&self, files: &mut Files) {
+        if let Err(error) = files.watch_file(&self.path) {
+            tracing::debug!("{error}");
+        }
     }
 }
 
