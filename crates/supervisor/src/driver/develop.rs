@@ -51,6 +51,13 @@ impl Driver {
         }
         let (program, args) = (self.config.program.clone(), self.config.args.clone());
         self.loading.spawn_blocking(move || (generation, Image::load(program, args)));
+        self.development.watch.iter_mut().for_each(|watch| watch.hold(true));
+    }
+
+    /// A copy is made, or could not be.
+    pub(super) fn on_copied(&mut self) {
+        let is_copied = !self.loading.is_empty();
+        self.development.watch.iter_mut().for_each(|watch| watch.hold(is_copied));
     }
 
     /// What the pool is to know of it.

@@ -297,6 +297,7 @@ impl Driver {
         &mut self,
         loaded: Result<(Generation, Result<Image, ImageError>), tokio::task::JoinError>,
     ) -> Option<Event> {
+        self.on_copied();
         match loaded {
             Ok((generation, Ok(image))) => {
                 if self.images.is_empty() {

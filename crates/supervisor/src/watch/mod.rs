@@ -121,6 +121,13 @@ impl Watch {
         self.builder.as_ref().is_some_and(|builder| builder.plan.is_building())
     }
 
+    /// Whether the program is being copied: no build may write over it then.
+    pub fn hold(&mut self, is_copied: bool) {
+        if let Some(builder) = &mut self.builder {
+            builder.plan.hold(is_copied);
+        }
+    }
+
     /// Has nothing more to say, and the build that runs is to end; it is killed when this is
     /// dropped.
     pub fn stop(&mut self) {

@@ -22,6 +22,8 @@ const CHAIN: u32 = 5;
 #[derive(Debug, Default)]
 pub struct Plan {
     is_building: bool,
+    /// What was built is being copied.
+    is_held: bool,
     ended: Option<Instant>,
     due: Option<Instant>,
     /// Some change was nobody's build's.
@@ -68,6 +70,11 @@ impl Plan {
         self.is_building = true;
     }
 
+    /// While held, no build begins: it would write over the program while that is copied.
+    pub fn hold(&mut self, is_held: bool) {
+        self.is_held = is_held;
+    }
+
     /// Whether one is under way.
     pub fn is_building(&self) -> bool {
         self.is_building
@@ -75,7 +82,7 @@ impl Plan {
 
     /// When to take the next step.
     pub fn deadline(&self) -> Option<Instant> {
-        self.due.filter(|_| !self.is_building)
+        self.due.filter(|_| !self.is_building && !self.is_held)
     }
 
     /// What is due.
@@ -157,6 +164,20 @@ mod tests {
         assert!(world.builds());
         world.ends();
         assert!(!world.builds());
+    }
+
+    #[test]
+    fn no_build_begins_while_the_program_is_copied() {
+        let mut world = World::new();
+        world.change("a", 1);
+        assert!(world.builds());
+        world.change("a", 2);
+        world.ends();
+        world.plan.hold(true);
+        assert_eq!(world.plan.deadline(), None);
+        assert!(!world.builds());
+        world.plan.hold(false);
+        assert!(world.builds());
     }
 
     #[test]
