@@ -48,6 +48,7 @@ fn help_names_every_flag_and_its_default() {
     for command in ["status", "workers", "connections", "reload", "scale", "publish", "top"] {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is missing:\n{help}");
     }
+    assert!(help.starts_with("Runs PROGRAM as a pool"), "{help}");
     for default in ["127.0.0.1:8080", "30s", "16MiB"] {
         assert!(help.contains(default), "{default} is missing:\n{help}");
     }
