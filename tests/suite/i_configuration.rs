@@ -218,7 +218,8 @@ fn the_manual_page_is_one() {
     let page = printed(&run(&["--man"], &[]));
     assert!(page.contains(".TH shovel-pool 1"), "{page}");
     let name = page.split(".SH NAME\n").nth(1).unwrap();
-    assert_eq!(name.lines().nth(1), Some(".SH SYNOPSIS"), "{name}");
+    let words = name.lines().take_while(|line| !line.starts_with('.'));
+    assert_eq!(words.count(), 1, "NAME is one line: {name}");
     for part in ["--drain-timeout", "SHOVEL_DRAIN_TIMEOUT", ".SH SIGNALS"] {
         assert!(page.replace("\\-", "-").contains(part), "{part}: {page}");
     }
