@@ -327,6 +327,7 @@ impl State {
 }
 
 /// The event that a whole, unfragmented payload is.
+#[inline]
 fn lend(opcode: Opcode, payload: &[u8]) -> Result<Incoming<'_>, Violation> {
     match opcode {
         Opcode::Text => {

@@ -78,7 +78,19 @@ impl PartialHead {
 
     /// Takes bytes from the front of `input`: how many, and the frame if its head is whole now, at
     /// which this has done its work. Without a frame, all of the input was taken.
+    #[inline]
     pub(super) fn take(&mut self, input: &[u8]) -> Result<(usize, Option<Frame>), Violation> {
+        // Most heads arrive whole and are read where they stand.
+        if self.len == 0
+            && let Some((frame, head_bytes)) = parse(input)?
+        {
+            return Ok((head_bytes, Some(frame)));
+        }
+        self.gather(input)
+    }
+
+    #[cold]
+    fn gather(&mut self, input: &[u8]) -> Result<(usize, Option<Frame>), Violation> {
         let before = usize::from(self.len);
         let more = input.len().min(MAX_BYTES - before);
         self.bytes[before..before + more].copy_from_slice(&input[..more]);
@@ -96,6 +108,7 @@ impl PartialHead {
 /// # Errors
 /// The first rule broken. It shows as soon as the bytes that it is about are there: what follows
 /// them, such as the mask of a frame that has none, may never come.
+#[inline]
 fn parse(bytes: &[u8]) -> Result<Option<(Frame, usize)>, Violation> {
     let &[first, second, ref extended @ ..] = bytes else { return Ok(None) };
     // The one place to allow RSV1 in, should permessage-deflate be negotiated (RFC 7692 §6).
