@@ -81,7 +81,7 @@ impl Router {
         Ok(())
     }
 
-    fn on_send(
+    pub(super) fn on_send(
         &self,
         link: &Rc<Link>,
         id: ConnectionId,

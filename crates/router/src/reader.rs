@@ -113,15 +113,21 @@ impl LinkReader {
     fn take_frames(&mut self) -> Result<(), BadFrame> {
         while let Some(frame) = self.incoming.next_frame()? {
             let Some(whole) = self.pieces.push(frame)? else { continue };
-            let Some(frame) = ToSupervisor::read(whole)? else { continue };
             let (router, link) = (&self.router, &self.link);
-            match frame {
-                ToSupervisor::Ready(_)
-                | ToSupervisor::Pong { .. }
-                | ToSupervisor::ShutdownComplete => {
-                    about_worker(router, link, self.is_first, &mut self.ready, &frame)?;
+            // Matched where it was read: most are sends, and moving those takes longer than all
+            // else that is done here.
+            match ToSupervisor::read(whole) {
+                Ok(Some(ToSupervisor::Send { connection, kind, data, last })) => {
+                    router.on_send(link, connection, kind, data, last)?;
                 }
-                frame => router.on_frame(link, frame)?,
+                Ok(Some(
+                    ref frame @ (ToSupervisor::Ready(_)
+                    | ToSupervisor::Pong { .. }
+                    | ToSupervisor::ShutdownComplete),
+                )) => about_worker(router, link, self.is_first, &mut self.ready, frame)?,
+                Ok(Some(frame)) => router.on_frame(link, frame)?,
+                Ok(None) => {}
+                Err(bad) => return Err(bad),
             }
         }
         Ok(())
