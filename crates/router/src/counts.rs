@@ -4,9 +4,13 @@
 //! name. They only go up. Somebody else learns them by asking the thread ([`crate::inspect`]).
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use shovel_edge::Failure;
+use shovel_protocol::WorkerIndex;
+
+use super::link::Link;
 
 /// What is counted about one worker, on its link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -221,6 +225,31 @@ impl std::ops::AddAssign for LatencySums {
     fn add_assign(&mut self, other: Self) {
         self.buckets.iter_mut().zip(other.buckets).for_each(|(sum, more)| *sum += more);
         self.sum_micros = self.sum_micros.saturating_add(other.sum_micros);
+    }
+}
+
+/// What a thread counts that no link does.
+#[derive(Default)]
+pub(crate) struct Measures {
+    pub tally: ThreadTally,
+    pub latencies: Latencies,
+    /// Of links that are no more.
+    buried: Cell<BTreeMap<WorkerIndex, WorkerSums>>,
+}
+
+impl Measures {
+    /// Keeps what was counted on a link that ends.
+    pub fn bury(&self, link: &Link) {
+        let mut buried = self.buried.take();
+        *buried.entry(link.index).or_default() += link.tally.sums();
+        self.buried.set(buried);
+    }
+
+    /// What is kept, by the index of the place.
+    pub fn buried(&self) -> BTreeMap<WorkerIndex, WorkerSums> {
+        let buried = self.buried.take();
+        self.buried.set(buried.clone());
+        buried
     }
 }
 

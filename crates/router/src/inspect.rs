@@ -4,7 +4,6 @@
 //! question itself (a page, a number of channels) or by the requests under way and the workers;
 //! none walks all connections.
 
-use std::cell::Cell;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -18,8 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 
 use super::ToThread;
-use super::counts::{Latencies, LatencySums, OfWorker, ThreadSums, ThreadTally, WorkerSums};
-use super::link::Link;
+use super::counts::{LatencySums, OfWorker, ThreadSums, WorkerSums};
 use super::router::Router;
 
 /// Channels that a connection is said to be subscribed to, at most; the number tells of the rest.
@@ -177,30 +175,6 @@ impl Origin {
     /// Of a client that asked for this path and query.
     pub fn new(client: &Client, url: &str) -> Self {
         Origin { peer: client.address, url: url.into() }
-    }
-}
-
-/// What a thread counts that no link does.
-#[derive(Default)]
-pub(crate) struct Measures {
-    pub tally: ThreadTally,
-    pub latencies: Latencies,
-    /// Of links that are no more.
-    buried: Cell<BTreeMap<WorkerIndex, WorkerSums>>,
-}
-
-impl Measures {
-    /// Keeps what was counted on a link that ends.
-    pub fn bury(&self, link: &Link) {
-        let mut buried = self.buried.take();
-        *buried.entry(link.index).or_default() += link.tally.sums();
-        self.buried.set(buried);
-    }
-
-    fn buried(&self) -> BTreeMap<WorkerIndex, WorkerSums> {
-        let buried = self.buried.take();
-        self.buried.set(buried.clone());
-        buried
     }
 }
 

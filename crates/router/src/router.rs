@@ -23,9 +23,8 @@ use shovel_protocol::{
 use tokio::task::spawn_local;
 
 use super::body::ResponseBody;
-use super::counts::{OfThread, OfWorker};
+use super::counts::{Measures, OfThread, OfWorker};
 use super::crossing::Sender;
-use super::inspect::Measures;
 use super::link::{Counters, Link};
 use super::offer::Offer;
 use super::publish::Publisher;

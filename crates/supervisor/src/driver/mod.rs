@@ -3,8 +3,8 @@
 //! It runs on the main thread, which spawns the workers: their death signal is bound to the thread
 //! that spawns them. Messages and bodies never come here.
 
-mod desk;
 mod develop;
+mod operators;
 mod reconfigure;
 mod report;
 mod workers;
@@ -22,8 +22,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 
-use self::desk::Counter;
 use self::develop::Development;
+use self::operators::Operators;
 use self::workers::Workers;
 use crate::admin::desk::Desk;
 use crate::admin::{Doors, SocketFile};
@@ -72,7 +72,7 @@ struct Driver {
     reports: mpsc::UnboundedReceiver<FromThread>,
     workers: Workers,
     service: ServiceManager,
-    counter: Counter,
+    operators: Operators,
     /// Kept until the end, when it goes.
     _admin_socket: Option<SocketFile>,
     images: BTreeMap<Generation, Image>,
@@ -150,7 +150,7 @@ impl Driver {
             service: ServiceManager::of_environment(),
             sources,
             choices,
-            counter: Counter::new(asked, now),
+            operators: Operators::new(asked, now),
             _admin_socket: admin_socket,
             config,
             descriptors,
@@ -180,7 +180,7 @@ impl Driver {
                 event = signals.next() => Some(event),
                 Some(report) = self.reports.recv() => self.on_report(report),
                 ended = self.workers.next_end() => self.workers.on_end(ended, &self.threads),
-                asked = self.counter.next() => self.on_asked(asked),
+                asked = self.operators.next() => self.on_asked(asked),
                 Some(loaded) = self.loading.join_next() => self.on_loaded(loaded),
                 () = self.service.look_due() => {
                     self.probe();
@@ -246,7 +246,7 @@ impl Driver {
         // Told when it is done: who reads that a worker is ready may rely on it.
         for report in &reports {
             report::log(report, &self.pool, &self.workers);
-            self.counter.on_report(report, Instant::now());
+            self.operators.on_report(report, Instant::now());
             if let Report::Scaled { .. } = report {
                 self.tell_settings();
             }
@@ -272,7 +272,7 @@ impl Driver {
                     body_window_bytes: shovel_router::BODY_WINDOW_BYTES,
                     dev: self.config.dev,
                 };
-                self.counter.on_spawn(worker, index);
+                self.operators.on_spawn(worker, index);
                 let image = self.images.get(&generation);
                 let events = self.workers.spawn(worker, image, welcome, &self.threads);
                 events.into_iter().for_each(|event| self.handle(event));
@@ -360,7 +360,7 @@ impl Driver {
     /// Responses and close frames may still be on their way to clients, and output of workers on
     /// its way to the log.
     async fn leave(mut self, outcome: Outcome) -> anyhow::Result<()> {
-        self.counter.close();
+        self.operators.close();
         let deadline = self.terminating_since.map(|since| since + self.config.shutdown_timeout);
         let within = match (&outcome, deadline) {
             (Outcome::Success, Some(deadline)) => {

@@ -14,7 +14,7 @@ use crate::admin::desk::{Asked, Done, Ended, History, View};
 const ENDING: &str = "the pool is ending";
 
 /// The driver's side of the admin thread's desk.
-pub struct Counter {
+pub struct Operators {
     asked: mpsc::Receiver<Asked>,
     started: Instant,
     history: History,
@@ -36,12 +36,12 @@ impl Driver {
         match asked {
             Asked::View(answer) => {
                 // Whoever does not wait any more does not want to know.
-                let _ = answer.send(self.counter.view(&self.pool, Instant::now()));
+                let _ = answer.send(self.operators.view(&self.pool, Instant::now()));
                 None
             }
             Asked::Reload(answer) => {
                 let request = self.read_settings_again();
-                self.counter.wait_for(&request, answer);
+                self.operators.wait_for(&request, answer);
                 Some(request)
             }
             Asked::Scale { workers, answer } => {
@@ -55,9 +55,9 @@ impl Driver {
     }
 }
 
-impl Counter {
+impl Operators {
     pub fn new(asked: mpsc::Receiver<Asked>, now: Instant) -> Self {
-        Counter {
+        Operators {
             asked,
             started: now,
             history: History::default(),
@@ -125,7 +125,18 @@ impl Counter {
             | Report::RecycleAbandoned { replacement: worker, .. } => {
                 self.places.remove(worker);
             }
-            _ => {}
+            Report::StartFailed { .. }
+            | Report::WorkerStarted { .. }
+            | Report::WorkerReady { .. }
+            | Report::WorkerHung { .. }
+            | Report::DrainTimedOut { .. }
+            | Report::StopTimedOut { .. }
+            | Report::ReloadSwitched { .. }
+            | Report::ReloadCoalesced
+            | Report::Scaled { .. }
+            | Report::ScaleIgnored
+            | Report::TerminateTimedOut
+            | Report::TerminateHurried => {}
         }
     }
 
