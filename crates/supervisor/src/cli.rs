@@ -73,20 +73,24 @@ struct Cli {
     version: Option<bool>,
 }
 
-/// The command line as clap knows it. PROGRAM may stand in the file, so it is not required here.
+/// The command line as clap knows it.
 pub fn command() -> Command {
-    let settings = setting::all();
     let help = Arg::new("help").short('h').long("help").action(ArgAction::Help);
     let help = help.help("Print this and end");
-    let commands = Ask::augment_subcommands(Cli::command())
+    Ask::augment_subcommands(command_of_pool())
         .about(ABOUT)
         .mut_subcommands(|ask| ask.arg(help.clone()))
         .subcommand_help_heading("Commands, for a pool that runs")
         .subcommand_value_name("COMMAND")
         .args_conflicts_with_subcommands(true)
-        .disable_help_subcommand(true);
+        .disable_help_subcommand(true)
+}
+
+/// As far as it is about running a pool. PROGRAM may stand in the file, so it is not required here.
+pub fn command_of_pool() -> Command {
+    let settings = setting::all();
     let is_setting = |arg: &Arg| settings.iter().any(|setting| setting.id() == arg.get_id());
-    commands.mut_args(|arg| match is_setting(&arg) {
+    Cli::command().mut_args(|arg| match is_setting(&arg) {
         true => setting::with_value(arg).required(false),
         false => arg,
     })
@@ -118,7 +122,7 @@ pub fn asked(matches: &ArgMatches) -> Asked {
         return Asked::Text(text);
     }
     match (matches.get_flag("man"), matches.get_flag("print_config")) {
-        (true, _) => Asked::Text(manual::page(command())),
+        (true, _) => Asked::Text(manual::page(command_of_pool(), &command())),
         (false, true) => Asked::Settings,
         (false, false) => Asked::Pool,
     }

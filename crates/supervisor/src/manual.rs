@@ -6,24 +6,18 @@ use clap_mangen::roff::{Roff, bold, roman};
 
 use crate::config::setting;
 
-/// The page as roff(7).
-pub fn page(command: Command) -> Vec<u8> {
+/// The page as roff(7). `command` is without subcommands, of which clap would only say that they have
+/// pages of their own; `whole` is with them.
+pub fn page(command: Command, whole: &Command) -> Vec<u8> {
     // The first line goes under NAME, the rest under DESCRIPTION.
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
     let first = about.lines().next().unwrap_or_default().to_owned();
     let command = command.about(first).long_about(about);
-    let commands = commands(&command);
     let man = Man::new(command);
     let mut page = Vec::new();
-    // Writing to a vector does not fail. Of commands clap would only say that they have pages.
-    let _ = man.render_title(&mut page);
-    let _ = man.render_name_section(&mut page);
-    let _ = man.render_synopsis_section(&mut page);
-    let _ = man.render_description_section(&mut page);
-    let _ = man.render_options_section(&mut page);
-    let _ = commands.to_writer(&mut page);
-    let _ = man.render_extra_section(&mut page);
-    let _ = man.render_version_section(&mut page);
+    // Writing to a vector does not fail.
+    let _ = man.render(&mut page);
+    let _ = commands(whole).to_writer(&mut page);
     let _ = rest().to_writer(&mut page);
     page
 }
@@ -103,7 +97,9 @@ mod tests {
 
     #[test]
     fn the_page_has_every_flag_and_every_variable() {
-        let page = String::from_utf8(page(cli::command())).unwrap().replace("\\-", "-");
+        let page = String::from_utf8(page(cli::command_of_pool(), &cli::command()))
+            .unwrap()
+            .replace("\\-", "-");
         for setting in setting::all() {
             assert!(page.contains(&setting.flag()), "{}:\n{page}", setting.flag());
             assert!(page.contains(&setting.variable()), "{}:\n{page}", setting.variable());
