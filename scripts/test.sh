@@ -45,7 +45,7 @@ check_in_browser() {
         kill -0 "$pool" 2>/dev/null || { cat "$log" >&2; return 1; }
         sleep 0.1
     done
-    CHROMIUM=$(command -v chromium) node scripts/browser/chat.js "$url/" || { cat "$log" >&2; return 1; }
+    CHROMIUM=$(command -v chromium) POOL_PID=$pool node scripts/browser/chat.js "$url/" || { cat "$log" >&2; return 1; }
     kill "$pool"
     wait "$pool"
 }

@@ -41,6 +41,9 @@ fn check_to_supervisor(frame: Frame<'_>) {
 
 fn check_to_worker(frame: Frame<'_>) {
     let Ok(Some(read)) = ToWorker::read(frame) else { return };
+    if let ToWorker::Adopt { request, .. } = &read {
+        assert!(request.read().is_ok());
+    }
     let mut batch = Vec::new();
     read.put(&mut batch);
     with_whole(&batch, |again| assert_eq!(ToWorker::read(again), Ok(Some(read))));

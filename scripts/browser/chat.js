@@ -2,7 +2,8 @@
 //
 //   npm ci && node chat.js http://127.0.0.1:8080/ [SCREENSHOT_FOLDER]
 //
-// CHROMIUM names the browser (default /usr/bin/chromium). Exits 0 if all holds, 1 with the first
+// CHROMIUM names the browser (default /usr/bin/chromium); POOL_PID, if set, is the pool that serves
+// the page, which is reloaded to see that nobody is disconnected. Exits 0 if all holds, 1 with the first
 // thing that does not, 2 if called wrongly. Nothing is waited for longer than ten seconds.
 
 import assert from 'node:assert/strict';
@@ -45,6 +46,7 @@ try {
   console.log(`Ada and Grace talk: ${await servedBy(ada)}; ${await servedBy(grace)}`);
 
   await writtenMarkupStaysText(ada, grace);
+  if (process.env.POOL_PID) await aReloadPartsNobody(ada, grace);
   await nameAndRoomCanBeChangedByKeyboard(grace);
   await see(ada, '.note', 'Grace left.');
 
@@ -114,6 +116,21 @@ async function writtenMarkupStaysText(writer, reader) {
   await writer.locator('#send').click();
   await see(reader, '.message .text', markup);
   assert.equal(await reader.locator('#log img, #log b').count(), 0, 'a message became HTML');
+}
+
+/** Both tabs stay connected, and show that another worker of the next generation serves them. */
+async function aReloadPartsNobody(ada, grace) {
+  const generation = Number(await ada.locator('#generation').innerText());
+  process.kill(Number(process.env.POOL_PID), 'SIGHUP');
+  for (const page of [ada, grace]) {
+    await see(page, '.note', 'The app was reloaded; the connection stayed open');
+    assert.equal(Number(await page.locator('#generation').innerText()), generation + 1);
+    assert.equal(await page.locator('.note', { hasText: 'Disconnected' }).count(), 0, 'a tab was disconnected');
+  }
+  await ada.locator('#text').fill('Still here after the reload.');
+  await ada.locator('#send').click();
+  await see(grace, '.message .text', 'Still here after the reload.');
+  await screenshot(ada, 'reloaded-light');
 }
 
 async function nameAndRoomCanBeChangedByKeyboard(page) {

@@ -44,7 +44,7 @@ impl fmt::Display for CloseCode {
 }
 
 /// How a connection ended, as its close event tells it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Close {
     /// The code of the close frame that decided, 1005 if it held none, 1006 if there was no frame.
     pub code: CloseCode,

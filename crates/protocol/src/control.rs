@@ -10,7 +10,7 @@ use bincode::enc::{Encode, Encoder};
 use bincode::error::{DecodeError, EncodeError};
 
 use crate::head::BadFrame;
-use crate::limits::CONTROL_BYTES;
+use crate::limits::{ATTACHMENT_BYTES, CONTROL_BYTES};
 
 /// What `hello` says after the greeting.
 #[derive(Clone, Debug, PartialEq, Eq, bincode::Encode, bincode::BorrowDecode)]
@@ -118,6 +118,48 @@ pub enum Effect<'a> {
         /// At most 123 bytes.
         reason: &'a str,
     },
+    /// As `ws:attach`.
+    Attach {
+        /// Chosen by the app.
+        version: u32,
+        /// At most 16 KiB.
+        data: &'a [u8],
+    },
+}
+
+/// The fixed part of `ws:adopt`: a connection and what its new owner is to know of it. The
+/// [`RequestHead`] of the request that became it follows, so nothing can be added here.
+#[derive(Clone, Debug, PartialEq, Eq, bincode::Encode, bincode::BorrowDecode)]
+pub struct AdoptHead<'a> {
+    /// Why it has no owner.
+    pub cause: AdoptCause,
+    /// A UUIDv7, its bytes in the usual order.
+    pub uuid: [u8; 16],
+    /// The subprotocol that was picked, if any.
+    pub protocol: Option<&'a str>,
+    /// Number of the last event that a handler has finished.
+    pub committed: u64,
+    /// Whether its outbox is over its limit.
+    pub pressed: bool,
+    /// The version of the attachment.
+    pub version: u32,
+    /// The attachment.
+    pub attachment: &'a [u8],
+    /// The channels that it is subscribed to.
+    pub channels: Names<'a>,
+}
+
+/// Why a connection needs another worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, bincode::Encode, bincode::BorrowDecode)]
+pub enum AdoptCause {
+    /// Its worker was replaced.
+    Reload,
+    /// Its worker died.
+    Crash,
+    /// It slept: no worker was needed until now.
+    Wake,
+    /// Another worker has less to do.
+    Rebalance,
 }
 
 /// A code and its reason: payload of `ws:close` to the supervisor, and of `ws:gone`.
@@ -192,6 +234,31 @@ impl<'de, Context> BorrowDecode<'de, Context> for Headers<'de> {
     }
 }
 
+/// A list of names. Written as a `u64` count, then each.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Names<'a>(pub Vec<&'a str>);
+
+impl Encode for Names<'_> {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        (self.0.len() as u64).encode(encoder)?;
+        self.0.iter().try_for_each(|name| name.encode(encoder))
+    }
+}
+
+impl<'de, Context> BorrowDecode<'de, Context> for Names<'de> {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = Context>>(
+        decoder: &mut D,
+    ) -> Result<Self, DecodeError> {
+        // As with headers, so that a count allocates nothing.
+        let count = u64::decode(decoder)?;
+        let mut names = Vec::new();
+        for _ in 0..count {
+            names.push(<&str>::borrow_decode(decoder)?);
+        }
+        Ok(Names(names))
+    }
+}
+
 /// Appends a control payload.
 pub(crate) fn put<T: Encode>(out: &mut Vec<u8>, value: &T) {
     let config = bincode::config::standard().with_fixed_int_encoding();
@@ -211,6 +278,21 @@ pub(crate) fn read<'a, T: BorrowDecode<'a, ()>>(
         Ok((value, taken)) => Ok((value, &bytes[taken..])),
         Err(_) => Err(BadFrame::Payload { kind, why: "not the fields that this frame has" }),
     }
+}
+
+/// Refuses an attachment that is longer than one may be.
+pub(crate) fn check_attachment(kind: &'static str, data: &[u8]) -> Result<(), BadFrame> {
+    match data.len() <= ATTACHMENT_BYTES {
+        true => Ok(()),
+        false => Err(BadFrame::Payload { kind, why: "an attachment that is too long" }),
+    }
+}
+
+/// Writes the head of a request by itself, as it will stand in a later `ws:adopt`.
+pub fn request_head_bytes(head: &RequestHead<'_>) -> Box<[u8]> {
+    let mut bytes = Vec::new();
+    put(&mut bytes, head);
+    bytes.into_boxed_slice()
 }
 
 /// Reads the next effect of a `ws:upgrade`. Borrows its data, so no limit is needed.

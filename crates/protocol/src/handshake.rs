@@ -20,7 +20,7 @@ const MAGIC: [u8; 4] = *b"SHVL";
 pub struct Capabilities(pub u64);
 
 impl Capabilities {
-    /// The worker can adopt connections. Reserved for transfer.
+    /// The worker can adopt connections; the supervisor can have them adopted.
     pub const ADOPT: Capabilities = Capabilities(1);
 
     /// Whether all bits of `other` are set.

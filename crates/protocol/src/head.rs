@@ -6,11 +6,11 @@ use crate::limits::FRAME_PAYLOAD_BYTES;
 pub const HEADER_BYTES: usize = 16;
 
 /// Where [`Header::flags`] stands.
-pub(crate) const FLAGS_AT: usize = 5;
+pub const FLAGS_AT: usize = 5;
 
 /// Bits of [`Header::flags`]. What a bit means on which kind stands at the kind.
 pub mod flags {
-    /// The payload goes on in the next frame of the same kind and id.
+    /// The payload goes on in the next frame of the same kind, flags and id.
     pub const MORE: u8 = 0x01;
     /// The message is binary; text otherwise.
     pub const BINARY: u8 = 0x02;
@@ -18,13 +18,15 @@ pub mod flags {
     pub const END: u8 = 0x04;
     /// On `ws:send`: its handler has ended, which commits the next sequence number.
     pub const LAST: u8 = 0x08;
-    /// From worker to supervisor: takes effect with the next commit. Reserved for transfer.
+    /// From worker to supervisor: takes effect with the next commit. On `ws:upgrade`: what
+    /// handlers do to this connection will be staged, for it may move.
     pub const STAGED: u8 = 0x10;
-    /// From worker to supervisor: flushed inside a running handler. Reserved for transfer.
+    /// From worker to supervisor: takes effect at once, though its handler has not ended. Never
+    /// together with STAGED.
     pub const DURING: u8 = 0x20;
-    /// To a worker: an earlier owner may have begun this event. Reserved for transfer.
+    /// To a worker: an earlier owner may have begun this event.
     pub const REDELIVERED: u8 = 0x40;
-    /// To a worker: some effects of an earlier try are out. Reserved for transfer.
+    /// To a worker: some effects of an earlier try are out.
     pub const PARTIAL: u8 = 0x80;
 }
 
@@ -71,11 +73,11 @@ kinds! {
     WsGone = 8, "ws:gone";
     /// The outbox went over its limit or below it again.
     WsPressure = 9, "ws:pressure";
-    /// Give the connection up. Reserved for transfer.
+    /// Give the connection up, once its handler has ended.
     WsRelease = 10, "ws:release";
-    /// Give the connection up at once. Reserved for transfer.
+    /// Give the connection up at once.
     WsRevoke = 11, "ws:revoke";
-    /// Take the connection over. Reserved for transfer.
+    /// Take the connection over.
     WsAdopt = 12, "ws:adopt";
     /// A message on a channel that the worker itself subscribed to.
     ChannelMessage = 13, "channel:message";
@@ -104,13 +106,13 @@ kinds! {
     WsSend = 70, "ws:send";
     /// Close the client's socket.
     WsClose = 71, "ws:close";
-    /// The connection's attachment. Reserved for transfer.
+    /// What the connection's next owner is to know.
     WsAttach = 72, "ws:attach";
     /// Handlers have finished up to a sequence number.
     WsCommit = 73, "ws:commit";
-    /// The answer to `ws:release`. Reserved for transfer.
+    /// The answer to `ws:release` and `ws:revoke`.
     WsReleased = 74, "ws:released";
-    /// The answer to `ws:adopt`. Reserved for transfer.
+    /// The answer to `ws:adopt`.
     WsAdopted = 75, "ws:adopted";
     /// From here on sends stop until the pressure has gone; the answer to `ws:pressure`.
     WsPressed = 76, "ws:pressed";
@@ -230,6 +232,14 @@ pub enum BadFrame {
         /// In a few words.
         why: &'static str,
     },
+    /// Flags that are not possible together, or not with this id.
+    #[error("{kind} frame with flags that do not go together: {why}")]
+    Flags {
+        /// The frame's name.
+        kind: &'static str,
+        /// Which.
+        why: &'static str,
+    },
     /// Pieces that add up to more than a message may have.
     #[error("{kind} frame in pieces of more than {limit} bytes in all")]
     PiecesTooLong {
@@ -305,6 +315,15 @@ pub(crate) fn split_u64<'a>(
 ) -> Result<(u64, &'a [u8]), BadFrame> {
     let (number, rest) = payload.split_first_chunk::<8>().ok_or(short(kind))?;
     Ok((u64::from_le_bytes(*number), rest))
+}
+
+pub(crate) fn read_bool(kind: &'static str, payload: &[u8]) -> Result<bool, BadFrame> {
+    match payload {
+        [] => Err(short(kind)),
+        [0, ..] => Ok(false),
+        [1, ..] => Ok(true),
+        _ => Err(BadFrame::Payload { kind, why: "a bool that is neither 0 nor 1" }),
+    }
 }
 
 pub(crate) fn read_u32(kind: &'static str, payload: &[u8]) -> Result<u32, BadFrame> {

@@ -21,6 +21,7 @@ pub mod limits;
 pub mod pieces;
 pub mod to_supervisor;
 pub mod to_worker;
+mod when;
 
 pub use close::{Close, CloseCode};
 pub use head::{BadFrame, Frame, Header, Kind};
@@ -28,7 +29,8 @@ pub use id::{
     ConnectionId, ConnectionUuid, Generation, PublishToken, RequestId, WorkerId, WorkerIndex,
 };
 pub use to_supervisor::ToSupervisor;
-pub use to_worker::ToWorker;
+pub use to_worker::{Again, ToWorker};
+pub use when::{Publisher, When};
 
 /// Text or binary: the two kinds of a WebSocket message (RFC 6455 §5.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

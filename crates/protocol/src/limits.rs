@@ -24,6 +24,9 @@ pub const MESSAGE_OVERHEAD_BYTES: usize = 64;
 /// The message that crosses the line still goes, so that one of any legal size passes.
 pub const CONNECTION_WINDOW_BYTES: usize = 256 * 1024;
 
+/// Longest attachment of a connection, in bytes.
+pub const ATTACHMENT_BYTES: usize = 16 * 1024;
+
 /// Longest payload in pieces, in bytes: the longest message that `hello` allows, and room for what
 /// may stand beside it.
 pub fn payload_bytes(max_message_bytes: u64) -> usize {

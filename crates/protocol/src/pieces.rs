@@ -21,8 +21,22 @@ pub struct Pieces {
 #[derive(Debug)]
 struct Held {
     kind: u8,
+    flags: u8,
     id: u64,
     payload: Vec<u8>,
+}
+
+impl Held {
+    fn new(frame: Frame<'_>) -> Self {
+        let flags = frame.flags & !flags::MORE;
+        Held { kind: frame.kind, flags, id: frame.id, payload: Vec::new() }
+    }
+
+    /// Whether the frame goes on with this payload. Flags count too: one id is a token on a
+    /// `channel:publish` without STAGED or DURING and a connection on one that has them.
+    fn goes_on(&self, frame: Frame<'_>) -> bool {
+        self.id == frame.id && self.kind == frame.kind && self.flags == frame.flags & !flags::MORE
+    }
 }
 
 impl Pieces {
@@ -54,11 +68,11 @@ impl Pieces {
     fn push_piece<'a>(&'a mut self, frame: Frame<'a>) -> Result<Option<&'a [u8]>, BadFrame> {
         self.whole = Vec::new();
         let more = frame.has(flags::MORE);
-        let at = self.held.iter().position(|held| held.id == frame.id && held.kind == frame.kind);
+        let at = self.held.iter().position(|held| held.goes_on(frame));
         let at = match at {
             None if !more => return Ok(Some(frame.payload)),
             None => {
-                self.held.push(Held { kind: frame.kind, id: frame.id, payload: Vec::new() });
+                self.held.push(Held::new(frame));
                 self.held.len() - 1
             }
             Some(at) => at,
@@ -111,6 +125,19 @@ mod tests {
         assert_eq!(pieces.push(piece(1, b"half", false)).unwrap().unwrap().payload, b"one half");
         assert_eq!(pieces.push(piece(2, b"half", false)).unwrap().unwrap().payload, b"two half");
         assert_eq!(pieces.held_bytes(), 0);
+    }
+
+    #[test]
+    fn an_id_that_is_a_token_here_and_a_connection_there_names_two_payloads() {
+        let publish =
+            |flags, payload| Frame { kind: Kind::ChannelPublish as u8, flags, id: 1, payload };
+        let mut pieces = Pieces::new(100);
+        assert_eq!(pieces.push(publish(flags::MORE, b"token ")), Ok(None));
+        assert_eq!(pieces.push(publish(flags::MORE | flags::STAGED, b"handler ")), Ok(None));
+        let whole = pieces.push(publish(0, b"half")).unwrap().unwrap();
+        assert_eq!(whole.payload, b"token half");
+        let whole = pieces.push(publish(flags::STAGED, b"half")).unwrap().unwrap();
+        assert_eq!(whole.payload, b"handler half");
     }
 
     #[test]

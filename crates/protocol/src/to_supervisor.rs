@@ -4,7 +4,8 @@ use crate::close::CloseCode;
 use crate::control::{self, CloseFields, Effect, Headers, ResponseHead, UpgradeHead};
 use crate::handshake::{Capabilities, Greeting};
 use crate::head::{self, BadFrame, Frame, Kind, flags};
-use crate::id::{ConnectionId, PublishToken, RequestId};
+use crate::id::{ConnectionId, RequestId};
+use crate::when::{Publisher, When};
 use crate::{MessageKind, channel_payload};
 
 /// A frame from worker to supervisor.
@@ -22,21 +23,29 @@ pub enum ToSupervisor<'a> {
     /// The body failed: the client must not take it for whole.
     Abort { request: RequestId },
     /// Accept a request as the connection reserved with it: the commit of the fetch handler.
-    Upgrade { connection: ConnectionId, upgrade: UpgradeHead<'a>, effects: Effects<'a> },
+    /// `keep`: what handlers do to it will be staged, for it may move to another worker.
+    Upgrade { connection: ConnectionId, upgrade: UpgradeHead<'a>, keep: bool, effects: Effects<'a> },
     /// A message to the client. `last`: and its handler has finished, see [`ToSupervisor::Commit`].
-    Send { connection: ConnectionId, kind: MessageKind, data: &'a [u8], last: bool },
+    Send { connection: ConnectionId, when: When, kind: MessageKind, data: &'a [u8], last: bool },
     /// Close the client's socket. The connection ends when the real close comes back.
-    Close { connection: ConnectionId, code: CloseCode, reason: &'a str },
+    Close { connection: ConnectionId, when: When, code: CloseCode, reason: &'a str },
+    /// What the connection's next owner is to know.
+    Attach { connection: ConnectionId, when: When, version: u32, data: &'a [u8] },
     /// Handlers have finished all events up to this number.
     Commit { connection: ConnectionId, seq: u64 },
+    /// The connection is given up. `handled`: the last event that was finished, `started`: the last
+    /// that was begun. Commits what is staged.
+    Released { connection: ConnectionId, handled: u64, started: u64 },
+    /// The connection is taken over, or refused. Commits what is staged if it is taken over.
+    Adopted { connection: ConnectionId, taken: bool },
     /// What is sent after this frame was sent in knowledge of the pressure.
     Pressed { connection: ConnectionId },
     /// Subscribes a connection, or with `None` the worker itself.
-    Subscribe { connection: Option<ConnectionId>, channel: &'a str },
+    Subscribe { connection: Option<ConnectionId>, when: When, channel: &'a str },
     /// The reverse.
-    Unsubscribe { connection: Option<ConnectionId>, channel: &'a str },
+    Unsubscribe { connection: Option<ConnectionId>, when: When, channel: &'a str },
     /// A message to everyone on a channel.
-    Publish { token: PublishToken, channel: &'a str, kind: MessageKind, data: &'a [u8] },
+    Publish { publisher: Publisher, channel: &'a str, kind: MessageKind, data: &'a [u8] },
     /// So many more bytes of the request's body may be sent.
     Credit { request: RequestId, bytes: u32 },
     /// The answer to `ping`.
@@ -87,9 +96,9 @@ impl ToSupervisor<'_> {
     pub fn put(&self, batch: &mut Vec<u8>) {
         use ToSupervisor::*;
         match self {
-            Send { connection, kind, data, last } => {
+            Send { connection, when, kind, data, last } => {
                 let binary = flags::BINARY * u8::from(kind.is_binary());
-                let flags = binary | (flags::LAST * u8::from(*last));
+                let flags = binary | (flags::LAST * u8::from(*last)) | when.to_flags();
                 head::put_pieces(batch, Kind::WsSend, flags, connection.to_wire(), data);
             }
             Commit { connection, seq } => {
@@ -97,9 +106,10 @@ impl ToSupervisor<'_> {
                     out.extend_from_slice(&seq.to_le_bytes());
                 });
             }
-            Publish { token, channel, kind, data } => {
-                let flags = flags::BINARY * u8::from(kind.is_binary());
-                head::put(batch, Kind::ChannelPublish, flags, token.to_wire(), |out| {
+            Publish { publisher, channel, kind, data } => {
+                let (id, flags) = publisher.id_and_flags();
+                let flags = flags | (flags::BINARY * u8::from(kind.is_binary()));
+                head::put(batch, Kind::ChannelPublish, flags, id, |out| {
                     channel_payload::put(out, channel, data);
                 });
             }
@@ -122,25 +132,43 @@ impl ToSupervisor<'_> {
                 });
             }
             Abort { request } => head::put(batch, Kind::HttpAbort, 0, request.to_wire(), |_| ()),
-            Upgrade { connection, upgrade, effects } => {
-                head::put(batch, Kind::WsUpgrade, 0, connection.to_wire(), |out| {
+            Upgrade { connection, upgrade, keep, effects } => {
+                let flags = flags::STAGED * u8::from(*keep);
+                head::put(batch, Kind::WsUpgrade, flags, connection.to_wire(), |out| {
                     control::put(out, upgrade);
                     out.extend_from_slice(effects.0);
                 });
             }
-            Close { connection, code, reason } => {
-                head::put(batch, Kind::WsClose, 0, connection.to_wire(), |out| {
+            Close { connection, when, code, reason } => {
+                head::put(batch, Kind::WsClose, when.to_flags(), connection.to_wire(), |out| {
                     control::put(out, &CloseFields { code: code.0, reason });
                 });
             }
             Pressed { connection } => {
                 head::put(batch, Kind::WsPressed, 0, connection.to_wire(), |_| ());
             }
-            Subscribe { connection, channel } => {
-                put_name(batch, Kind::ChannelSubscribe, *connection, channel);
+            Attach { connection, when, version, data } => {
+                head::put(batch, Kind::WsAttach, when.to_flags(), connection.to_wire(), |out| {
+                    out.extend_from_slice(&version.to_le_bytes());
+                    out.extend_from_slice(data);
+                });
             }
-            Unsubscribe { connection, channel } => {
-                put_name(batch, Kind::ChannelUnsubscribe, *connection, channel);
+            Released { connection, handled, started } => {
+                head::put(batch, Kind::WsReleased, 0, connection.to_wire(), |out| {
+                    out.extend_from_slice(&handled.to_le_bytes());
+                    out.extend_from_slice(&started.to_le_bytes());
+                });
+            }
+            Adopted { connection, taken } => {
+                head::put(batch, Kind::WsAdopted, 0, connection.to_wire(), |out| {
+                    out.push(u8::from(*taken));
+                });
+            }
+            Subscribe { connection, when, channel } => {
+                put_name(batch, Kind::ChannelSubscribe, *connection, *when, channel);
+            }
+            Unsubscribe { connection, when, channel } => {
+                put_name(batch, Kind::ChannelUnsubscribe, *connection, *when, channel);
             }
             Credit { request, bytes } => {
                 head::put(batch, Kind::RequestCredit, 0, request.to_wire(), |out| {
@@ -156,20 +184,27 @@ impl ToSupervisor<'_> {
 /// The worker itself is no connection: its id is all ones, which no lease reaches.
 const WORKER_ITSELF: u64 = u64::MAX;
 
-fn put_name(batch: &mut Vec<u8>, kind: Kind, connection: Option<ConnectionId>, channel: &str) {
+fn put_name(
+    batch: &mut Vec<u8>,
+    kind: Kind,
+    connection: Option<ConnectionId>,
+    when: When,
+    channel: &str,
+) {
     let id = connection.map_or(WORKER_ITSELF, ConnectionId::to_wire);
-    head::put(batch, kind, 0, id, |out| out.extend_from_slice(channel.as_bytes()));
+    head::put(batch, kind, when.to_flags(), id, |out| out.extend_from_slice(channel.as_bytes()));
 }
 
 impl<'a> ToSupervisor<'a> {
-    /// Reads a frame whose payload is whole. `None` for a kind that this version does not know or
-    /// does not use: it is skipped.
+    /// Reads a frame whose payload is whole. `None` for a kind that this version does not know: it
+    /// is skipped.
     ///
     /// Effects inside `ws:upgrade` are checked here too, so that reading them later cannot fail.
     ///
     /// # Errors
-    /// [`BadFrame`] if the payload cannot be read, a text is not UTF-8, a close may not be sent, or
-    /// the frame is one that only a supervisor sends.
+    /// [`BadFrame`] if the payload cannot be read, a text is not UTF-8, a close may not be sent, an
+    /// attachment is too long, flags do not go together, or the frame is one that only a supervisor
+    /// sends.
     #[inline]
     pub fn read(frame: Frame<'a>) -> Result<Option<ToSupervisor<'a>>, BadFrame> {
         // Most frames are sends: these are read where the caller takes them apart again.
@@ -185,7 +220,6 @@ impl<'a> ToSupervisor<'a> {
         let request = RequestId::from_wire(frame.id);
         let connection = ConnectionId::from_wire(frame.id);
         let end = frame.has(flags::END);
-        let subscriber = (frame.id != WORKER_ITSELF).then_some(connection);
         Ok(Some(match kind {
             Kind::WsSend => read_send(frame)?,
             Kind::WsCommit => {
@@ -194,12 +228,8 @@ impl<'a> ToSupervisor<'a> {
             Kind::ChannelPublish => {
                 let (channel, data) = channel_payload::read(name, payload)?;
                 let kind = message_kind(name, frame.has(flags::BINARY), data)?;
-                ToSupervisor::Publish {
-                    token: PublishToken::from_wire(frame.id),
-                    channel,
-                    kind,
-                    data,
-                }
+                let publisher = Publisher::of(name, frame)?;
+                ToSupervisor::Publish { publisher, channel, kind, data }
             }
             Kind::Ready => ToSupervisor::Ready(Greeting::read(payload)?.0),
             Kind::HttpResponse => {
@@ -214,29 +244,45 @@ impl<'a> ToSupervisor<'a> {
                 let (upgrade, rest) = control::read(name, payload)?;
                 let effects = Effects(rest);
                 effects.into_iter().try_for_each(|effect| check_effect(name, effect?))?;
-                ToSupervisor::Upgrade { connection, upgrade, effects }
+                let keep = frame.has(flags::STAGED);
+                ToSupervisor::Upgrade { connection, upgrade, keep, effects }
             }
             Kind::WsClose => {
                 let (fields, _) = control::read::<CloseFields<'_>>(name, payload)?;
                 check_close(name, fields.code, fields.reason)?;
                 let (code, reason) = (CloseCode(fields.code), fields.reason);
-                ToSupervisor::Close { connection, code, reason }
+                ToSupervisor::Close { connection, when: When::of(name, frame)?, code, reason }
+            }
+            Kind::WsAttach => {
+                let (version, data) = payload.split_first_chunk().ok_or(head::short(name))?;
+                control::check_attachment(name, data)?;
+                let (version, when) = (u32::from_le_bytes(*version), When::of(name, frame)?);
+                ToSupervisor::Attach { connection, when, version, data }
+            }
+            Kind::WsReleased => {
+                let (handled, rest) = head::split_u64(name, payload)?;
+                let (started, _) = head::split_u64(name, rest)?;
+                ToSupervisor::Released { connection, handled, started }
+            }
+            Kind::WsAdopted => {
+                ToSupervisor::Adopted { connection, taken: head::read_bool(name, payload)? }
             }
             Kind::WsPressed => ToSupervisor::Pressed { connection },
             Kind::ChannelSubscribe => {
                 let channel = channel_payload::name(name, payload)?;
-                ToSupervisor::Subscribe { connection: subscriber, channel }
+                let (connection, when) = subscriber(name, frame)?;
+                ToSupervisor::Subscribe { connection, when, channel }
             }
             Kind::ChannelUnsubscribe => {
                 let channel = channel_payload::name(name, payload)?;
-                ToSupervisor::Unsubscribe { connection: subscriber, channel }
+                let (connection, when) = subscriber(name, frame)?;
+                ToSupervisor::Unsubscribe { connection, when, channel }
             }
             Kind::RequestCredit => {
                 ToSupervisor::Credit { request, bytes: head::read_u32(name, payload)? }
             }
             Kind::Pong => ToSupervisor::Pong { nonce: frame.id },
             Kind::ShutdownComplete => ToSupervisor::ShutdownComplete,
-            Kind::WsAttach | Kind::WsReleased | Kind::WsAdopted => return Ok(None),
             _ => return Err(BadFrame::WrongSide { kind: name }),
         }))
     }
@@ -252,7 +298,22 @@ fn read_send(frame: Frame<'_>) -> Result<ToSupervisor<'_>, BadFrame> {
     let data = frame.payload;
     let kind = message_kind(Kind::WsSend.name(), frame.has(flags::BINARY), data)?;
     let connection = ConnectionId::from_wire(frame.id);
-    Ok(ToSupervisor::Send { connection, kind, data, last: frame.has(flags::LAST) })
+    let (when, last) = (When::of(Kind::WsSend.name(), frame)?, frame.has(flags::LAST));
+    Ok(ToSupervisor::Send { connection, when, kind, data, last })
+}
+
+/// Who is subscribed, and when. No handler is the worker's own, so that one is subscribed at once.
+fn subscriber(
+    name: &'static str,
+    frame: Frame<'_>,
+) -> Result<(Option<ConnectionId>, When), BadFrame> {
+    match (frame.id, When::of(name, frame)?) {
+        (WORKER_ITSELF, When::Now) => Ok((None, When::Now)),
+        (WORKER_ITSELF, When::Staged | When::During) => {
+            Err(BadFrame::Flags { kind: name, why: "STAGED or DURING, and no connection" })
+        }
+        (id, when) => Ok((Some(ConnectionId::from_wire(id)), when)),
+    }
 }
 
 fn message_kind(name: &'static str, binary: bool, data: &[u8]) -> Result<MessageKind, BadFrame> {
@@ -281,6 +342,7 @@ fn check_effect(name: &'static str, effect: Effect<'_>) -> Result<(), BadFrame> 
             channel_payload::name(name, channel.as_bytes()).map(|_| ())
         }
         Effect::Close { code, reason } => check_close(name, code, reason),
+        Effect::Attach { data, .. } => control::check_attachment(name, data),
     }
 }
 
@@ -296,6 +358,7 @@ mod tests {
         let mut batch = Vec::new();
         let send = |last| ToSupervisor::Send {
             connection: CONNECTION,
+            when: When::Staged,
             kind: MessageKind::Text,
             data: b"hi",
             last,

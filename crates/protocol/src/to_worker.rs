@@ -1,7 +1,9 @@
 //! The frames from supervisor to worker: the first table of `docs/wire.md`.
 
 use crate::close::{Close, CloseCode};
-use crate::control::{self, CloseFields, ClosedFields, Headers, Published, RequestHead, Welcome};
+use crate::control::{
+    self, AdoptHead, CloseFields, ClosedFields, Headers, Published, RequestHead, Welcome,
+};
 use crate::handshake::{Capabilities, Greeting};
 use crate::head::{self, BadFrame, Frame, Kind, flags};
 use crate::id::{ConnectionId, PublishToken, RequestId};
@@ -22,13 +24,19 @@ pub enum ToWorker<'a> {
     /// The request is no longer wanted: its client has gone, or waited too long.
     Cancel { request: RequestId },
     /// A message from the client. `seq` counts a connection's events from 1.
-    Message { connection: ConnectionId, seq: u64, kind: MessageKind, data: &'a [u8] },
+    Message { connection: ConnectionId, seq: u64, again: Again, kind: MessageKind, data: &'a [u8] },
     /// The real socket has closed; the connection's last event.
-    Closed { connection: ConnectionId, seq: u64, close: Close },
+    Closed { connection: ConnectionId, seq: u64, again: Again, close: Close },
     /// The answer to an upgrade that came too late: the connection never was.
     Gone { connection: ConnectionId, close: Close },
     /// The outbox went over its limit, or below it again.
     Pressure { connection: ConnectionId, over: bool },
+    /// Give the connection up once its running handler has ended.
+    Release { connection: ConnectionId },
+    /// Give the connection up at once: drop its running handler.
+    Revoke { connection: ConnectionId },
+    /// Take a connection over. `request`: the head of the request that became it.
+    Adopt { connection: ConnectionId, adopt: AdoptHead<'a>, request: RequestBytes<'a> },
     /// A message on a channel that the worker itself subscribed to. The token is the worker's own
     /// if it was the publisher, else [`PublishToken::NONE`].
     ChannelMessage { token: PublishToken, channel: &'a str, kind: MessageKind, data: &'a [u8] },
@@ -42,13 +50,47 @@ pub enum ToWorker<'a> {
     Shutdown,
 }
 
+/// Whether an event may have been begun by a worker that has lost its connection since.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Again {
+    /// It may have been begun.
+    pub redelivered: bool,
+    /// And what its handler let out before it ended has been seen.
+    pub partial: bool,
+}
+
+impl Again {
+    fn to_flags(self) -> u8 {
+        let redelivered = flags::REDELIVERED * u8::from(self.redelivered);
+        redelivered | (flags::PARTIAL * u8::from(self.partial))
+    }
+
+    fn of(frame: Frame<'_>) -> Self {
+        Again { redelivered: frame.has(flags::REDELIVERED), partial: frame.has(flags::PARTIAL) }
+    }
+}
+
+/// The [`RequestHead`] at the end of a `ws:adopt`, as [`control::request_head_bytes`] wrote it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestBytes<'a>(pub &'a [u8]);
+
+impl<'a> RequestBytes<'a> {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`BadFrame`] if it is none.
+    pub fn read(self) -> Result<RequestHead<'a>, BadFrame> {
+        control::read(Kind::WsAdopt.name(), self.0).map(|(head, _)| head)
+    }
+}
+
 impl ToWorker<'_> {
     /// Appends the frame to a batch; a payload over the limit of one frame goes as pieces.
     pub fn put(&self, batch: &mut Vec<u8>) {
         use ToWorker::*;
         match self {
-            Message { connection, seq, kind, data } => {
-                let flags = flags::BINARY * u8::from(kind.is_binary());
+            Message { connection, seq, again, kind, data } => {
+                let flags = again.to_flags() | (flags::BINARY * u8::from(kind.is_binary()));
                 head::put(batch, Kind::WsMessage, flags, connection.to_wire(), |out| {
                     out.extend_from_slice(&seq.to_le_bytes());
                     out.extend_from_slice(data);
@@ -74,8 +116,8 @@ impl ToWorker<'_> {
                 });
             }
             Cancel { request } => head::put(batch, Kind::HttpCancel, 0, request.to_wire(), |_| ()),
-            Closed { connection, seq, close } => {
-                head::put(batch, Kind::WsClosed, 0, connection.to_wire(), |out| {
+            Closed { connection, seq, again, close } => {
+                head::put(batch, Kind::WsClosed, again.to_flags(), connection.to_wire(), |out| {
                     let (code, was_clean) = (close.code.0, close.was_clean);
                     control::put(
                         out,
@@ -91,6 +133,18 @@ impl ToWorker<'_> {
             Pressure { connection, over } => {
                 head::put(batch, Kind::WsPressure, 0, connection.to_wire(), |out| {
                     out.push(u8::from(*over));
+                });
+            }
+            Release { connection } => {
+                head::put(batch, Kind::WsRelease, 0, connection.to_wire(), |_| ());
+            }
+            Revoke { connection } => {
+                head::put(batch, Kind::WsRevoke, 0, connection.to_wire(), |_| ());
+            }
+            Adopt { connection, adopt, request } => {
+                head::put(batch, Kind::WsAdopt, 0, connection.to_wire(), |out| {
+                    control::put(out, adopt);
+                    out.extend_from_slice(request.0);
                 });
             }
             ChannelMessage { token, channel, kind, data } => {
@@ -127,7 +181,10 @@ impl ToWorker<'_> {
             Message { connection, .. }
             | Closed { connection, .. }
             | Gone { connection, .. }
-            | Pressure { connection, .. } => connection.to_wire(),
+            | Pressure { connection, .. }
+            | Release { connection }
+            | Revoke { connection }
+            | Adopt { connection, .. } => connection.to_wire(),
             Request { request, .. }
             | RequestBody { request, .. }
             | RequestEnd { request, .. }
@@ -140,8 +197,10 @@ impl ToWorker<'_> {
 }
 
 impl<'a> ToWorker<'a> {
-    /// Reads a frame whose payload is whole. `None` for a kind that this version does not know or
-    /// does not use: it is skipped.
+    /// Reads a frame whose payload is whole. `None` for a kind that this version does not know: it
+    /// is skipped.
+    ///
+    /// The request inside `ws:adopt` is checked here too, so that reading it later cannot fail.
     ///
     /// # Errors
     /// [`BadFrame`] if the payload cannot be read or the frame is one that only a worker sends.
@@ -182,7 +241,8 @@ impl<'a> ToWorker<'a> {
                     reason: fields.reason.to_owned(),
                     was_clean: fields.was_clean,
                 };
-                ToWorker::Closed { connection, seq: fields.seq, close }
+                let again = Again::of(frame);
+                ToWorker::Closed { connection, seq: fields.seq, again, close }
             }
             Kind::WsGone => {
                 let (fields, _) = control::read::<CloseFields<'_>>(name, payload)?;
@@ -190,8 +250,7 @@ impl<'a> ToWorker<'a> {
                 ToWorker::Gone { connection, close: Close { code, reason, was_clean: false } }
             }
             Kind::WsPressure => {
-                let [over, ..] = payload else { return Err(head::short(name)) };
-                ToWorker::Pressure { connection, over: *over != 0 }
+                ToWorker::Pressure { connection, over: head::read_bool(name, payload)? }
             }
             Kind::ChannelMessage => {
                 let (channel, data) = channel_payload::read(name, payload)?;
@@ -205,7 +264,18 @@ impl<'a> ToWorker<'a> {
             }
             Kind::Ping => ToWorker::Ping { nonce: frame.id },
             Kind::Shutdown => ToWorker::Shutdown,
-            Kind::WsRelease | Kind::WsRevoke | Kind::WsAdopt => return Ok(None),
+            Kind::WsRelease => ToWorker::Release { connection },
+            Kind::WsRevoke => ToWorker::Revoke { connection },
+            Kind::WsAdopt => {
+                let (adopt, rest) = control::read::<AdoptHead<'_>>(name, payload)?;
+                control::check_attachment(name, adopt.attachment)?;
+                adopt.channels.0.iter().try_for_each(|channel| {
+                    channel_payload::name(name, channel.as_bytes()).map(|_| ())
+                })?;
+                let request = RequestBytes(rest);
+                request.read()?;
+                ToWorker::Adopt { connection, adopt, request }
+            }
             _ => return Err(BadFrame::WrongSide { kind: name }),
         }))
     }
@@ -220,7 +290,8 @@ impl<'a> ToWorker<'a> {
 fn read_message<'a>(frame: Frame<'a>) -> Result<ToWorker<'a>, BadFrame> {
     let (seq, data) = head::split_u64(Kind::WsMessage.name(), frame.payload)?;
     let connection = ConnectionId::from_wire(frame.id);
-    Ok(ToWorker::Message { connection, seq, kind: message_kind(&frame), data })
+    let again = Again::of(frame);
+    Ok(ToWorker::Message { connection, seq, again, kind: message_kind(&frame), data })
 }
 
 fn message_kind(frame: &Frame<'_>) -> MessageKind {

@@ -9,8 +9,12 @@ use std::cell::Cell;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
+use shovel_protocol::control::{self, AdoptCause, AdoptHead, Headers, Names, RequestHead};
+use shovel_protocol::head::flags;
+use shovel_protocol::limits::{ATTACHMENT_BYTES, CHANNEL_NAME_BYTES};
 use shovel_protocol::pieces::Pieces;
-use shovel_protocol::{BadFrame, Frame, Header, Kind, ToSupervisor, ToWorker};
+use shovel_protocol::to_worker::RequestBytes;
+use shovel_protocol::{BadFrame, ConnectionId, Frame, Header, Kind, ToSupervisor, ToWorker};
 
 /// What decoding may allocate for each byte that arrived. A header takes 16 bytes on the wire and
 /// 32 in memory, an unfinished payload 16 and 48, and a vector that grows has up to twice the room
@@ -19,9 +23,6 @@ const ALLOCATED_PER_BYTE: usize = 8;
 
 /// What decoding may allocate whatever arrived: the least room that vectors begin with.
 const ALLOCATED_ANYWAY_BYTES: usize = 1024;
-
-const RESERVED_FOR_WORKERS: [u8; 3] = [10, 11, 12];
-const RESERVED_FOR_SUPERVISORS: [u8; 3] = [72, 74, 75];
 
 proptest! {
     #![proptest_config(frames::config())]
@@ -65,10 +66,8 @@ proptest! {
     ) {
         let (mut to_worker, mut to_supervisor) = (Vec::new(), Vec::new());
         for (skipped, for_worker, for_supervisor) in &sent {
-            // Of a reserved kind it is known already who may send it.
-            let kind = skipped[4];
-            if !RESERVED_FOR_SUPERVISORS.contains(&kind) { to_worker.extend_from_slice(skipped) }
-            if !RESERVED_FOR_WORKERS.contains(&kind) { to_supervisor.extend_from_slice(skipped) }
+            to_worker.extend_from_slice(skipped);
+            to_supervisor.extend_from_slice(skipped);
             for_worker.put(&mut to_worker);
             for_supervisor.put(&mut to_supervisor);
         }
@@ -104,11 +103,77 @@ fn a_count_or_length_that_lies_costs_nothing() {
     }
 }
 
-/// Frames of kinds that no version so far has, or that this one reserves, whole or in pieces.
+#[test]
+fn flags_and_fields_that_contradict_themselves_are_refused() {
+    const STAGED: u8 = flags::STAGED;
+    const BOTH: u8 = flags::STAGED | flags::DURING;
+    let close = [&1000u16.to_le_bytes()[..], &[0; 8]].concat();
+    let attachment = |len| vec![7; 4 + len];
+    let (short, longest) = (attachment(1), attachment(ATTACHMENT_BYTES));
+    let too_long = attachment(ATTACHMENT_BYTES + 1);
+    let publish = b"\x04\0newshello";
+    for (kind, flags, id, payload) in [
+        (Kind::WsSend, BOTH, 1, &b"hello"[..]),
+        (Kind::WsClose, BOTH, 1, &close),
+        (Kind::WsAttach, BOTH, 1, &short),
+        (Kind::WsAttach, STAGED, 1, &too_long),
+        (Kind::WsAttach, STAGED, 1, &[1, 0, 0]),
+        (Kind::WsReleased, 0, 1, &[0; 15]),
+        (Kind::WsAdopted, 0, 1, &[]),
+        (Kind::WsAdopted, 0, 1, &[2]),
+        (Kind::ChannelSubscribe, BOTH, 1, b"news"),
+        (Kind::ChannelSubscribe, STAGED, u64::MAX, b"news"),
+        (Kind::ChannelUnsubscribe, flags::DURING, u64::MAX, b"news"),
+        (Kind::ChannelPublish, BOTH, 1, publish),
+    ] {
+        let frame = Frame { kind: kind as u8, flags, id, payload };
+        assert!(ToSupervisor::read(frame).is_err(), "{} {flags:#x} {payload:x?}", kind.name());
+    }
+    let frame = Frame { kind: Kind::WsAttach as u8, flags: STAGED, id: 1, payload: &longest };
+    assert!(ToSupervisor::read(frame).is_ok());
+    let frame = Frame { kind: Kind::WsPressure as u8, flags: 0, id: 1, payload: &[2] };
+    assert!(ToWorker::read(frame).is_err());
+}
+
+#[test]
+fn an_adoption_over_the_bounds_of_its_parts_is_refused() {
+    let (name, long) = ("n".repeat(CHANNEL_NAME_BYTES), vec![7; ATTACHMENT_BYTES]);
+    assert!(is_adoption(&long, &["news", &name]));
+    assert!(!is_adoption(&[&long[..], b"1"].concat(), &["news", &name]));
+    assert!(!is_adoption(&long, &["news", &format!("{name}1")]));
+    assert!(!is_adoption(&long, &["news", ""]));
+}
+
+fn is_adoption(attachment: &[u8], channels: &[&str]) -> bool {
+    let adopt = AdoptHead {
+        cause: AdoptCause::Crash,
+        uuid: [0; 16],
+        protocol: None,
+        committed: 4,
+        pressed: false,
+        version: 1,
+        attachment,
+        channels: Names(channels.to_vec()),
+    };
+    let request = control::request_head_bytes(&RequestHead {
+        method: "GET",
+        target: "/",
+        version: 11,
+        headers: Headers::default(),
+        client: "",
+        offer: None,
+    });
+    let (connection, request) = (ConnectionId::from_wire(1), RequestBytes(&request));
+    let mut batch = Vec::new();
+    ToWorker::Adopt { connection, adopt, request }.put(&mut batch);
+    let (frame, _) = Frame::cut(&batch).unwrap().unwrap();
+    ToWorker::read(frame).is_ok()
+}
+
+/// Frames of kinds that no version so far has, whole or in pieces.
 fn skipped() -> impl Strategy<Value = Vec<u8>> {
     let kind = any::<u8>()
         .prop_filter("known kinds are not skipped", |kind| Kind::from_wire(*kind).is_none());
-    let kind = prop_oneof![4 => kind, 1 => prop::sample::select([RESERVED_FOR_WORKERS, RESERVED_FOR_SUPERVISORS].concat())];
     (kind, any::<u8>(), any::<u64>(), vec(vec(any::<u8>(), 0..100), 1..4)).prop_map(
         |(kind, flags, id, pieces)| {
             let mut bytes = Vec::new();
@@ -134,7 +199,9 @@ fn read_within_bounds(bytes: &[u8]) {
     let allocated = peak_bytes_allocated(|| {
         // A frame that cannot be read ends its link; here the others are read all the same.
         let _refused = read(&mut arrived, |frame| {
-            let _refused = ToWorker::read(frame);
+            if let Ok(Some(ToWorker::Adopt { request, .. })) = ToWorker::read(frame) {
+                assert!(request.read().is_ok(), "a request was not checked");
+            }
             if let Ok(Some(ToSupervisor::Upgrade { mut effects, .. })) = ToSupervisor::read(frame) {
                 assert!(effects.all(|effect| effect.is_ok()), "an effect was not checked");
             }

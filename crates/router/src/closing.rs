@@ -14,7 +14,7 @@ impl Router {
                 tracing::$level!(
                     target: $target,
                     connection = %connection.uuid,
-                    worker = %connection.holding.link().worker,
+                    worker = connection.link().map(|link| tracing::field::display(link.worker)),
                     client = connection.origin.peer.map(tracing::field::display),
                     code = close.code.0,
                     reason = close.reason,

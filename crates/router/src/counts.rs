@@ -147,6 +147,13 @@ impl<const N: usize> std::ops::AddAssign for Sums<N> {
     }
 }
 
+impl<const N: usize> Sums<N> {
+    /// All counts together: it changes whenever one of them does.
+    pub fn total(&self) -> u64 {
+        self.0.iter().fold(0, |sum, count| sum.wrapping_add(*count))
+    }
+}
+
 impl WorkerSums {
     /// One of the counts.
     pub fn of(&self, what: OfWorker) -> u64 {

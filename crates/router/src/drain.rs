@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use shovel_core::pool::DrainReason;
 use shovel_edge::{Backend, Failure};
-use shovel_protocol::{Close, CloseCode, ConnectionId, RequestId, ToWorker, WorkerId};
+use shovel_protocol::{Close, CloseCode, RequestId, ToWorker, WorkerId};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep_until};
 
 use super::FromThread;
 use super::link::Link;
-use super::registry::Late;
+use super::registry::{Connection, Late, Route};
 use super::requests::Outcome;
 use super::router::Router;
 
@@ -19,9 +19,11 @@ use super::router::Router;
 const STEP: Duration = Duration::from_millis(10);
 
 /// What clients are told.
-fn farewell(why: DrainReason) -> (CloseCode, &'static str) {
+pub(super) fn farewell(why: DrainReason) -> (CloseCode, &'static str) {
     match why {
-        DrainReason::Reload | DrainReason::Recycle => (CloseCode::RESTART, "server reloading"),
+        DrainReason::Reload | DrainReason::Recycle | DrainReason::Sleep => {
+            (CloseCode::RESTART, "server reloading")
+        }
         DrainReason::Terminate => (CloseCode::GOING_AWAY, "server shutting down"),
     }
 }
@@ -36,73 +38,76 @@ impl Router {
         link.drain(why);
         let spread = match why {
             DrainReason::Reload | DrainReason::Recycle => self.settings.get().close_spread,
-            DrainReason::Terminate => Duration::ZERO,
+            DrainReason::Sleep | DrainReason::Terminate => Duration::ZERO,
         };
+        let (movable, others): (Vec<_>, Vec<_>) = connections.into_iter().partition(|route| {
+            self.registry.borrow().at(route.slot).is_some_and(Connection::may_move)
+        });
+        movable.into_iter().for_each(|route| self.leave(route));
         if spread.is_zero() {
-            connections.into_iter().for_each(|id| self.say_farewell(id, why));
+            others.into_iter().for_each(|route| self.leave_now(route));
         } else {
-            spawn_local(spread_farewells(self.clone(), connections, why, spread));
-        }
-    }
-
-    /// Closes one connection of a draining worker. Decided now: it may have closed or moved since.
-    pub fn say_farewell(&self, id: ConnectionId, why: DrainReason) {
-        let (code, reason) = farewell(why);
-        let registry = self.registry.borrow();
-        // One that is only offered gets its farewell when it is accepted.
-        if let Some(connection) = registry.get(id).filter(|found| found.state.is_owned()) {
-            connection.socket.finish(code, reason);
+            spawn_local(spread_farewells(self.clone(), others, spread));
         }
     }
 
     /// Ends what a worker has not finished in time: responses break off, connections close, and
-    /// their close events are the last that it hears of them.
+    /// their close events are the last that it hears of them. One that can move does not close: if
+    /// its worker does not let go of it, that worker is to be ended.
     pub fn cut(self: &Rc<Self>, worker: WorkerId) {
         let Some(link) = self.link(worker) else { return };
-        let (code, reason) = farewell(link.draining().unwrap_or(DrainReason::Reload));
+        let why = link.draining().unwrap_or(DrainReason::Reload);
+        let (code, reason) = farewell(why);
         for id in self.requests_of(&link) {
             self.break_off(id, "the worker did not finish in time", true);
         }
         let connections = self.registry.borrow().of_link(&link);
-        for id in connections {
-            let socket = self.registry.borrow().get(id).map(|found| found.socket.clone());
-            if let Some(socket) = socket {
-                socket.close_because(code, reason, "its worker did not finish in time");
+        for route in connections {
+            let mut registry = self.registry.borrow_mut();
+            let Some((id, connection)) = registry.on_route(route) else { continue };
+            if connection.may_move() && why != DrainReason::Terminate {
+                continue;
             }
-            self.closed(id, Close { code, reason: reason.to_owned(), was_clean: false });
+            let socket = connection.socket.clone();
+            drop(registry);
+            socket.close_because(code, reason, "its worker did not finish in time");
+            self.closed(route, Close { code, reason: reason.to_owned(), was_clean: false });
             self.registry.borrow_mut().remove(id);
         }
     }
 
-    /// The worker's process is gone; its link is read to the end first.
-    pub fn reaped(&self, worker: WorkerId) {
+    /// No more workers will come: connections that nobody owns and nobody needs end now.
+    pub fn end_unowned(&self) {
+        let (code, reason) = farewell(DrainReason::Terminate);
+        let unowned = self.registry.borrow().unowned();
+        for route in unowned {
+            let is_idle =
+                self.registry.borrow().at(route.slot).is_some_and(|found| found.state.is_idle());
+            if is_idle {
+                self.lose(route, code, reason);
+            }
+        }
+        self.moves.look_again();
+    }
+
+    /// The worker's process is gone; its link is read to the end first. `at_fault`: it was not
+    /// ended by us, or for a reason of its own.
+    pub fn reaped(&self, worker: WorkerId, at_fault: bool) {
         match self.link(worker) {
-            Some(link) => link.reaped.notify_one(),
+            Some(link) => link.reap(at_fault),
             None => self.reports.send(FromThread::Gone { worker }),
         }
     }
 
     /// The worker is gone and its link read to the end: requests fail or are asked again, its
-    /// connections close 1011.
+    /// connections go to other workers or close 1011.
     pub fn bury(self: &Rc<Self>, link: &Rc<Link>) {
         link.end();
         for id in self.requests_of(link) {
             self.break_off(id, "the worker was lost", false);
         }
         let connections = self.registry.borrow().of_link(link);
-        for id in connections {
-            self.share_channels_of(id);
-            let mut registry = self.registry.borrow_mut();
-            self.channels.borrow_mut().unsubscribe_all(id.0.slot, &mut *registry);
-            if let Some(mut connection) = registry.remove(id) {
-                let (code, reason) = (CloseCode::INTERNAL_ERROR, "worker lost".to_owned());
-                connection.socket.close_because(code, &reason, "its worker died");
-                // Its client may have closed it before, while the worker had still to hear of it.
-                if connection.state.close().is_some() {
-                    self.tell_closed(&connection, &Close { code, reason, was_clean: false });
-                }
-            }
-        }
+        connections.into_iter().for_each(|route| self.orphan(link, route));
         self.channels.borrow_mut().forget_worker(link.worker);
         self.measures.bury(link);
         self.links.borrow_mut().remove(&link.worker);
@@ -131,27 +136,34 @@ impl Router {
     }
 }
 
-async fn spread_farewells(
-    router: Rc<Router>,
-    mut connections: Vec<ConnectionId>,
-    why: DrainReason,
-    spread: Duration,
-) {
+async fn spread_farewells(router: Rc<Router>, mut connections: Vec<Route>, spread: Duration) {
     fastrand::shuffle(&mut connections);
     let (start, count) = (Instant::now(), connections.len());
     let steps = (spread.as_millis() / STEP.as_millis()).max(1) as usize;
     for step in 0..steps {
         // When the pool ends there is nothing to come back to, and no time.
         let is_end = router.offer.has_ended();
-        let (why, steps_done) =
-            if is_end { (DrainReason::Terminate, steps) } else { (why, step + 1) };
-        for id in &connections[count * step / steps..count * steps_done / steps] {
-            router.say_farewell(*id, why);
+        let steps_done = if is_end { steps } else { step + 1 };
+        for route in &connections[count * step / steps..count * steps_done / steps] {
+            router.leave_now(*route);
         }
         if is_end {
             return;
         }
         sleep_until(start + STEP * (step as u32 + 1)).await;
+    }
+}
+
+impl Connection {
+    /// Whether another worker could go on with it, as things are.
+    fn may_move(&self) -> bool {
+        self.state.is_portable() && !self.state.is_closed()
+    }
+
+    /// Closes it, once what was read of it is handled.
+    pub(super) fn say_farewell(&self, why: DrainReason) {
+        let (code, reason) = farewell(why);
+        self.socket.finish(code, reason);
     }
 }
 
@@ -193,15 +205,7 @@ mod tests {
             Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
         runtime.unwrap().block_on(async {
             let (sender, reports) = mpsc::unbounded_channel();
-            let settings = Settings {
-                ws: WS,
-                request_timeout: Duration::from_secs(30),
-                upgrade_timeout: Duration::from_secs(10),
-                queue_timeout: Duration::from_secs(10),
-                close_spread: Duration::ZERO,
-                max_requests: None,
-                client_limit: usize::MAX,
-            };
+            let settings = Settings { ws: WS, close_spread: Duration::ZERO, ..Settings::default() };
             let (crossing, _) = Crossings::between(1).remove(0).into_parts();
             let reported = Reports::new(sender);
             let router = Router::new(Turn::default(), settings, reported, crossing);
@@ -224,17 +228,17 @@ mod tests {
 
     impl World {
         /// A connection that the worker has accepted and subscribed to a channel.
-        fn subscriber(&self, channel: &str) -> ConnectionId {
+        fn subscriber(&self, channel: &str) -> Route {
             let socket = Socket::new(&self.router.turn, &Deadlines::new(&WS), &WS);
             let request = RequestId(Leased { slot: 0, lease: 0 });
             let mut registry = self.router.registry.borrow_mut();
             let origin = Origin::new(&Client::new(None), "/");
             let id = registry.reserve(Holding::new(&self.link), socket, request, origin);
             let connection = registry.get_mut(id).unwrap();
-            connection.state.accept().unwrap();
+            connection.state.accept(false).unwrap();
             let places = &mut connection.subscriptions;
             self.router.channels.borrow_mut().subscribe(channel, id.0.slot, places);
-            id
+            registry.route(id).unwrap()
         }
     }
 
@@ -244,7 +248,7 @@ mod tests {
             let lost = world.subscriber("news");
             world.router.cut(WORKER);
             let next = world.subscriber("news");
-            assert_eq!(lost.0.slot, next.0.slot);
+            assert_eq!(lost.slot, next.slot);
             world.router.abandon(lost);
             assert!(world.router.channels.borrow().find("news").is_some());
         });

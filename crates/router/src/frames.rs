@@ -5,18 +5,18 @@
 
 use std::rc::Rc;
 
-use shovel_core::transfer::{Committed, OutOfTurn};
+use shovel_core::transfer::{Committed, Left, OutOfTurn, Phase};
 use shovel_edge::{Accepted, Failure};
 use shovel_protocol::control::{Effect, UpgradeHead};
 use shovel_protocol::head::Kind;
 use shovel_protocol::to_supervisor::Effects;
 use shovel_protocol::{
-    BadFrame, CloseCode, ConnectionId, MessageKind, PublishToken, RequestId, ToSupervisor, ToWorker,
+    BadFrame, ConnectionId, MessageKind, Publisher, RequestId, ToSupervisor, ToWorker, When,
 };
 
 use super::counts::OfWorker;
 use super::link::Link;
-use super::registry::{Connection, Late, Pressure, Registry};
+use super::registry::{Connection, Late, Registry};
 use super::requests::{Outcome, header_map};
 use super::router::Router;
 
@@ -28,27 +28,38 @@ impl Router {
         frame: ToSupervisor<'_>,
     ) -> Result<(), BadFrame> {
         match frame {
-            ToSupervisor::Send { connection, kind, data, last } => {
-                self.on_send(link, connection, kind, data, last)?;
+            ToSupervisor::Send { connection, when, kind, data, last } => {
+                self.on_send(link, connection, when, kind, data, last)?;
             }
             ToSupervisor::Commit { connection, seq } => {
                 self.on_commit(link, connection, Some(seq))?
             }
-            ToSupervisor::Publish { token, channel, kind, data } => {
-                self.publish(link, token, channel, kind, data);
+            ToSupervisor::Publish { publisher, channel, kind, data } => {
+                self.on_publish(link, publisher, channel, kind, data)?;
             }
-            ToSupervisor::Close { connection, code, reason } => {
-                self.on_close(link, connection, code, reason)?;
+            ToSupervisor::Close { connection, when, code, reason } => {
+                let effect = Effect::Close { code: code.0, reason };
+                self.on_effect(link, connection, when, Kind::WsClose, effect)?;
             }
-            ToSupervisor::Subscribe { connection, channel } => {
-                self.on_subscribe(link, connection, channel)?;
+            ToSupervisor::Attach { connection, when, version, data } => {
+                let effect = Effect::Attach { version, data };
+                self.on_effect(link, connection, when, Kind::WsAttach, effect)?;
             }
-            ToSupervisor::Unsubscribe { connection, channel } => {
-                self.on_unsubscribe(link, connection, channel)?;
+            ToSupervisor::Subscribe { connection, when, channel } => {
+                self.on_subscribe(link, connection, when, channel, true)?;
+            }
+            ToSupervisor::Unsubscribe { connection, when, channel } => {
+                self.on_subscribe(link, connection, when, channel, false)?;
+            }
+            ToSupervisor::Released { connection, handled, started } => {
+                self.on_released(link, connection, handled, started)?;
+            }
+            ToSupervisor::Adopted { connection, taken } => {
+                self.on_adopted(link, connection, taken)?;
             }
             ToSupervisor::Pressed { connection } => self.on_pressed(link, connection),
-            ToSupervisor::Upgrade { connection, upgrade, effects } => {
-                self.on_upgrade(link, connection, &upgrade, effects);
+            ToSupervisor::Upgrade { connection, upgrade, keep, effects } => {
+                self.on_upgrade(link, connection, &upgrade, keep, effects);
             }
             ToSupervisor::Response { request, head, end } => {
                 self.on_response(link, request, &head, end)?;
@@ -67,49 +78,95 @@ impl Router {
                     download.abort("the app broke off its response");
                 });
             }
-            ToSupervisor::Credit { request, bytes } => {
-                let requests = self.requests.borrow();
-                let its = requests.get(request.0);
-                let its = its.filter(|found| Rc::ptr_eq(found.holding.link(), link));
-                if let Some(upload) = its.and_then(|found| found.upload.as_ref()) {
-                    upload.grant(bytes);
-                }
-            }
+            ToSupervisor::Credit { request, bytes } => self.on_credit(link, request, bytes),
             ToSupervisor::Ready(_) | ToSupervisor::Pong { .. } | ToSupervisor::ShutdownComplete => {
             }
         }
         Ok(())
     }
 
+    fn on_credit(&self, link: &Rc<Link>, request: RequestId, bytes: u32) {
+        let requests = self.requests.borrow();
+        let its = requests.get(request.0);
+        let its = its.filter(|found| Rc::ptr_eq(found.holding.link(), link));
+        if let Some(upload) = its.and_then(|found| found.upload.as_ref()) {
+            upload.grant(bytes);
+        }
+    }
+
+    /// `id` of `None` is the worker itself.
+    fn on_subscribe(
+        self: &Rc<Self>,
+        link: &Rc<Link>,
+        id: Option<ConnectionId>,
+        when: When,
+        channel: &str,
+        is_on: bool,
+    ) -> Result<(), BadFrame> {
+        let Some(id) = id else {
+            self.subscribe_worker(link, channel, is_on);
+            return Ok(());
+        };
+        match is_on {
+            true => {
+                let effect = Effect::Subscribe { channel };
+                self.on_effect(link, id, when, Kind::ChannelSubscribe, effect)
+            }
+            false => {
+                let effect = Effect::Unsubscribe { channel };
+                self.on_effect(link, id, when, Kind::ChannelUnsubscribe, effect)
+            }
+        }
+    }
+
     pub(super) fn on_send(
-        &self,
+        self: &Rc<Self>,
         link: &Rc<Link>,
         id: ConnectionId,
+        when: When,
         kind: MessageKind,
         data: &[u8],
         last: bool,
     ) -> Result<(), BadFrame> {
-        // Anything published before must reach a subscriber first.
-        self.share_channels_of(id);
+        let effect = Effect::Send { binary: kind.is_binary(), data };
+        match (when, last) {
+            (When::Staged, true) => self.commit_with(link, id, effect),
+            (When::Now, true) => {
+                self.on_effect(link, id, when, Kind::WsSend, effect)?;
+                self.on_commit(link, id, None)
+            }
+            (_, _) => self.on_effect(link, id, when, Kind::WsSend, effect),
+        }
+    }
+
+    /// Stages the last effect of a handler and commits it, without a copy of it.
+    fn commit_with(
+        self: &Rc<Self>,
+        link: &Rc<Link>,
+        id: ConnectionId,
+        last: Effect<'_>,
+    ) -> Result<(), BadFrame> {
         let mut registry = self.registry.borrow_mut();
         let Some(connection) = accepted(&mut registry, id, link, Kind::WsSend)? else {
             return Ok(());
         };
-        let patient = !connection.socket.is_over() || connection.pressure.forgives(data.len());
-        if patient {
-            connection.socket.send(kind, data);
-            link.tally.add_sized(OfWorker::MessagesSent, OfWorker::MessageBytesSent, data.len());
-        } else if connection.socket.is_open() {
-            link.tally.add(OfWorker::SlowConsumers, 1);
-            connection.socket.close_slow(CloseCode::POLICY, "client reads too slowly");
+        let staged = connection.state.staged().map_err(|why| out_of_turn(Kind::WsSend, why))?;
+        if !staged.is_empty() {
+            drop(registry);
+            self.on_effect(link, id, When::Staged, Kind::WsSend, last)?;
+            return self.on_commit(link, id, None);
         }
+        let committed = connection.state.commit_next();
+        let Committed { left, .. } = committed.map_err(|why| out_of_turn(Kind::WsSend, why))?;
         drop(registry);
-        if last { self.on_commit(link, id, None) } else { Ok(()) }
+        self.on_effect(link, id, When::Now, Kind::WsSend, last)?;
+        self.go_on(link, id, left);
+        Ok(())
     }
 
     /// `seq` of `None` is the next.
     fn on_commit(
-        &self,
+        self: &Rc<Self>,
         link: &Rc<Link>,
         id: ConnectionId,
         seq: Option<u64>,
@@ -123,12 +180,25 @@ impl Router {
             Some(seq) => connection.state.commit(seq),
             None => connection.state.commit_next(),
         };
-        match committed.map_err(|why| out_of_turn(Kind::WsCommit, why))? {
-            Committed::Closed => {
-                registry.remove(id);
-            }
-            Committed::Some { open: false } => {}
-            Committed::Some { open: true } | Committed::All => {
+        let committed = committed.map_err(|why| out_of_turn(Kind::WsCommit, why))?;
+        drop(registry);
+        if !committed.effects.is_empty() {
+            self.do_effects(link, id.0.slot, Effects::new(&committed.effects));
+        }
+        self.go_on(link, id, committed.left);
+        Ok(())
+    }
+
+    /// Goes on with a connection after a commit.
+    fn go_on(self: &Rc<Self>, link: &Rc<Link>, id: ConnectionId, left: Left) {
+        self.clear_suspect(link, id.0.slot);
+        let mut registry = self.registry.borrow_mut();
+        match left {
+            Left::Closed => drop(registry.remove(id)),
+            Left::Some { open: false } => self.pump(&mut registry, id),
+            Left::Some { open: true } | Left::Nothing => {
+                self.pump(&mut registry, id);
+                let Some(connection) = registry.get_mut(id) else { return };
                 if connection.socket.is_finishing() {
                     connection.socket.nudge();
                 }
@@ -138,73 +208,25 @@ impl Router {
                 }
             }
         }
-        Ok(())
     }
 
-    fn on_close(
-        &self,
+    fn on_publish(
+        self: &Rc<Self>,
         link: &Rc<Link>,
-        id: ConnectionId,
-        code: CloseCode,
-        reason: &str,
-    ) -> Result<(), BadFrame> {
-        self.share_channels_of(id);
-        let mut registry = self.registry.borrow_mut();
-        let Some(connection) = accepted(&mut registry, id, link, Kind::WsClose)? else {
-            return Ok(());
-        };
-        connection.socket.close(code, reason);
-        self.channels.borrow_mut().unsubscribe_all(id.0.slot, &mut *registry);
-        Ok(())
-    }
-
-    fn on_subscribe(
-        &self,
-        link: &Rc<Link>,
-        id: Option<ConnectionId>,
+        publisher: Publisher,
         channel: &str,
+        kind: MessageKind,
+        data: &[u8],
     ) -> Result<(), BadFrame> {
-        let Some(id) = id else {
-            self.channels.borrow_mut().subscribe_worker(channel, link.worker);
-            return Ok(());
-        };
-        self.share_channel(channel);
-        let mut registry = self.registry.borrow_mut();
-        let Some(connection) = accepted(&mut registry, id, link, Kind::ChannelSubscribe)? else {
-            return Ok(());
-        };
-        if connection.socket.is_open() {
-            let places = &mut connection.subscriptions;
-            self.channels.borrow_mut().subscribe(channel, id.0.slot, places);
-        }
-        Ok(())
-    }
-
-    fn on_unsubscribe(
-        &self,
-        link: &Rc<Link>,
-        id: Option<ConnectionId>,
-        channel: &str,
-    ) -> Result<(), BadFrame> {
-        let Some(id) = id else {
-            self.channels.borrow_mut().unsubscribe_worker(channel, link.worker);
-            return Ok(());
-        };
-        self.share_channel(channel);
-        let mut registry = self.registry.borrow_mut();
-        if accepted(&mut registry, id, link, Kind::ChannelUnsubscribe)?.is_none() {
-            return Ok(());
-        }
-        self.channels.borrow_mut().unsubscribe(channel, id.0.slot, &mut *registry);
-        Ok(())
-    }
-
-    fn on_pressed(&self, link: &Rc<Link>, id: ConnectionId) {
-        let mut registry = self.registry.borrow_mut();
-        if let Some(connection) = registry.of_owner(id, link)
-            && let Pressure::Told { .. } = connection.pressure
-        {
-            connection.pressure = Pressure::Known;
+        match publisher {
+            Publisher::Token(token) => {
+                self.publish(link, token, channel, kind, data);
+                Ok(())
+            }
+            Publisher::Handler { connection, when } => {
+                let effect = Effect::Publish { token: 0, channel, binary: kind.is_binary(), data };
+                self.on_effect(link, connection, when, Kind::ChannelPublish, effect)
+            }
         }
     }
 
@@ -215,6 +237,7 @@ impl Router {
         link: &Rc<Link>,
         id: ConnectionId,
         upgrade: &UpgradeHead<'_>,
+        keep: bool,
         effects: Effects<'_>,
     ) {
         let request = RequestId::from_wire(upgrade.request);
@@ -229,46 +252,29 @@ impl Router {
             // Accepted before, or another's request.
             return stranger(link, Kind::WsUpgrade);
         }
-        let Some(headers) = header_map(&upgrade.headers) else {
-            drop(registry);
-            return self.refuse_upgrade(link, request, id);
-        };
-        let protocol = upgrade.protocol.map(http::HeaderValue::from_str);
-        let Ok(protocol) = protocol.transpose() else {
+        let headers = header_map(&upgrade.headers);
+        let protocol = upgrade.protocol.map(http::HeaderValue::from_str).transpose();
+        let (Some(headers), Ok(protocol)) = (headers, protocol) else {
             drop(registry);
             return self.refuse_upgrade(link, request, id);
         };
         connection.request = None;
+        let keep = keep && link.adopts();
+        match &mut connection.handshake {
+            Some(handshake) if keep => handshake.protocol = upgrade.protocol.map(Into::into),
+            handshake => *handshake = None,
+        }
         // Cannot fail: a request is offered as long as it has one.
-        let _ = connection.state.accept();
+        let _ = connection.state.accept(keep);
         link.tally.add(OfWorker::Upgrades, 1);
+        let Some(route) = registry.route(id) else { return };
         drop(registry);
-        self.apply(link, id, effects);
+        self.do_effects(link, id.0.slot, effects);
         if let Some(mut request) = self.requests.borrow_mut().remove(request.0) {
-            request.answer(Outcome::Accepted(Accepted { route: id, protocol, headers }));
+            request.answer(Outcome::Accepted(Accepted { route, protocol, headers }));
         }
-        if let Some(why) = link.draining() {
-            self.say_farewell(id, why);
-        }
-    }
-
-    fn apply(&self, link: &Rc<Link>, id: ConnectionId, effects: Effects<'_>) {
-        // All were checked when the frame was read, and the connection is owned by now.
-        for effect in effects.flatten() {
-            let _ = match effect {
-                Effect::Send { binary, data } => {
-                    let kind = if binary { MessageKind::Binary } else { MessageKind::Text };
-                    self.on_send(link, id, kind, data, false)
-                }
-                Effect::Subscribe { channel } => self.on_subscribe(link, Some(id), channel),
-                Effect::Unsubscribe { channel } => self.on_unsubscribe(link, Some(id), channel),
-                Effect::Publish { token, channel, binary, data } => {
-                    let kind = if binary { MessageKind::Binary } else { MessageKind::Text };
-                    self.publish(link, PublishToken::from_wire(token), channel, kind, data);
-                    Ok(())
-                }
-                Effect::Close { code, reason } => self.on_close(link, id, CloseCode(code), reason),
-            };
+        if link.draining().is_some() {
+            self.leave(route);
         }
     }
 
@@ -280,27 +286,11 @@ impl Router {
     }
 }
 
-impl Pressure {
-    /// Whether a send over the limit is forgiven, since the owner did not know when it sent it.
-    fn forgives(&mut self, bytes: usize) -> bool {
-        match self {
-            // Not told yet: that happens at the end of the turn.
-            Pressure::None => true,
-            Pressure::Told { grace_bytes } => {
-                let left = grace_bytes.checked_sub(bytes);
-                *grace_bytes = left.unwrap_or(0);
-                left.is_some()
-            }
-            Pressure::Known => false,
-        }
-    }
-}
-
 /// The connection that a frame is about, if it is its sender's.
 ///
 /// # Errors
 /// A connection that is only offered takes no such frame.
-fn accepted<'a>(
+pub(super) fn accepted<'a>(
     registry: &'a mut Registry,
     id: ConnectionId,
     link: &Rc<Link>,
@@ -311,23 +301,29 @@ fn accepted<'a>(
             stranger(link, kind);
             Ok(None)
         }
-        Some(found) if found.state.is_owned() => Ok(Some(found)),
-        Some(_) => Err(out_of_turn(kind, OutOfTurn::Offered)),
+        Some(found) if found.state.phase() == Phase::Offered => {
+            Err(out_of_turn(kind, OutOfTurn::Offered))
+        }
+        Some(found) => Ok(Some(found)),
     }
 }
 
 /// A frame about something that its sender does not have. It may just have lost it.
-fn stranger(link: &Link, kind: Kind) {
+pub(super) fn stranger(link: &Link, kind: Kind) {
     if link.count_stranger() {
         tracing::debug!(worker = %link.worker, frame = kind.name(), "dropped: not its connection");
     }
 }
 
-fn out_of_turn(kind: Kind, why: OutOfTurn) -> BadFrame {
+pub(super) fn out_of_turn(kind: Kind, why: OutOfTurn) -> BadFrame {
     let why = match why {
         OutOfTurn::Offered => "the connection is only offered",
         OutOfTurn::Accepted => "the connection is accepted already",
         OutOfTurn::Beyond => "a commit beyond what was sent",
+        OutOfTurn::Adopting => "the adoption is not answered yet",
+        OutOfTurn::Unasked => "nobody asked for it",
+        OutOfTurn::Disagrees => "it does not agree with the commits before it",
+        OutOfTurn::NotKept => "the connection is not one that may move",
     };
     BadFrame::OutOfTurn { kind: kind.name(), why }
 }

@@ -146,8 +146,8 @@ pub struct Page {
 pub struct ConnectionView {
     /// As apps and logs name it; tells when it began.
     pub uuid: ConnectionUuid,
-    /// Its owner.
-    pub worker: WorkerId,
+    /// Its owner; `None` while it waits for one.
+    pub worker: Option<WorkerId>,
     /// `None` on a Unix socket.
     pub peer: Option<SocketAddr>,
     /// Path and query of the upgrade.
@@ -303,8 +303,9 @@ impl Router {
                 page.next = Some(place);
                 return page;
             }
-            let worker = connection.holding.link().worker;
-            if !connection.state.is_owned() || range.worker.is_some_and(|only| only != worker) {
+            let worker = connection.link().map(|link| link.worker);
+            let is_wanted = range.worker.is_none_or(|only| worker == Some(only));
+            if !connection.is_accepted() || !is_wanted {
                 continue;
             }
             let subscribed = connection.subscriptions.channels();

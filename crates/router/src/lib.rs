@@ -7,17 +7,23 @@
 //!
 //! Rooms: `router` is the table of everything and what the edge calls; `registry` the owner map;
 //! `requests` those under way; `offer` who gets the next one; `reader` reads links, `frames` and
-//! `responses` do what their frames ask for; `publish` fan-out; `drain` the ways in which a worker
-//! loses what it has; `counts` what is counted and `inspect` how others learn of it.
+//! `responses` do what their frames ask for; `effects` what handlers do to their connections;
+//! `publish` fan-out; `drain` the ways in which a worker loses what it has; `transfer` and `moves`
+//! how connections go from one worker to another; `sleep` which
+//! workers nobody needs; `counts` what is counted and `inspect` how others
+//! learn of it.
 
 mod body;
 mod closing;
 pub mod counts;
 pub mod crossing;
 mod drain;
+mod effects;
 mod frames;
 pub mod inspect;
+mod kept;
 mod link;
+mod moves;
 mod offer;
 mod publish;
 mod reader;
@@ -25,7 +31,9 @@ mod registry;
 mod requests;
 mod responses;
 mod router;
+mod sleep;
 mod slots;
+mod transfer;
 mod upload;
 
 use std::io;
@@ -70,8 +78,9 @@ pub enum ToThread {
     Cut { worker: WorkerId },
     /// Let it finish and leave.
     Shutdown { worker: WorkerId },
-    /// Its process is gone: read the link to its end, then give up what it had.
-    Reaped { worker: WorkerId },
+    /// Its process is gone: read the link to its end, then give up what it had. `at_fault`: nobody
+    /// meant it to end.
+    Reaped { worker: WorkerId, at_fault: bool },
     /// Answer an operator.
     Inspect(Inspect),
     /// Show that this thread is not stuck.
@@ -105,6 +114,13 @@ pub enum FromThread {
     Drained { worker: WorkerId },
     /// The worker has done everything and exits.
     ShutdownCompleted { worker: WorkerId },
+    /// The worker has nothing on any thread but connections that can do without it, and has had
+    /// nothing to do for as long as `sleep_after` says. Told again while that lasts.
+    Idle { worker: WorkerId },
+    /// There is work that no worker is there for, or those that are there have much.
+    WorkWanted,
+    /// The worker was told to give a connection up, and does not answer.
+    Stuck { worker: WorkerId },
     /// The worker has had as many requests as it may.
     HadItsRequests { worker: WorkerId },
 }
@@ -122,6 +138,15 @@ pub struct Settings {
     pub queue_timeout: Duration,
     /// Over how long a time connections are closed on reload.
     pub close_spread: Duration,
+    /// How long a running handler may hold up the move of its connection.
+    pub handler_timeout: Duration,
+    /// How long a worker may take to adopt a connection.
+    pub adopt_timeout: Duration,
+    /// How long a connection with something to handle may wait for a worker.
+    pub owner_wait: Duration,
+    /// A worker that has had nothing to do for so long is not needed, if its connections can do
+    /// without it.
+    pub sleep_after: Option<Duration>,
     /// A worker is replaced after so many requests.
     pub max_requests: Option<u64>,
     /// Clients beyond this wait to be accepted: links and new workers need descriptors too.
@@ -141,6 +166,10 @@ impl Default for Settings {
             upgrade_timeout: Duration::from_secs(10),
             queue_timeout: Duration::from_secs(10),
             close_spread: Duration::from_secs(3),
+            handler_timeout: Duration::from_secs(5),
+            adopt_timeout: Duration::from_secs(5),
+            owner_wait: Duration::from_secs(30),
+            sleep_after: None,
             max_requests: None,
             client_limit: usize::MAX,
         }
@@ -246,6 +275,8 @@ async fn run(start: Start, mut commands: mpsc::UnboundedReceiver<ToThread>) {
     let (sender, crossed) = crossings.into_parts();
     let router = Router::new(turn.clone(), settings, reports, sender);
     spawn_local(publish::receive(router.clone(), crossed));
+    spawn_local(moves::run(router.clone()));
+    spawn_local(sleep::run(router.clone()));
     router.access_log.set(http.access_log);
     let server =
         Server::new(router.clone(), turn, deadlines, settings.ws, http, settings.client_limit);
@@ -260,6 +291,7 @@ async fn run(start: Start, mut commands: mpsc::UnboundedReceiver<ToThread>) {
             ToThread::StopAccepting => {
                 server.stop();
                 router.offer.end();
+                router.end_unowned();
             }
             ToThread::Inspect(question) => inspect::answer(&router, &server, question),
             ToThread::Configure { settings, http } => {
@@ -290,7 +322,7 @@ fn obey(router: &Rc<Router>, command: ToThread) {
         ToThread::Drain { worker, why } => router.drain(worker, why),
         ToThread::Cut { worker } => router.cut(worker),
         ToThread::Shutdown { worker } => router.shutdown(worker),
-        ToThread::Reaped { worker } => router.reaped(worker),
+        ToThread::Reaped { worker, at_fault } => router.reaped(worker, at_fault),
         ToThread::Probe => router.reports.send(FromThread::Alive),
         // Those are about the server, and are obeyed where it is.
         ToThread::Inspect(_)

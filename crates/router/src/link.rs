@@ -4,17 +4,19 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use shovel_core::pool::DrainReason;
 use shovel_edge::Turn;
 use shovel_edge::turn::Flush;
 use shovel_link::{Outgoing, Socket, Written};
+use shovel_protocol::control::Welcome;
 use shovel_protocol::{ConnectionId, ToWorker, WorkerId, WorkerIndex};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
 use super::counts::{OfWorker, WorkerTally};
+use super::sleep::Rest;
 use super::{FromThread, Reports};
 
 /// Bytes that may wait on a link before its clients are no longer read.
@@ -30,6 +32,13 @@ pub struct Counters {
     pub load: AtomicU32,
     /// Requests that it was ever given.
     pub requests: AtomicU64,
+    /// It can adopt connections. Set before it is offered.
+    pub adopts: AtomicBool,
+    /// On so many threads it has nothing to do.
+    pub idle_threads: AtomicU32,
+    /// The connection whose next event has ended two workers, while this one has it: a number that
+    /// its thread made, or 0.
+    pub suspect: AtomicU64,
 }
 
 /// A link to one worker.
@@ -37,12 +46,16 @@ pub struct Link {
     pub worker: WorkerId,
     /// Its place.
     pub index: WorkerIndex,
+    /// How many links the worker has: one for each thread.
+    pub links: u32,
+    pub rest: Cell<Rest>,
     pub counters: Arc<Counters>,
     /// What this thread has seen of the worker.
     pub tally: WorkerTally,
     pub socket: Socket,
-    /// Told when the process was reaped: then the link is read to its end.
-    pub reaped: Notify,
+    reaped: Notify,
+    /// Its process ended by a fault of its own.
+    at_fault: Cell<bool>,
     outgoing: RefCell<Outgoing>,
     turn: Turn,
     reports: Reports,
@@ -65,7 +78,7 @@ pub type OnRoom = Box<dyn Fn(HashSet<ConnectionId>)>;
 
 impl Link {
     pub fn new(
-        (worker, index): (WorkerId, WorkerIndex),
+        (worker, welcome): (WorkerId, &Welcome),
         counters: Arc<Counters>,
         socket: Socket,
         turn: Turn,
@@ -74,11 +87,14 @@ impl Link {
     ) -> Rc<Self> {
         Rc::new_cyclic(|me| Link {
             worker,
-            index,
+            index: WorkerIndex(welcome.index),
+            links: welcome.links,
+            rest: Cell::default(),
             counters,
             tally: WorkerTally::default(),
             socket,
             reaped: Notify::new(),
+            at_fault: Cell::new(false),
             outgoing: RefCell::default(),
             turn,
             reports,
@@ -124,6 +140,25 @@ impl Link {
         *self.outgoing.borrow_mut() = Outgoing::default();
     }
 
+    /// The process was reaped: the link is to be read to its end. `at_fault`: by its own fault.
+    pub fn reap(&self, at_fault: bool) {
+        self.at_fault.set(at_fault);
+        self.reaped.notify_one();
+    }
+
+    /// Waits until the process was reaped.
+    ///
+    /// # Cancel safety
+    /// It is not missed.
+    pub async fn reaped(&self) {
+        self.reaped.notified().await;
+    }
+
+    /// Whether the process ended by its own fault. Known once it is reaped.
+    pub fn is_at_fault(&self) -> bool {
+        self.at_fault.get()
+    }
+
     /// From now on tells the driver when it has nothing left.
     pub fn drain(&self, why: DrainReason) {
         self.draining.set(Some(why));
@@ -145,6 +180,11 @@ impl Link {
     /// not have heard yet what speaks against it.
     pub fn takes_work(&self) -> bool {
         !self.ended.get() && !self.drained.get()
+    }
+
+    /// Whether the worker can adopt connections.
+    pub fn adopts(&self) -> bool {
+        self.counters.adopts.load(Ordering::Relaxed)
     }
 
     /// Counts a frame about something that the worker does not have. `true` the first time.

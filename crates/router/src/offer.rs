@@ -17,6 +17,16 @@ const WAITING_LIMIT: usize = 1024;
 /// What a client without an answer is told to wait.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// Who could take a connection over.
+pub enum Adopter {
+    /// This worker.
+    Ready(Rc<Link>),
+    /// Nobody now.
+    None,
+    /// Nobody ever: the workers that serve do not know how to.
+    Unable,
+}
+
 /// The workers that take new work.
 #[derive(Default)]
 pub struct Offer {
@@ -78,6 +88,20 @@ impl Offer {
             }
         };
         tokio::time::timeout(timeout, picked).await.ok().flatten().ok_or(unavailable)
+    }
+
+    /// Whether nobody would take anything now.
+    pub fn is_empty(&self) -> bool {
+        !self.links.borrow().iter().any(|link| link.takes_work())
+    }
+
+    /// Who would take a connection over now. All workers that serve run the same program.
+    pub fn adopter(&self) -> Adopter {
+        match self.pick_now() {
+            None => Adopter::None,
+            Some(link) if link.adopts() => Adopter::Ready(link),
+            Some(_) => Adopter::Unable,
+        }
     }
 
     fn pick_now(&self) -> Option<Rc<Link>> {

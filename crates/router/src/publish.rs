@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
-use shovel_core::channels::ChannelIndex;
+use shovel_core::channels::{ChannelIndex, Slot};
 use shovel_edge::Turn;
 use shovel_edge::turn::Flush;
 use shovel_edge::ws::Fanout;
 use shovel_protocol::control::Published;
-use shovel_protocol::{CloseCode, ConnectionId, MessageKind, PublishToken, ToWorker, WorkerId};
+use shovel_protocol::{CloseCode, MessageKind, PublishToken, ToWorker, WorkerId};
 use tokio::sync::oneshot;
 
 use super::counts::{OfThread, OfWorker};
@@ -74,6 +74,11 @@ impl Publisher {
         let marker = Rc::new(Marker { router, marked: Cell::new(false) });
         let (batches, questions) = (RefCell::default(), RefCell::default());
         Publisher { crossing, batches, questions, marker, turn }
+    }
+
+    /// Which thread this is.
+    pub fn thread(&self) -> usize {
+        self.crossing.thread
     }
 
     /// Waits until other threads have room for what is published next.
@@ -146,12 +151,12 @@ impl Router {
 
     /// Shares out what waits on the channels of a connection, before anything that must come
     /// behind it.
-    pub fn share_channels_of(&self, id: ConnectionId) {
+    pub fn share_channels_of(&self, slot: Slot) {
         if self.publisher.batches.borrow().is_empty() {
             return;
         }
         let registry = self.registry.borrow();
-        let Some(connection) = registry.get(id) else { return };
+        let Some(connection) = registry.at(slot) else { return };
         let channels: Vec<_> = connection.subscriptions.channels().collect();
         drop(registry);
         channels.into_iter().for_each(|channel| self.share(channel));
@@ -218,7 +223,9 @@ impl Router {
             } else if connection.socket.is_open() {
                 connection.socket.close_slow(CloseCode::POLICY, "client reads too slowly");
                 published.closed += 1;
-                connection.holding.link().tally.add(OfWorker::SlowConsumers, 1);
+                if let Some(link) = connection.link() {
+                    link.tally.add(OfWorker::SlowConsumers, 1);
+                }
             }
         }
         published

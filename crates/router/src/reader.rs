@@ -4,8 +4,10 @@
 //! [`super::responses`]. Everything readable is taken before anything that comes of it is written.
 
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 
 use shovel_link::{Filled, Incoming};
+use shovel_protocol::handshake::Capabilities;
 use shovel_protocol::head::Kind;
 use shovel_protocol::limits::payload_bytes;
 use shovel_protocol::pieces::Pieces;
@@ -51,7 +53,7 @@ impl LinkReader {
             self.tell_end(&stop);
             // What a link brought after a bad frame is not looked at.
             self.link.end();
-            self.link.reaped.notified().await;
+            self.link.reaped().await;
         }
         if matches!(stop, Stop::Reaped) {
             self.read_rest();
@@ -64,7 +66,7 @@ impl LinkReader {
             // Cancel-safe: a read that did not return has taken nothing.
             let filled = tokio::select! {
                 biased;
-                () = self.link.reaped.notified() => return Stop::Reaped,
+                () = self.link.reaped() => return Stop::Reaped,
                 filled = self.incoming.fill(&self.link.socket) => filled,
             };
             match filled {
@@ -117,8 +119,8 @@ impl LinkReader {
             // Matched where it was read: most are sends, and moving those takes longer than all
             // else that is done here.
             match ToSupervisor::read(whole) {
-                Ok(Some(ToSupervisor::Send { connection, kind, data, last })) => {
-                    router.on_send(link, connection, kind, data, last)?;
+                Ok(Some(ToSupervisor::Send { connection, when, kind, data, last })) => {
+                    router.on_send(link, connection, when, kind, data, last)?;
                 }
                 Ok(Some(
                     ref frame @ (ToSupervisor::Ready(_)
@@ -143,6 +145,10 @@ fn about_worker(
     frame: &ToSupervisor<'_>,
 ) -> Result<(), BadFrame> {
     let worker = link.worker;
+    if let ToSupervisor::Ready(greeting) = frame {
+        let adopts = greeting.capabilities.contains(Capabilities::ADOPT);
+        link.counters.adopts.store(adopts, Ordering::Relaxed);
+    }
     let (kind, report) = match frame {
         ToSupervisor::Ready(_) => (Kind::Ready, FromThread::Ready { worker }),
         ToSupervisor::Pong { .. } => (Kind::Pong, FromThread::Ponged { worker }),

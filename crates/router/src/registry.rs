@@ -1,25 +1,28 @@
 //! The connection-owner map: which worker has which connection, and how far it is.
 //!
 //! The only place that stores an owner. A frame about a connection is looked up here by slot and
-//! lease, and must come over the owner's link; everything else is dropped and counted.
+//! lease, and must come over the owner's link; everything else is dropped and counted. The lease
+//! changes with each owner, so the thread itself knows a connection by its [`Route`].
 
 use std::rc::Rc;
 
 use shovel_core::channels::{Slot, Subscribers, Subscriptions};
-use shovel_core::transfer;
+use shovel_core::transfer::{self, Phase};
 use shovel_edge::ws::Socket;
+use shovel_protocol::control::{self, RequestHead};
+use shovel_protocol::id::Leased;
 use shovel_protocol::{Close, CloseCode, ConnectionId, ConnectionUuid, RequestId};
 
 use super::inspect::Origin;
+use super::kept::KeptMessage;
 use super::link::{Holding, Link};
+use super::moves::Ticket;
 use super::slots::Slots;
 
-/// A connection that a worker has, or is offered.
+/// A connection that a worker has or is offered, or that waits for one.
 pub struct Connection {
-    /// The owner.
-    pub holding: Holding,
+    pub state: transfer::Connection<Holding, KeptMessage, Staged>,
     pub socket: Socket,
-    pub state: transfer::Connection,
     pub subscriptions: Subscriptions,
     pub pressure: Pressure,
     /// The reader was told to leave messages unread.
@@ -28,6 +31,33 @@ pub struct Connection {
     pub request: Option<RequestId>,
     pub uuid: ConnectionUuid,
     pub origin: Origin,
+    /// What another worker would be told of its beginning. None of one that ends with its worker.
+    pub handshake: Option<Box<Handshake>>,
+    /// It is on its way from one worker to another.
+    pub ticket: Option<Ticket>,
+    /// It waits for a worker.
+    pub asked: bool,
+    /// The lease that it began with.
+    born: u32,
+}
+
+/// Effects that wait for their commit, as they stand in a `ws:upgrade`.
+pub type Staged = Vec<u8>;
+
+/// How a connection began.
+pub struct Handshake {
+    /// The head of the request, as it stands in a `ws:adopt`.
+    pub request: Box<[u8]>,
+    /// The subprotocol that was picked.
+    pub protocol: Option<Box<str>>,
+}
+
+/// How a thread knows a connection for as long as it lives, whoever owns it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Route {
+    pub slot: Slot,
+    /// The first lease, which no other connection in the slot had or will have.
+    born: u32,
 }
 
 /// How far the owner knows that its client reads too slowly.
@@ -42,12 +72,22 @@ pub enum Pressure {
 }
 
 impl Connection {
+    /// The link of its owner, or of whom it is offered to.
+    pub fn link(&self) -> Option<&Rc<Link>> {
+        self.state.owner().map(Holding::link)
+    }
+
+    /// Whether a worker has accepted it.
+    pub fn is_accepted(&self) -> bool {
+        self.state.phase() != Phase::Offered
+    }
+
     /// Whether its reader must leave messages unread.
     pub fn must_hold(&self) -> bool {
-        self.state.is_owned()
+        self.is_accepted()
             && (!self.state.is_open()
                 || self.pressure != Pressure::None
-                || self.holding.link().is_over())
+                || self.link().is_some_and(|link| link.is_over()))
     }
 }
 
@@ -90,25 +130,42 @@ impl Registry {
         origin: Origin,
     ) -> ConnectionId {
         let uuid = ConnectionUuid(uuid::Uuid::now_v7());
-        ConnectionId(self.connections.insert_with(|_| Connection {
-            holding,
+        ConnectionId(self.connections.insert_with(|id| Connection {
+            state: transfer::Connection::offered(holding),
             socket,
-            state: transfer::Connection::offered(),
             subscriptions: Subscriptions::default(),
             pressure: Pressure::None,
             held: false,
             request: Some(request),
             uuid,
             origin,
+            handshake: None,
+            ticket: None,
+            asked: false,
+            born: id.lease,
         }))
     }
 
-    /// The connection, whoever asks.
+    /// Notes how a connection begins that may have to be adopted one day.
+    pub fn note_handshake(&mut self, id: ConnectionId, head: &RequestHead<'_>) {
+        if let Some(connection) = self.get_mut(id) {
+            let request = control::request_head_bytes(head);
+            connection.handshake = Some(Box::new(Handshake { request, protocol: None }));
+        }
+    }
+
+    /// How the connection with this id is known from its reservation to its end.
+    pub fn route(&self, id: ConnectionId) -> Option<Route> {
+        let born = self.get(id)?.born;
+        Some(Route { slot: id.0.slot, born })
+    }
+
+    /// The connection under its present lease, whoever asks.
     pub fn get(&self, id: ConnectionId) -> Option<&Connection> {
         self.connections.get(id.0)
     }
 
-    /// The connection, whoever asks.
+    /// The connection under its present lease, whoever asks.
     pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         self.connections.get_mut(id.0)
     }
@@ -116,6 +173,18 @@ impl Registry {
     /// The connection in a slot.
     pub fn at(&self, slot: Slot) -> Option<&Connection> {
         self.connections.at(slot)
+    }
+
+    /// The connection in a slot.
+    pub fn at_mut(&mut self, slot: Slot) -> Option<&mut Connection> {
+        self.connections.at_mut(slot)
+    }
+
+    /// The connection, whatever its lease is by now, and its present id.
+    pub fn on_route(&mut self, route: Route) -> Option<(ConnectionId, &mut Connection)> {
+        let id = ConnectionId(self.connections.id_at(route.slot)?);
+        let connection = self.connections.at_mut(route.slot)?;
+        (connection.born == route.born).then_some((id, connection))
     }
 
     /// The connections from a place of the table on, each with its place.
@@ -126,7 +195,12 @@ impl Registry {
     /// The connection, if `link` is its owner's.
     pub fn of_owner(&mut self, id: ConnectionId, link: &Rc<Link>) -> Option<&mut Connection> {
         let connection = self.connections.get_mut(id.0)?;
-        Rc::ptr_eq(connection.holding.link(), link).then_some(connection)
+        connection.link().is_some_and(|its| Rc::ptr_eq(its, link)).then_some(connection)
+    }
+
+    /// Ends the lease of a connection that has lost its owner.
+    pub fn renew(&mut self, slot: Slot) -> Option<ConnectionId> {
+        self.connections.renew(slot).map(ConnectionId)
     }
 
     /// Ends a reservation that was not taken.
@@ -151,11 +225,21 @@ impl Registry {
         last.map_or(Late::TimedOut, |(_, late)| *late)
     }
 
-    /// The ids of what a worker has or is offered.
-    pub fn of_link(&self, link: &Rc<Link>) -> Vec<ConnectionId> {
+    /// What a worker has or is offered.
+    pub fn of_link(&self, link: &Rc<Link>) -> Vec<Route> {
+        self.routes(|connection| connection.link().is_some_and(|its| Rc::ptr_eq(its, link)))
+    }
+
+    /// What nobody has.
+    pub fn unowned(&self) -> Vec<Route> {
+        self.routes(|connection| connection.state.phase() == Phase::Unowned)
+    }
+
+    fn routes(&self, is_wanted: impl Fn(&Connection) -> bool) -> Vec<Route> {
         let all = self.connections.iter();
-        let its = all.filter(|(_, connection)| Rc::ptr_eq(connection.holding.link(), link));
-        its.map(|(id, _)| ConnectionId(id)).collect()
+        let wanted = all.filter(|(_, connection)| is_wanted(connection));
+        let route = |id: Leased, born| Route { slot: id.slot, born };
+        wanted.map(|(id, connection)| route(id, connection.born)).collect()
     }
 }
 

@@ -17,7 +17,7 @@ use super::body::{Download, Length, ResponseBody};
 use super::counts::OfWorker;
 use super::inspect::Origin;
 use super::link::{Holding, Link};
-use super::registry::Late;
+use super::registry::{Late, Route};
 use super::router::Router;
 use super::upload::Upload;
 use crate::BODY_WINDOW_BYTES;
@@ -41,7 +41,7 @@ pub enum Outcome {
     /// The worker answered.
     Response(Response<ResponseBody>),
     /// The worker accepted the upgrade.
-    Accepted(Accepted<ConnectionId>),
+    Accepted(Accepted<Route>),
     /// The worker died before it answered.
     WorkerGone,
     /// There will be no answer that can be passed on.
@@ -72,7 +72,11 @@ impl Router {
         let mut may_retry = question.parts.method.is_idempotent() && question.body.is_none();
         let mut deadline = None;
         loop {
+            if self.offer.is_empty() {
+                self.want_work();
+            }
             let link = self.offer.pick(settings.queue_timeout).await?;
+            self.want_help(&link);
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + timeout);
             let (mut pending, answer) = Pending::begin(self, &link, &mut question);
             match timeout_at(deadline, answer).await {
@@ -145,7 +149,7 @@ impl Request {
 struct Pending<'a> {
     router: &'a Rc<Router>,
     request: RequestId,
-    connection: Option<ConnectionId>,
+    route: Option<Route>,
     done: bool,
 }
 
@@ -171,6 +175,7 @@ impl<'a> Pending<'a> {
             let mut registry = router.registry.borrow_mut();
             registry.reserve(Holding::new(link), socket.clone(), id, origin)
         });
+        let route = connection.and_then(|id| router.registry.borrow().route(id));
         let offer = connection.and_then(|connection| {
             Some((connection, router.registry.borrow().get(connection)?.uuid))
         });
@@ -181,6 +186,9 @@ impl<'a> Pending<'a> {
         });
         let body = question.body.take();
         let head = request_head(&question.parts, &question.client, offer);
+        if let Some(connection) = connection.filter(|_| link.adopts()) {
+            router.registry.borrow_mut().note_handshake(connection, &head);
+        }
         link.send(&ToWorker::Request { request: id, head, end: body.is_none() });
         let upload = body
             .map(|body| Upload::start(router.clone(), link.clone(), id, body, BODY_WINDOW_BYTES));
@@ -188,7 +196,7 @@ impl<'a> Pending<'a> {
             request.connection = connection;
             request.upload = upload;
         }
-        (Pending { router, request: id, connection, done: false }, answer)
+        (Pending { router, request: id, route, done: false }, answer)
     }
 
     /// The response has begun; it cancels for itself from here on.
@@ -214,9 +222,9 @@ impl Drop for Pending<'_> {
             return;
         }
         self.router.cancel(self.request);
-        if let Some(connection) = self.connection {
+        if let Some(route) = self.route {
             // Accepted in this very turn, and its client has gone before it could be told.
-            self.router.abandon(connection);
+            self.router.abandon(route);
         }
     }
 }

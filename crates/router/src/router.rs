@@ -12,31 +12,28 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use shovel_core::channels::Channels;
+use shovel_core::transfer::Closing;
 use shovel_edge::ws::Socket;
 use shovel_edge::{Answer, Backend, Client, Failure, Notes, Turn, Upgrade};
 use shovel_link as link_io;
 use shovel_protocol::control::Welcome;
 use shovel_protocol::handshake::Capabilities;
-use shovel_protocol::{
-    Close, CloseCode, ConnectionId, MessageKind, ToWorker, WorkerId, WorkerIndex,
-};
+use shovel_protocol::{Again, Close, CloseCode, ConnectionId, MessageKind, ToWorker, WorkerId};
 use tokio::task::spawn_local;
 
 use super::body::ResponseBody;
 use super::counts::{Measures, OfThread, OfWorker};
 use super::crossing::Sender;
+use super::kept::Keeper;
 use super::link::{Counters, Link};
+use super::moves::Moves;
 use super::offer::Offer;
 use super::publish::Publisher;
 use super::reader::LinkReader;
-use super::registry::{Pressure, Registry};
+use super::registry::{Registry, Route};
 use super::requests::{Outcome, Question};
 use super::slots::Slots;
 use super::{FromThread, Reports, Settings, requests};
-
-/// What a worker may still send after it was told of pressure, beside one message: what its own
-/// bound and both socket buffers hold.
-const PRESSURE_GRACE_BYTES: usize = 4 * 1024 * 1024;
 
 /// The state of an I/O thread. Its parts are borrowed one at a time and never across an `await`.
 pub struct Router {
@@ -52,6 +49,10 @@ pub struct Router {
     pub(super) channels: RefCell<Channels>,
     pub(super) publisher: Publisher,
     pub(super) measures: Measures,
+    pub(super) moves: Moves,
+    pub(super) keeper: Keeper,
+    /// When a worker was last asked for.
+    pub(super) work_wanted: Cell<Option<tokio::time::Instant>>,
 }
 
 impl Router {
@@ -68,6 +69,9 @@ impl Router {
             channels: RefCell::default(),
             publisher: Publisher::new(me.clone(), turn, crossing),
             measures: Measures::default(),
+            moves: Moves::default(),
+            keeper: Keeper::default(),
+            work_wanted: Cell::default(),
         })
     }
 
@@ -94,9 +98,8 @@ impl Router {
         });
         let (turn, reports) = (self.turn.clone(), self.reports.clone());
         let is_first = welcome.link == 0;
-        let place = (worker, WorkerIndex(welcome.index));
-        let link = Link::new(place, counters, socket, turn, reports, on_room);
-        link.send(&ToWorker::hello(Capabilities::default(), welcome));
+        let link = Link::new((worker, &welcome), counters, socket, turn, reports, on_room);
+        link.send(&ToWorker::hello(Capabilities::ADOPT, welcome));
         self.links.borrow_mut().insert(worker, link.clone());
         spawn_local(LinkReader::new(self, link, is_first).run());
     }
@@ -105,6 +108,7 @@ impl Router {
     pub fn set_offer(&self, workers: &[WorkerId]) {
         let links = self.links.borrow();
         self.offer.set(workers.iter().filter_map(|worker| links.get(worker).cloned()).collect());
+        self.moves.look_again();
     }
 
     /// Asks a worker whether it is alive.
@@ -125,19 +129,31 @@ impl Router {
     pub(super) fn look_at_hold(&self, id: ConnectionId) {
         let mut registry = self.registry.borrow_mut();
         let Some(connection) = registry.get_mut(id) else { return };
-        let held = connection.must_hold();
+        let too_much = self.keeper.is_full() && connection.state.is_kept();
+        let held = connection.must_hold() || (too_much && !connection.state.is_idle());
         if std::mem::replace(&mut connection.held, held) != held {
             connection.socket.hold(held);
         }
-        if held && connection.holding.link().is_over() {
-            connection.holding.link().hold(id);
+        if held && let Some(link) = connection.link().filter(|link| link.is_over()) {
+            link.hold(id);
+        }
+        if too_much && let Some(route) = registry.route(id) {
+            self.keeper.wait(route);
+        }
+    }
+
+    /// As [`Router::look_at_hold`], whatever the lease.
+    pub(super) fn look_at_route(&self, route: Route) {
+        let id = self.registry.borrow_mut().on_route(route).map(|(id, _)| id);
+        if let Some(id) = id {
+            self.look_at_hold(id);
         }
     }
 
     /// An accepted connection whose client has gone before it knew.
-    pub(super) fn abandon(&self, id: ConnectionId) {
+    pub(super) fn abandon(&self, route: Route) {
         let (code, reason) = (CloseCode::ABNORMAL, String::new());
-        self.closed(id, Close { code, reason, was_clean: false });
+        self.closed(route, Close { code, reason, was_clean: false });
     }
 
     /// Asks a worker, and notes what came of it and how long that took.
@@ -152,8 +168,10 @@ impl Router {
                 response.status().as_u16()
             }
             Ok(Outcome::Accepted(accepted)) => {
-                if let Some(connection) = self.registry.borrow().get(accepted.route) {
-                    note_answer(connection.holding.link(), took);
+                let mut registry = self.registry.borrow_mut();
+                let accepted = registry.on_route(accepted.route);
+                if let Some(link) = accepted.and_then(|(_, connection)| connection.link()) {
+                    note_answer(link, took);
                 }
                 101
             }
@@ -183,7 +201,7 @@ fn note_answer(link: &Link, took: Duration) {
 
 impl Backend for Router {
     type Body = ResponseBody;
-    type Route = ConnectionId;
+    type Route = Route;
 
     async fn fetch(
         self: Rc<Self>,
@@ -216,12 +234,17 @@ impl Backend for Router {
         }
     }
 
-    fn message(&self, route: ConnectionId, kind: MessageKind, data: &[u8]) {
+    fn message(&self, route: Route, kind: MessageKind, data: &[u8]) {
         let mut registry = self.registry.borrow_mut();
-        let Some(connection) = registry.get_mut(route) else { return };
+        let Some((id, connection)) = registry.on_route(route) else { return };
+        if connection.state.is_kept() {
+            drop(registry);
+            return self.keep(route, kind, data);
+        }
         let Some((seq, open)) = connection.state.hand_over(data.len()) else { return };
-        let link = connection.holding.link();
-        link.send(&ToWorker::Message { connection: route, seq, kind, data });
+        let Some(link) = connection.link() else { return };
+        let again = Again::default();
+        link.send(&ToWorker::Message { connection: id, seq, again, kind, data });
         link.tally.add_sized(
             OfWorker::MessagesReceived,
             OfWorker::MessageBytesReceived,
@@ -229,7 +252,7 @@ impl Backend for Router {
         );
         let over = link.is_over();
         if over {
-            link.hold(route);
+            link.hold(id);
         }
         if !open || over {
             connection.held = true;
@@ -237,37 +260,64 @@ impl Backend for Router {
         }
     }
 
-    fn is_idle(&self, route: ConnectionId) -> bool {
-        self.registry.borrow().get(route).is_none_or(|connection| connection.state.is_idle())
+    fn is_idle(&self, route: Route) -> bool {
+        let mut registry = self.registry.borrow_mut();
+        registry.on_route(route).is_none_or(|(_, connection)| connection.state.is_idle())
     }
 
-    fn pressure(&self, route: ConnectionId, over: bool) {
-        {
-            let mut registry = self.registry.borrow_mut();
-            let Some(connection) = registry.get_mut(route) else { return };
-            let grace_bytes = self.settings.get().ws.max_message_bytes + PRESSURE_GRACE_BYTES;
-            connection.pressure =
-                if over { Pressure::Told { grace_bytes } } else { Pressure::None };
-            let frame = ToWorker::Pressure { connection: route, over };
-            connection.holding.link().send(&frame);
+    fn pressure(&self, route: Route, over: bool) {
+        let id = self.registry.borrow_mut().on_route(route).map(|(id, _)| id);
+        if let Some(id) = id {
+            self.press(id, over);
+            self.look_at_hold(id);
         }
-        self.look_at_hold(route);
     }
 
-    fn closed(&self, route: ConnectionId, close: Close) {
-        self.share_channels_of(route);
+    fn closed(&self, route: Route, close: Close) {
+        self.share_channels_of(route.slot);
         let mut registry = self.registry.borrow_mut();
         // A socket outlives its entry when its worker has died: by now the slot, by which
         // subscriptions are kept, may be another's.
-        if registry.get(route).is_none() {
+        if registry.on_route(route).is_none() {
             return;
         }
-        self.channels.borrow_mut().unsubscribe_all(route.0.slot, &mut *registry);
-        let Some(connection) = registry.get_mut(route) else { return };
-        if let Some(seq) = connection.state.close() {
-            self.tell_closed(connection, &close);
-            let frame = ToWorker::Closed { connection: route, seq, close };
-            connection.holding.link().send(&frame);
+        self.channels.borrow_mut().unsubscribe_all(route.slot, &mut *registry);
+        let Some((id, connection)) = registry.on_route(route) else { return };
+        match connection.state.append_close(close.clone()) {
+            Closing::Nothing => {}
+            Closing::HandOver(seq) => {
+                self.tell_closed(connection, &close);
+                if let Some(link) = connection.link() {
+                    let again = Again::default();
+                    link.send(&ToWorker::Closed { connection: id, seq, again, close });
+                }
+            }
+            Closing::Kept => {
+                self.tell_closed(connection, &close);
+                self.pump(&mut registry, id);
+                drop(registry);
+                self.seek(route);
+            }
         }
+    }
+}
+
+impl Router {
+    /// Takes in a message of a connection that may move, and hands it over if somebody owns it.
+    fn keep(&self, route: Route, kind: MessageKind, data: &[u8]) {
+        let mut registry = self.registry.borrow_mut();
+        let Some((id, connection)) = registry.on_route(route) else { return };
+        if !connection.state.append(self.keeper.keep(kind, data), data.len()) {
+            return;
+        }
+        // Counted when it comes, for whoever has the connection.
+        if let Some(link) = connection.link() {
+            let (messages, bytes) = (OfWorker::MessagesReceived, OfWorker::MessageBytesReceived);
+            link.tally.add_sized(messages, bytes, data.len());
+        }
+        self.pump(&mut registry, id);
+        drop(registry);
+        self.look_at_hold(id);
+        self.seek(route);
     }
 }

@@ -56,6 +56,20 @@ impl<T> Slots<T> {
         self.slots.get_mut(slot as usize)?.value.as_mut()
     }
 
+    /// Ends the lease of what is in a place, which stays under the next one.
+    pub fn renew(&mut self, slot: u32) -> Option<Leased> {
+        let place = self.slots.get_mut(slot as usize)?;
+        place.value.as_ref()?;
+        place.lease = place.lease.wrapping_add(1);
+        Some(Leased { slot, lease: place.lease })
+    }
+
+    /// The lease under which a place is held.
+    pub fn id_at(&self, slot: u32) -> Option<Leased> {
+        let place = self.slots.get(slot as usize)?;
+        place.value.as_ref().map(|_| Leased { slot, lease: place.lease })
+    }
+
     /// Ends the lease and gives the value back.
     pub fn remove(&mut self, id: Leased) -> Option<T> {
         let slot = self.slots.get_mut(id.slot as usize).filter(|slot| slot.lease == id.lease)?;
@@ -93,5 +107,17 @@ mod tests {
         assert_eq!(slots.get(first), None);
         assert_eq!(slots.remove(first), None);
         assert_eq!(slots.get(second), Some(&"second"));
+    }
+
+    #[test]
+    fn a_renewed_value_stays_and_its_old_id_finds_nothing() {
+        let mut slots = Slots::default();
+        let first = slots.insert_with(|_| "kept");
+        let second = slots.renew(first.slot).unwrap();
+        assert_eq!(slots.get(first), None);
+        assert_eq!(slots.get(second), Some(&"kept"));
+        assert_eq!(slots.remove(first), None);
+        assert_eq!(slots.remove(second), Some("kept"));
+        assert_eq!(slots.renew(first.slot), None);
     }
 }

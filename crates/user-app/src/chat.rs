@@ -3,7 +3,8 @@
 //! Everything is a JSON object in a text message. The server sends
 //! `{"type":"welcome","you","room","pid","generation"}` first, then what happens in the room, the
 //! client's own part included: `{"type":"joined","name"}`, `{"type":"message","name","text"}` and
-//! `{"type":"left","name"}`; and `{"type":"refused","why"}` for what it did not pass on. The client
+//! `{"type":"left","name"}`; `{"type":"refused","why"}` for what it did not pass on; and
+//! `{"type":"moved","pid","generation","cause"}` when another worker has the connection. The client
 //! sends `{"text"}`; a text message that is no such object is taken as it stands.
 //!
 //! There is no list of who is here: each worker knows only its own connections.
@@ -12,8 +13,8 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use shovel_worker::{
-    CloseEvent, Connection, Error, FetchEvent, IntoResponse, MessageEvent, Response, StatusCode,
-    header,
+    AdoptCause, AdoptEvent, Attachment, CloseEvent, Connection, Error, FetchEvent, IntoResponse,
+    MessageEvent, Response, StatusCode, header,
 };
 
 use crate::State;
@@ -44,12 +45,14 @@ pub(crate) fn page() -> Response {
 /// Lets a client into its room: it is welcomed, and everybody there hears of it.
 pub(crate) async fn join(mut event: FetchEvent<State>) -> Result<Response, Error> {
     let (connection, response) = event.upgrade_websocket()?;
-    let member = Member::of(&connection);
+    let member = Member::who_asks(&connection);
     // Not returned, the upgrade is not accepted: the client gets the error instead.
     if !is_name(&member.name) || !is_name(&member.room) {
         let limit = format!("name and room have 1 to {NAME_LIMIT_CHARACTERS} characters\n");
         return Err(Error::status(StatusCode::BAD_REQUEST, limit));
     }
+    // What the next worker will know: the connection outlives this one.
+    connection.attach(&member)?;
     let worker = event.worker();
     let welcome = ToClient::Welcome {
         you: &member.name,
@@ -71,7 +74,7 @@ pub(crate) async fn message(event: &MessageEvent<State>) -> Result<(), Error> {
         "" => "there is no text in it",
         text if text.chars().count() > TEXT_LIMIT_CHARACTERS => "it is too long",
         text => {
-            let member = Member::of(connection);
+            let member = event.attachment::<Member>()?.unwrap_or_default();
             let news = ToClient::Message { name: &member.name, text };
             return member.tell_room(connection, news).await;
         }
@@ -82,21 +85,36 @@ pub(crate) async fn message(event: &MessageEvent<State>) -> Result<(), Error> {
 
 /// Tells the room that a member is gone.
 pub(crate) async fn close(event: &CloseEvent<State>) -> Result<(), Error> {
-    let member = Member::of(event.connection());
+    let member = event.attachment::<Member>()?.unwrap_or_default();
     member.tell_room(event.connection(), ToClient::Left { name: &member.name }).await
 }
 
-/// Who a connection is, and where.
-///
-/// Read from the connection's URL each time: so there is no table of members that could outlive
-/// its connections.
+/// Tells a member, and nobody else, that another worker is here for it now. It is still subscribed.
+pub(crate) async fn adopt(event: &AdoptEvent<State>) -> Result<(), Error> {
+    let cause = match event.cause() {
+        AdoptCause::Crash => "crash",
+        AdoptCause::Wake => "wake",
+        _ => "reload",
+    };
+    let worker = event.worker();
+    let moved = ToClient::Moved { pid: worker.pid, generation: worker.generation, cause };
+    event.connection().send(moved.to_json()).await?;
+    Ok(())
+}
+
+/// Who a connection is, and where: attached to it, so that there is no table of members that could
+/// outlive its connections, and none that dies with a worker.
+#[derive(Default, Serialize, Deserialize)]
 struct Member {
     name: String,
     room: String,
 }
 
+impl Attachment for Member {}
+
 impl Member {
-    fn of(connection: &Connection) -> Self {
+    /// As the URL says.
+    fn who_asks(connection: &Connection) -> Self {
         let query = connection.url().query().unwrap_or_default();
         let value = |wanted: &str| {
             form_urlencoded::parse(query.as_bytes())
@@ -127,6 +145,7 @@ enum ToClient<'a> {
     Joined { name: &'a str },
     Message { name: &'a str, text: &'a str },
     Left { name: &'a str },
+    Moved { pid: u32, generation: u32, cause: &'a str },
     Refused { why: &'a str },
 }
 

@@ -18,7 +18,10 @@ pub(crate) fn body(event: FetchEvent<State>) -> Response {
 }
 
 pub(crate) fn join(mut event: FetchEvent<State>) -> Result<Response, Error> {
-    let (_connection, response) = event.upgrade_websocket()?;
+    let (connection, response) = event.upgrade_websocket()?;
+    // There is nothing to remember of it, so another worker could go on with it at once; but an echo
+    // is here to measure what a message costs at least.
+    connection.pin();
     Ok(response)
 }
 

@@ -1,10 +1,11 @@
 //! An app for shovel-pool to copy from: a chat, an echo, rooms and an info page.
 //!
 //! Each file beside this one is one part of it; this one says which request goes where. Nothing
-//! is kept in memory between events: what a handler must know of a connection, it reads from the
-//! URL that the connection was opened with.
+//! is kept in memory between events: what a handler must know of a connection is attached to it, so
+//! that any worker can go on with it, or stands in the URL that it was opened with.
 
 mod chat;
+mod counter;
 mod echo;
 mod info;
 mod publish;
@@ -13,14 +14,15 @@ mod room;
 use std::fmt::Display;
 
 use shovel_worker::{
-    App, CloseEvent, Error, FetchEvent, MessageEvent, Method, Response, RunError, StatusCode,
+    AdoptEvent, App, CloseEvent, Error, FetchEvent, MessageEvent, Method, Response, RunError,
+    StatusCode,
 };
 
 /// What every handler shares; this app needs nothing.
 type State = ();
 
 fn main() -> Result<(), RunError> {
-    App::new(()).on_fetch(fetch).on_message(message).on_close(close).run()
+    App::new(()).on_fetch(fetch).on_message(message).on_close(close).on_adopt(adopt).run()
 }
 
 async fn fetch(event: FetchEvent<State>) -> Result<Response, Error> {
@@ -39,6 +41,7 @@ async fn fetch(event: FetchEvent<State>) -> Result<Response, Error> {
         "/info" => require(&event, Method::GET).map(|()| info::info(&event)),
         "/echo" => require(&event, Method::POST).map(|()| echo::body(event)),
         echo::PATH => echo::join(event),
+        counter::PATH => counter::join(event),
         _ => Err(Error::status(StatusCode::NOT_FOUND, "there is nothing here\n")),
     }
 }
@@ -47,6 +50,7 @@ async fn message(event: MessageEvent<State>) -> Result<(), Error> {
     match event.connection().url().path() {
         echo::PATH => echo::message(event).await,
         chat::PATH => chat::message(&event).await,
+        counter::PATH => counter::message(&event).await,
         _ => room::message(&event).await,
     }
 }
@@ -54,6 +58,14 @@ async fn message(event: MessageEvent<State>) -> Result<(), Error> {
 async fn close(event: CloseEvent<State>) -> Result<(), Error> {
     match event.connection().url().path() {
         chat::PATH => chat::close(&event).await,
+        _ => Ok(()),
+    }
+}
+
+/// A connection comes from another worker.
+async fn adopt(event: AdoptEvent<State>) -> Result<(), Error> {
+    match event.connection().url().path() {
+        chat::PATH => chat::adopt(&event).await,
         _ => Ok(()),
     }
 }

@@ -14,6 +14,8 @@ pub(crate) fn join(mut event: FetchEvent<State>, name: &str) -> Result<Response,
     }
     let (connection, response) = event.upgrade_websocket()?;
     connection.subscribe(&channel(&connection)).map_err(bad_request)?;
+    // It ends with its worker, as every WebSocket does of which nothing is attached.
+    connection.pin();
     Ok(response)
 }
 

@@ -5,10 +5,14 @@ use std::pin::Pin;
 
 use axum::response::{IntoResponse, Response};
 use futures_util::TryFutureExt;
+use shovel_protocol::handshake::Capabilities;
 
 use crate::pool;
 use crate::run::{self, RunError};
-use crate::{CloseEvent, Error, FetchEvent, MessageEvent, ShutdownEvent, StartEvent};
+use crate::{
+    AdoptEvent, CloseEvent, Error, FetchEvent, MessageEvent, ReleaseEvent, ShutdownEvent,
+    StartEvent,
+};
 
 /// An app: a state that all handlers share, and the handlers.
 ///
@@ -40,6 +44,10 @@ pub struct App<S> {
     pub(crate) handlers: Handlers<S>,
     pub(crate) start: Option<Once<StartEvent<S>>>,
     pub(crate) shutdown: Option<Once<ShutdownEvent<S>>>,
+    /// Its connections may move to other workers.
+    pub(crate) portable: bool,
+    /// It takes over such connections of others.
+    pub(crate) adopts: bool,
 }
 
 pub(crate) type HandlerFuture<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
@@ -50,6 +58,8 @@ pub(crate) struct Handlers<S> {
     pub(crate) fetch: Option<Handler<FetchEvent<S>, Response>>,
     pub(crate) message: Option<Handler<MessageEvent<S>, ()>>,
     pub(crate) close: Option<Handler<CloseEvent<S>, ()>>,
+    pub(crate) adopt: Option<Handler<AdoptEvent<S>, ()>>,
+    pub(crate) release: Option<Handler<ReleaseEvent<S>, ()>>,
 }
 
 impl<S: Send + Sync + 'static> App<S> {
@@ -61,8 +71,9 @@ impl<S: Send + Sync + 'static> App<S> {
     /// let app = App::new("anything that is `Send` and `Sync`");
     /// ```
     pub fn new(state: S) -> Self {
-        let handlers = Handlers { fetch: None, message: None, close: None };
-        App { state, handlers, start: None, shutdown: None }
+        let handlers =
+            Handlers { fetch: None, message: None, close: None, adopt: None, release: None };
+        App { state, handlers, start: None, shutdown: None, portable: false, adopts: false }
     }
 
     /// Called for each request, upgrades included. The future is dropped if the client goes away.
@@ -134,6 +145,99 @@ impl<S: Send + Sync + 'static> App<S> {
     {
         self.handlers.close = Some(Box::new(move |event| boxed(|| handler(event))));
         self
+    }
+
+    /// Lets connections outlive their worker.
+    ///
+    /// A connection to which something was attached ([`Connection::attach`]) stays open when its
+    /// worker is replaced, dies or goes to sleep: another worker takes it over, and its handlers go
+    /// on there with what was attached. In return, what a handler does to such a connection takes
+    /// effect when it ends, all of it or nothing; see [`Connection::flush`].
+    ///
+    /// ```
+    /// use serde::{Deserialize, Serialize};
+    /// use shovel_worker::{App, Attachment, Error, FetchEvent, MessageEvent, Response};
+    ///
+    /// #[derive(Default, Serialize, Deserialize)]
+    /// struct Count(u64);
+    ///
+    /// impl Attachment for Count {}
+    ///
+    /// async fn fetch(mut event: FetchEvent<()>) -> Result<Response, Error> {
+    ///     let (connection, response) = event.upgrade_websocket()?;
+    ///     connection.attach(&Count::default())?;
+    ///     Ok(response)
+    /// }
+    ///
+    /// async fn message(event: MessageEvent<()>) -> Result<(), Error> {
+    ///     let Count(before) = event.attachment()?.unwrap_or_default();
+    ///     event.connection().attach(&Count(before + 1))?;
+    ///     event.connection().send(format!("message {}", before + 1)).await?;
+    ///     Ok(())
+    /// }
+    ///
+    /// let app = App::new(()).on_fetch(fetch).on_message(message).portable();
+    /// ```
+    ///
+    /// [`Connection::attach`]: crate::Connection::attach
+    /// [`Connection::flush`]: crate::Connection::flush
+    #[must_use]
+    pub fn portable(mut self) -> Self {
+        self.portable = true;
+        self.adopts = true;
+        self
+    }
+
+    /// Called when this worker takes over a connection that another one had, before its messages.
+    /// An error refuses it: it is closed with 1012. Implies [`App::portable`].
+    ///
+    /// ```
+    /// use shovel_worker::{AdoptEvent, App, Error};
+    ///
+    /// async fn adopt(event: AdoptEvent<()>) -> Result<(), Error> {
+    ///     println!("{} goes on here", event.connection().id());
+    ///     Ok(())
+    /// }
+    ///
+    /// let app = App::new(()).on_adopt(adopt);
+    /// ```
+    #[must_use]
+    pub fn on_adopt<F, A, E>(mut self, handler: F) -> Self
+    where
+        F: Fn(AdoptEvent<S>) -> A + Send + Sync + 'static,
+        A: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<Error>,
+    {
+        self.handlers.adopt = Some(Box::new(move |event| boxed(|| handler(event))));
+        self.portable()
+    }
+
+    /// Called when a connection is about to go to another worker, after its last handler here. An
+    /// error is logged. Implies [`App::portable`].
+    ///
+    /// ```
+    /// use shovel_worker::{App, Error, ReleaseEvent};
+    ///
+    /// async fn release(event: ReleaseEvent<()>) -> Result<(), Error> {
+    ///     println!("{} leaves", event.connection().id());
+    ///     Ok(())
+    /// }
+    ///
+    /// let app = App::new(()).on_release(release);
+    /// ```
+    #[must_use]
+    pub fn on_release<F, A, E>(mut self, handler: F) -> Self
+    where
+        F: Fn(ReleaseEvent<S>) -> A + Send + Sync + 'static,
+        A: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<Error>,
+    {
+        self.handlers.release = Some(Box::new(move |event| match event.is_revoked() {
+            // Its last handler was dropped, so nothing more is done to it.
+            true => Box::pin(std::future::ready(Ok(()))),
+            false => boxed(|| handler(event)),
+        }));
+        self.portable()
     }
 
     /// Called once, before this worker is given any work. An error ends the process.
@@ -242,6 +346,10 @@ impl<S: Send + Sync + 'static> App<S> {
         }
         let links = pool::descriptors::take_links()?;
         self.serve_on(links).await
+    }
+
+    pub(crate) fn capabilities(&self) -> Capabilities {
+        if self.adopts { Capabilities::ADOPT } else { Capabilities::default() }
     }
 
     /// Does what [`App::serve`] does, on links that are already connected: for tests of the SDK.

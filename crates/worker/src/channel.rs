@@ -154,6 +154,9 @@ pub enum PublishError {
     /// The connection's fetch handler has held back over 16 MiB before it was accepted.
     #[error("over 16 MiB were sent before the connection was accepted; return the upgrade first")]
     TooMuch,
+    /// Another worker has the connection by now, so nothing is published through it here.
+    #[error("the connection has moved to another worker")]
+    Moved,
     /// The supervisor is gone; this process is about to end.
     #[error("the supervisor is gone")]
     Ended,

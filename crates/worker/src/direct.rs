@@ -58,7 +58,7 @@ where
         Ok(()) => LAST_MOMENTS,
         Err(_) => Duration::ZERO,
     };
-    thread.tell(ToThread::Reaped { worker: SELF });
+    thread.tell(ToThread::Reaped { worker: SELF, at_fault: false });
     thread.tell(ToThread::Finish { within });
     let joined = tokio::task::spawn_blocking(|| thread.join());
     // The thread does not panic; if it did, it has said so.

@@ -127,6 +127,43 @@
 //! with the new program, and only when all of them are ready do the old ones leave. A program that
 //! does not start changes nothing.
 //!
+//! **7. Nobody is disconnected** if the next worker can be told what it needs of each connection. So
+//! far a client's name was nowhere but in memory; now it is attached to the connection:
+//!
+//! ```
+//! use serde::{Deserialize, Serialize};
+//! use shovel_worker::{App, Attachment, Error, FetchEvent, MessageEvent, Response};
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Member {
+//!     name: String,
+//! }
+//!
+//! impl Attachment for Member {}
+//!
+//! async fn fetch(mut event: FetchEvent<()>) -> Result<Response, Error> {
+//!     let name = event.request().uri().query().unwrap_or("somebody").to_owned();
+//!     let (connection, response) = event.upgrade_websocket()?;
+//!     connection.attach(&Member { name })?;
+//!     connection.subscribe("chat")?;
+//!     Ok(response)
+//! }
+//!
+//! async fn message(event: MessageEvent<()>) -> Result<(), Error> {
+//!     let member: Option<Member> = event.attachment()?;
+//!     let name = member.map_or_else(String::new, |member| member.name);
+//!     let text = event.message().as_text().unwrap_or_default();
+//!     event.connection().publish("chat", format!("{name}: {text}")).await?;
+//!     Ok(())
+//! }
+//!
+//! // `portable` says that connections may move to other workers.
+//! let app = App::new(()).on_fetch(fetch).on_message(message).portable();
+//! ```
+//!
+//! Subscriptions move along by themselves. [`App::on_adopt`] is told when a connection arrives, if
+//! there is something to do then.
+//!
 //! # What is guaranteed
 //!
 //! - **Order.** The messages of a connection are handled one at a time, in the order in which they
@@ -137,15 +174,20 @@
 //!   upgrade that is not returned never was.
 //! - **One close event** for each connection that was accepted, after all its messages, whichever
 //!   end closed it, and however often. The worker waits for its handler before it stops.
-//! - **At most once.** A message is handled once or, if its worker dies, perhaps not at all; it is
-//!   not handled again.
+//! - **Once.** A message is handled once. If its worker dies, that of a connection with something
+//!   attached is handled by the next one: what its handler did to the connection takes effect once,
+//!   what it did elsewhere may be done again, and [`MessageEvent::redelivered`] tells. That of
+//!   another connection is lost with it.
+//! - **All or nothing.** What a handler does to a connection that may move takes effect when the
+//!   handler ends: sends, closes, subscriptions, publishes through the connection, and what is
+//!   attached. [`Connection::flush`] lets out what there is.
 //! - **A failure stays where it is.** A handler that panics or returns an error fails that event
 //!   only: it is logged, and the next message is handled.
 //!
-//! | | requests | connections | messages |
+//! | | requests | connections with something attached | other connections |
 //! |---|---|---|---|
-//! | reload | finish on the old worker | closed with 1012; the close handler runs there | those that have been read are handled first |
-//! | crash of a worker | 502, or repeated on another if that is safe | its own are closed with 1011; no close event, as nobody is there to take it | the unfinished ones are lost; what was sent arrives |
+//! | reload | finish on the old worker | move to a new worker | closed with 1012 after what has been read is handled; the close handler runs |
+//! | crash of a worker | 502, or repeated on another if that is safe | move to another worker; the unfinished messages are handled there | closed with 1011; no close event, as nobody is there to take it |
 //! | stop (SIGTERM) | finish | closed with 1001; the close handler runs | those that have been read are handled first |
 //!
 //! So clients connect again after 1001, 1006, 1011 and 1012, after a random delay, and what must
@@ -165,6 +207,7 @@
 //!   with its tests; `crates/user-app` is a larger one.
 
 mod app;
+mod attachment;
 pub mod axum;
 mod channel;
 mod connection;
@@ -185,6 +228,7 @@ pub use ::axum::Json;
 pub use ::axum::body::{self, Body};
 pub use ::axum::response::{Html, IntoResponse, Redirect, Response};
 pub use app::App;
+pub use attachment::{Attachment, AttachmentError};
 pub use bytes::Bytes;
 pub use channel::{
     BroadcastChannel, ChannelError, Channels, PublishError, Published, Subscription,
@@ -192,7 +236,8 @@ pub use channel::{
 pub use connection::{Connection, ConnectionId, SendError};
 pub use error::Error;
 pub use event::{
-    ClientAddress, CloseEvent, FetchEvent, MessageEvent, ShutdownEvent, StartEvent, UpgradeError,
+    AdoptCause, AdoptEvent, ClientAddress, CloseEvent, FetchEvent, MessageEvent, ReleaseEvent,
+    ShutdownEvent, StartEvent, UpgradeError,
 };
 pub use http::{
     self, HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header,

@@ -6,7 +6,7 @@ use harness::{
     CONNECTION, REQUEST, State, Supervisor, app, closed, commit, echo, offer, sent, text,
 };
 use shovel_protocol::close::CloseCode;
-use shovel_protocol::{MessageKind, ToSupervisor, ToWorker};
+use shovel_protocol::{Again, MessageKind, ToSupervisor, ToWorker, When};
 use shovel_worker::{CloseEvent, Error, Message, MessageEvent, SendError};
 
 /// B13, DESIGN §4.
@@ -73,9 +73,11 @@ async fn messages_behind_a_suspended_handler_wait_and_other_connections_do_not()
     supervisor.next().await;
 
     let (kind, data) = (MessageKind::Binary, &b"quick"[..]);
-    let quick = ToWorker::Message { connection: other, seq: 1, kind, data };
+    let again = Again::default();
+    let quick = ToWorker::Message { connection: other, seq: 1, again, kind, data };
     supervisor.send(&[text(1, "slow"), text(2, "behind"), quick]).await;
-    supervisor.expect(ToSupervisor::Send { connection: other, kind, data, last: true }).await;
+    let (connection, when) = (other, When::Now);
+    supervisor.expect(ToSupervisor::Send { connection, when, kind, data, last: true }).await;
     supervisor.expect_nothing().await;
     shared.go.notify_one();
     supervisor.expect(sent("slow", true)).await;
@@ -175,7 +177,8 @@ async fn messages_after_the_app_s_own_close_are_dropped_but_committed() {
     supervisor.open("/").await;
     supervisor.send(&[text(1, "one"), text(2, "two"), closed(3, 4002)]).await;
     let (connection, code) = (CONNECTION, CloseCode(4002));
-    supervisor.expect(ToSupervisor::Close { connection, code, reason: "enough" }).await;
+    let when = When::Now;
+    supervisor.expect(ToSupervisor::Close { connection, when, code, reason: "enough" }).await;
     for seq in 1..=3 {
         supervisor.expect(commit(seq)).await;
     }
@@ -304,7 +307,8 @@ async fn text_that_is_not_utf8_ends_the_worker() {
     let mut supervisor = Supervisor::start(app).await;
     supervisor.open("/").await;
     let (kind, data) = (MessageKind::Text, &b"\xff"[..]);
-    supervisor.send(&[ToWorker::Message { connection: CONNECTION, seq: 1, kind, data }]).await;
+    let (connection, again) = (CONNECTION, Again::default());
+    supervisor.send(&[ToWorker::Message { connection, seq: 1, again, kind, data }]).await;
     assert!(supervisor.ended().await.to_string().contains("not UTF-8"));
 }
 

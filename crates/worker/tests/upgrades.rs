@@ -38,7 +38,7 @@ async fn what_the_fetch_handler_did_travels_with_the_upgrade_in_order() {
     let mut supervisor = Supervisor::start(app).await;
     supervisor.offer("/room?name=a").await;
     let seen = supervisor.next().await;
-    let ToSupervisor::Upgrade { connection, upgrade, effects } = seen.read() else {
+    let ToSupervisor::Upgrade { connection, upgrade, effects, .. } = seen.read() else {
         panic!("no upgrade: {:?}", seen.read());
     };
     assert_eq!((connection, upgrade.request), (CONNECTION, REQUEST.to_wire()));

@@ -15,7 +15,9 @@ use shovel_protocol::handshake::{Capabilities, Greeting};
 use shovel_protocol::head::{self, Frame, Header, Kind};
 use shovel_protocol::id::Leased;
 use shovel_protocol::to_supervisor::Effects;
-use shovel_protocol::{CloseCode, ConnectionId, MessageKind, RequestId, ToSupervisor, ToWorker};
+use shovel_protocol::{
+    CloseCode, ConnectionId, MessageKind, RequestId, ToSupervisor, ToWorker, When,
+};
 
 fn main() -> io::Result<()> {
     let mode = std::env::args().nth(1).unwrap_or_default();
@@ -159,7 +161,8 @@ impl Rogue {
                 for number in 0..1000 {
                     let (kind, data) = (MessageKind::Text, format!("last words {number}"));
                     let data = data.as_bytes();
-                    ToSupervisor::Send { connection, kind, data, last: false }.put(&mut batch);
+                    ToSupervisor::Send { connection, when: When::Now, kind, data, last: false }
+                        .put(&mut batch);
                 }
                 self.link.write(&batch)?;
                 exit(1);
@@ -203,12 +206,12 @@ impl Rogue {
         let request = request.to_wire();
         let upgrade = UpgradeHead { request, protocol: None, headers: Headers::default() };
         let effects = Effects::default();
-        self.link.put(&ToSupervisor::Upgrade { connection, upgrade, effects })
+        self.link.put(&ToSupervisor::Upgrade { connection, upgrade, keep: false, effects })
     }
 
     fn send(&mut self, connection: ConnectionId, data: &[u8]) -> io::Result<()> {
         let kind = MessageKind::Text;
-        self.link.put(&ToSupervisor::Send { connection, kind, data, last: false })
+        self.link.put(&ToSupervisor::Send { connection, when: When::Now, kind, data, last: false })
     }
 
     fn commit(&mut self, connection: ConnectionId, seq: u64) -> io::Result<()> {
@@ -228,11 +231,17 @@ impl Rogue {
             }
             self.send(connection, b"stolen")?;
             self.link.put(&ToSupervisor::Subscribe {
+                when: When::Now,
                 connection: Some(connection),
                 channel: "stolen",
             })?;
             let close = (CloseCode(4000), "stolen");
-            self.link.put(&ToSupervisor::Close { connection, code: close.0, reason: close.1 })?;
+            self.link.put(&ToSupervisor::Close {
+                connection,
+                when: When::Now,
+                code: close.0,
+                reason: close.1,
+            })?;
             self.link.put(&ToSupervisor::Commit { connection, seq: 1 })?;
         }
         Ok(())

@@ -60,6 +60,9 @@ pub enum Command {
     Kill {
         /// Whose process.
         worker: WorkerId,
+        /// It hangs or has broken off its link: what it was doing is to blame, as if it had died
+        /// by itself.
+        at_fault: bool,
     },
     /// Take no more clients.
     StopAccepting,
@@ -76,6 +79,8 @@ pub enum DrainReason {
     Reload,
     /// Other workers of the same generation take over.
     Recycle,
+    /// Nobody needs it for now: it keeps what cannot do without it.
+    Sleep,
     /// The pool is ending.
     Terminate,
 }

@@ -79,6 +79,18 @@ pub enum Event {
         /// Who is empty.
         worker: WorkerId,
     },
+    /// It has nothing but connections that do without it, and has had nothing to do for long.
+    Idle {
+        /// Who is idle.
+        worker: WorkerId,
+    },
+    /// There is work that nobody is there for, or that those who are there are too busy for.
+    WorkWanted,
+    /// A draining worker was told to give a connection up and does not answer.
+    Stuck {
+        /// Who does not answer.
+        worker: WorkerId,
+    },
     /// It finished what it had to do after `Shutdown` and is about to exit.
     ShutdownCompleted {
         /// Who finished.

@@ -18,6 +18,7 @@ mod report;
 mod restart;
 mod scale;
 mod shutdown;
+mod sleep;
 mod worker;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -43,6 +44,8 @@ use worker::{State, Worker};
 pub struct Config {
     /// Workers of one generation, from 1; [`Event::ScaleRequested`] changes it.
     pub workers: u32,
+    /// So many workers stay awake, though there be nothing to do. May be 0.
+    pub min_workers: u32,
     /// From the start of a process until it must be ready.
     pub ready_timeout: Duration,
     /// How long a ping may stay unanswered. Pings are sent at a third of it, though not more
@@ -138,11 +141,14 @@ impl Pool {
             Event::LinkEnded { worker, why } => self.on_link_ended(worker, why, now),
             Event::Gone { worker, exit } => self.on_gone(worker, exit, now),
             Event::Drained { worker } => self.on_drained(worker, now),
+            Event::Stuck { worker } => self.on_stuck(worker, now),
             Event::ShutdownCompleted { worker } => self.expect_exit(worker, now),
             Event::RecycleWanted { worker, why } => self.on_recycle_wanted(worker, why),
             Event::ReloadRequested => self.on_reload_requested(),
             Event::ReloadRefused { why } => self.report(Report::ReloadRefused { why }),
             Event::Reconfigured { config } => self.config = config.clamped(),
+            Event::Idle { worker } => self.on_idle(worker, now),
+            Event::WorkWanted => self.on_work_wanted(now),
             Event::ScaleRequested { workers } => self.on_scale_requested(workers, now),
             Event::TerminateRequested => self.on_terminate_requested(now),
         }

@@ -29,6 +29,16 @@ pub enum Report {
         /// How long it took to start.
         took: Duration,
     },
+    /// A worker that nobody needs for now stops.
+    WorkerSleeps {
+        /// Which worker.
+        worker: WorkerId,
+    },
+    /// There is work for a place whose worker was asleep.
+    WorkerWakes {
+        /// The new worker of the place.
+        worker: WorkerId,
+    },
     /// A worker ended that had been told to.
     WorkerStopped {
         /// Which worker.
@@ -59,6 +69,11 @@ pub enum Report {
     },
     /// A worker has not finished its work in time; what is left of it is ended.
     DrainTimedOut {
+        /// Which worker.
+        worker: WorkerId,
+    },
+    /// A worker that leaves does not let go of a connection and is killed.
+    HandlerStuck {
         /// Which worker.
         worker: WorkerId,
     },
@@ -158,6 +173,8 @@ impl Report {
             Report::WorkerStarted { .. }
             | Report::WorkerReady { .. }
             | Report::WorkerStopped { .. }
+            | Report::WorkerSleeps { .. }
+            | Report::WorkerWakes { .. }
             | Report::ReloadStarted { .. }
             | Report::ReloadSwitched { .. }
             | Report::ReloadFinished { .. }
@@ -168,6 +185,7 @@ impl Report {
             Report::WorkerFailed { .. }
             | Report::WorkerHung { .. }
             | Report::DrainTimedOut { .. }
+            | Report::HandlerStuck { .. }
             | Report::StopTimedOut { .. }
             | Report::ReloadIgnored
             | Report::ScaleIgnored
@@ -204,6 +222,15 @@ impl fmt::Display for Report {
             }
             Report::DrainTimedOut { worker } => {
                 write!(f, "worker {worker} has not finished its work in time; ending what is left")
+            }
+            Report::WorkerSleeps { worker } => {
+                write!(f, "worker {worker} has nothing to do and falls asleep")
+            }
+            Report::WorkerWakes { worker } => {
+                write!(f, "worker {worker} is started, since there is work")
+            }
+            Report::HandlerStuck { worker } => {
+                write!(f, "worker {worker} does not let go of a connection; killing it")
             }
             Report::StopTimedOut { worker } => {
                 write!(f, "worker {worker} has not left in time; killing it")

@@ -41,6 +41,8 @@ struct Place {
     failures_in_a_row: u32,
     restarts: u32,
     restart_at: Option<Instant>,
+    /// No worker is needed here for now.
+    asleep: bool,
 }
 
 impl Load {
@@ -61,6 +63,21 @@ impl Load {
     pub(super) fn pauses(&self) -> impl Iterator<Item = (WorkerIndex, Instant)> {
         let places = (0..).zip(&self.places);
         places.filter_map(|(index, place)| Some((WorkerIndex(index), place.restart_at?)))
+    }
+
+    pub(super) fn set_asleep(&mut self, index: WorkerIndex, asleep: bool) {
+        if let Some(place) = self.places.get_mut(index.0 as usize) {
+            place.asleep = asleep;
+        }
+    }
+
+    pub(super) fn first_asleep(&self) -> Option<WorkerIndex> {
+        let place = self.places.iter().position(|place| place.asleep)?;
+        Some(WorkerIndex(place as u32))
+    }
+
+    pub(super) fn asleep(&self) -> usize {
+        self.places.iter().filter(|place| place.asleep).count()
     }
 
     pub(super) fn restarts(&self, index: WorkerIndex) -> u32 {

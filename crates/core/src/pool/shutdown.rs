@@ -22,8 +22,9 @@ impl Pool {
     pub(super) fn drain(&mut self, id: WorkerId, why: DrainReason, now: Instant) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let State::Ready { heartbeat } = worker.state else { return };
-        let cut_at = Some(now + self.config.drain_timeout);
-        worker.enter(State::Draining { heartbeat, cut_at }, now);
+        let sleepy = why == DrainReason::Sleep;
+        let cut_at = (!sleepy).then(|| now + self.config.drain_timeout);
+        worker.enter(State::Draining { heartbeat, cut_at, sleepy }, now);
         self.settle_offer();
         self.commands.push_back(Command::Drain { worker: id, why });
     }
@@ -35,6 +36,15 @@ impl Pool {
         {
             self.report(Report::DrainTimedOut { worker: id });
             self.commands.push_back(Command::Cut { worker: id });
+        }
+    }
+
+    /// It was told to drop a handler, and blocks. Only its end frees the connection.
+    pub(super) fn on_stuck(&mut self, id: WorkerId, now: Instant) {
+        let worker = self.workers.get(&id);
+        if worker.is_some_and(|worker| matches!(worker.state, State::Draining { .. })) {
+            self.report(Report::HandlerStuck { worker: id });
+            self.dismiss(id, now);
         }
     }
 
@@ -94,6 +104,7 @@ impl Pool {
         for id in self.ids_where(|worker| worker.is_ready()) {
             self.drain(id, DrainReason::Terminate, now);
         }
+        self.hurry_sleepers(DrainReason::Terminate, now);
     }
 
     /// Ends every worker by force, and then the supervisor.

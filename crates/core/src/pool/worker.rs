@@ -69,10 +69,11 @@ pub(super) enum State {
     Ready {
         heartbeat: Heartbeat,
     },
-    /// `cut_at` is `None` once it has been cut.
+    /// `cut_at` is `None` once it has been cut, or if it is not to be: while it is only sleepy.
     Draining {
         heartbeat: Heartbeat,
         cut_at: Option<Instant>,
+        sleepy: bool,
     },
     Stopping {
         deadline: Instant,
@@ -133,7 +134,7 @@ impl Worker {
                 let expiry = self.expiry(config).filter(|_| self.recycle.is_none());
                 expiry.into_iter().chain([heartbeat.deadline()]).min()
             }
-            State::Draining { heartbeat, cut_at } => {
+            State::Draining { heartbeat, cut_at, .. } => {
                 cut_at.iter().copied().chain([heartbeat.deadline()]).min()
             }
             State::Killed { .. } => None,
@@ -197,9 +198,10 @@ impl Pool {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.pid = Some(pid);
         let (index, generation) = (worker.index, worker.generation);
-        if matches!(worker.state, State::Killed { .. }) {
+        if let State::Killed { fault } = &worker.state {
             // The first kill may have found no process to end.
-            self.commands.push_back(Command::Kill { worker: id });
+            let at_fault = fault.is_some();
+            self.commands.push_back(Command::Kill { worker: id, at_fault });
         }
         self.report(Report::WorkerStarted { worker: id, index, generation, pid });
         self.finish_start(id, now);
@@ -256,9 +258,10 @@ impl Pool {
         if let Some(worker) = self.workers.get_mut(&id)
             && !matches!(worker.state, State::Killed { .. })
         {
+            let at_fault = fault.is_some();
             worker.enter(State::Killed { fault }, now);
             self.settle_offer();
-            self.commands.push_back(Command::Kill { worker: id });
+            self.commands.push_back(Command::Kill { worker: id, at_fault });
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use shovel_protocol::limits::{CONNECTION_WINDOW_BYTES, MESSAGE_OVERHEAD_BYTES};
 
 /// The sizes of the events that are under way. Derived, not counted: it cannot be lost or doubled.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Window {
     sizes: VecDeque<u32>,
     bytes: usize,

@@ -23,8 +23,14 @@ pub(crate) fn spawn(id: u32, index: u32, generation: u32) -> Command {
     }
 }
 
+/// Ends a worker that has gone wrong.
 pub(crate) fn kill(id: u32) -> Command {
-    Command::Kill { worker: WorkerId(id) }
+    Command::Kill { worker: WorkerId(id), at_fault: true }
+}
+
+/// Ends a worker that nobody needs, or that has been told to leave.
+pub(crate) fn dismiss(id: u32) -> Command {
+    Command::Kill { worker: WorkerId(id), at_fault: false }
 }
 
 pub(crate) fn offer(ids: &[u32]) -> Command {
@@ -46,6 +52,7 @@ pub(crate) fn drop_image(generation: u32) -> Command {
 pub(crate) fn config(workers: u32) -> Config {
     Config {
         workers,
+        min_workers: 1,
         ready_timeout: seconds(30),
         hang_timeout: seconds(30),
         drain_timeout: seconds(60),

@@ -103,7 +103,7 @@ fn a_drained_worker_that_does_not_stop_within_ten_seconds_is_killed() {
     let mut simulation = draining();
     assert_eq!(simulation.drained(1), [shutdown(1)]);
     assert_eq!(simulation.pass(Duration::from_millis(9_999)), []);
-    assert_eq!(simulation.pass(Duration::from_millis(1)), [kill(1)]);
+    assert_eq!(simulation.pass(Duration::from_millis(1)), [dismiss(1)]);
     assert_eq!(simulation.reports, [Report::StopTimedOut { worker: worker(1) }]);
     assert_eq!(simulation.gone(1, Exit::Signal(9)), [drop_image(1)]);
 }
@@ -118,7 +118,7 @@ fn a_worker_that_completed_its_shutdown_but_does_not_exit_is_killed_after_two_se
         simulation.drained(1);
         assert_eq!(simulation.event(last), []);
         assert_eq!(simulation.pass(Duration::from_millis(1_999)), []);
-        assert_eq!(simulation.pass(Duration::from_millis(1)), [kill(1)]);
+        assert_eq!(simulation.pass(Duration::from_millis(1)), [dismiss(1)]);
     }
 }
 

@@ -63,7 +63,7 @@ fn a_recycled_worker_that_crashes_is_followed_by_its_replacement_alone() {
 fn a_reload_cancels_a_replacement_and_an_abandoned_one_brings_it_back() {
     let mut simulation = Simulation::running(1);
     simulation.event(wanted(1));
-    assert_eq!(simulation.reload(), [kill(2), load_image(2)]);
+    assert_eq!(simulation.reload(), [dismiss(2), load_image(2)]);
     assert_eq!(simulation.gone(2, Exit::Signal(9)), []);
     assert_eq!(simulation.image_loaded(2), [spawn(3, 0, 2)]);
     let why = "denied".into();

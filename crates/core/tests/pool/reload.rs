@@ -65,7 +65,7 @@ fn a_ready_timeout_abandons_the_new_generation_at_once() {
     let mut simulation = reloading();
     simulation.bring_up(3);
     let commands = simulation.pass(seconds(30));
-    assert_eq!(commands, [kill(4), kill(3)]);
+    assert_eq!(commands, [kill(4), dismiss(3)]);
     assert_eq!(simulation.abandonment(), Some("worker 4 was not ready within 30s"));
     assert_eq!(simulation.gone(3, Exit::Signal(9)), []);
     assert_eq!(simulation.gone(4, Exit::Signal(9)), [drop_image(2)]);
@@ -82,7 +82,7 @@ fn three_failed_starts_abandon_the_new_generation() {
     assert_eq!(simulation.event(Event::Refused { worker: worker(5), why }), [kill(5)]);
     simulation.gone(5, Exit::Signal(9));
     assert_eq!(simulation.pass(seconds(1)), [spawn(6, 0, 2)]);
-    assert_eq!(simulation.gone(6, CRASH), [kill(4)]);
+    assert_eq!(simulation.gone(6, CRASH), [dismiss(4)]);
     assert_eq!(simulation.abandonment(), Some("worker 6 exited with code 101"));
     assert_eq!(simulation.gone(4, Exit::Signal(9)), [drop_image(2)]);
 }
@@ -91,7 +91,7 @@ fn three_failed_starts_abandon_the_new_generation() {
 fn the_first_failed_spawn_abandons_the_new_generation() {
     let mut simulation = reloading();
     let why = "permission denied".to_string();
-    assert_eq!(simulation.event(Event::SpawnFailed { worker: worker(3), why }), [kill(4)]);
+    assert_eq!(simulation.event(Event::SpawnFailed { worker: worker(3), why }), [dismiss(4)]);
     assert_eq!(simulation.abandonment(), Some("worker 3 could not be started: permission denied"));
 }
 
@@ -141,7 +141,7 @@ fn old_workers_that_are_starting_or_in_a_pause_at_the_switch_are_not_kept() {
     assert_eq!(simulation.pass(seconds(1)), [spawn(5, 0, 1)]);
     simulation.gone(2, CRASH);
     simulation.bring_up(3);
-    assert_eq!(simulation.bring_up(4), [offer(&[3, 4]), kill(5)]);
+    assert_eq!(simulation.bring_up(4), [offer(&[3, 4]), dismiss(5)]);
     assert_eq!(simulation.gone(5, Exit::Signal(9)), [drop_image(1)]);
     assert_eq!(simulation.pass(seconds(60)), []);
 }
@@ -152,6 +152,6 @@ fn a_reload_can_replace_a_first_generation_that_never_became_ready() {
     simulation.image_loaded(1);
     simulation.reload();
     simulation.image_loaded(2);
-    assert_eq!(simulation.bring_up(2), [offer(&[2]), kill(1)]);
+    assert_eq!(simulation.bring_up(2), [offer(&[2]), dismiss(1)]);
     assert_eq!(simulation.gone(1, Exit::Signal(9)), [drop_image(1)]);
 }

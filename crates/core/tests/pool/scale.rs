@@ -55,7 +55,7 @@ fn the_same_number_changes_nothing_and_none_counts_as_one() {
 fn a_surplus_worker_that_is_starting_is_ended_at_once() {
     let mut simulation = Simulation::running(1);
     scale(&mut simulation, 2);
-    assert_eq!(scale(&mut simulation, 1), [kill(2)]);
+    assert_eq!(scale(&mut simulation, 1), [dismiss(2)]);
     assert_eq!(simulation.gone(2, Exit::Signal(9)), []);
     assert_eq!(simulation.pass(seconds(60)), []);
 }
@@ -96,7 +96,7 @@ fn a_worker_killed_for_hanging_is_not_followed_twice() {
 fn a_recycle_of_a_place_that_is_taken_away_is_cancelled() {
     let mut simulation = Simulation::running(2);
     simulation.event(Event::RecycleWanted { worker: worker(2), why: RecycleReason::MaxRss });
-    assert_eq!(scale(&mut simulation, 1), [kill(3), offer(&[1]), drain(2)]);
+    assert_eq!(scale(&mut simulation, 1), [dismiss(3), offer(&[1]), drain(2)]);
     simulation.gone(3, Exit::Signal(9));
     simulation.drained(2);
     assert_eq!(simulation.finishes(2), []);
@@ -153,7 +153,7 @@ fn scaling_down_during_a_reload_can_make_the_new_generation_whole() {
     simulation.image_loaded(2);
     simulation.bring_up(3);
     let commands = scale(&mut simulation, 1);
-    assert_eq!(commands[..3], [offer(&[1]), drain(2), kill(4)]);
+    assert_eq!(commands[..3], [offer(&[1]), drain(2), dismiss(4)]);
     let reload = Command::Drain { worker: worker(1), why: DrainReason::Reload };
     assert_eq!(commands[3..], [offer(&[3]), reload]);
     assert_eq!(simulation.pool.generation(), Generation(2));
@@ -166,7 +166,7 @@ fn a_surplus_worker_of_a_generation_that_never_served_has_nothing_to_finish() {
     simulation.image_loaded(2);
     simulation.bring_up(4);
     let commands = scale(&mut simulation, 1);
-    assert_eq!(commands, [offer(&[1]), drain(2), kill(4)]);
+    assert_eq!(commands, [offer(&[1]), drain(2), dismiss(4)]);
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn past_the_deadline_everybody_is_killed_and_the_pool_exits_in_failure() {
     simulation.terminate();
     simulation.drained(1);
     assert_eq!(simulation.pass(Duration::from_millis(24_999)), []);
-    assert_eq!(simulation.pass(Duration::from_millis(1)), [offer(&[]), kill(1), kill(2)]);
+    assert_eq!(simulation.pass(Duration::from_millis(1)), [offer(&[]), dismiss(1), dismiss(2)]);
     simulation.gone(1, Exit::Signal(9));
     let commands = simulation.gone(2, Exit::Signal(9));
     assert_eq!(failure(&commands), Some("workers did not finish within 25s"));
@@ -49,7 +49,7 @@ fn a_worker_that_cannot_even_be_killed_does_not_hold_up_the_exit() {
 fn a_second_request_kills_at_once() {
     let mut simulation = Simulation::running(1);
     simulation.terminate();
-    assert_eq!(simulation.terminate(), [offer(&[]), kill(1)]);
+    assert_eq!(simulation.terminate(), [offer(&[]), dismiss(1)]);
     assert_eq!(simulation.terminate(), []);
     let commands = simulation.gone(1, Exit::Signal(9));
     assert_eq!(failure(&commands), Some("told twice to terminate"));
@@ -75,7 +75,7 @@ fn a_pool_without_a_worker_exits_at_once() {
 fn workers_that_are_only_starting_are_killed() {
     let mut simulation = Simulation::new(config(1));
     simulation.image_loaded(1);
-    assert_eq!(simulation.terminate(), [Command::StopAccepting, kill(1)]);
+    assert_eq!(simulation.terminate(), [Command::StopAccepting, dismiss(1)]);
     assert_eq!(simulation.gone(1, Exit::Signal(9)), [SUCCESS]);
 }
 
@@ -86,7 +86,7 @@ fn a_reload_under_way_is_abandoned() {
     simulation.image_loaded(2);
     simulation.bring_up(3);
     let commands = simulation.terminate();
-    assert_eq!(commands, [Command::StopAccepting, kill(4), drain(1), drain(2), drain(3)]);
+    assert_eq!(commands, [Command::StopAccepting, dismiss(4), drain(1), drain(2), drain(3)]);
     assert_eq!(simulation.abandonment(), Some("the pool is terminating"));
     assert_eq!(simulation.event(Event::Ready { worker: worker(4) }), []);
     assert_eq!(simulation.gone(3, CRASH), []);
@@ -108,7 +108,7 @@ fn a_replacement_that_was_starting_is_killed() {
     let mut simulation = Simulation::running(1);
     let why = shovel_core::pool::RecycleReason::MaxRss;
     simulation.event(Event::RecycleWanted { worker: worker(1), why });
-    assert_eq!(simulation.terminate(), [Command::StopAccepting, kill(2), drain(1)]);
+    assert_eq!(simulation.terminate(), [Command::StopAccepting, dismiss(2), drain(1)]);
     assert_eq!(simulation.gone(2, Exit::Signal(9)), []);
     assert_eq!(simulation.pass(seconds(11)), []);
 }

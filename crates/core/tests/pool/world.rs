@@ -209,7 +209,7 @@ impl World {
                 self.later(100, Event::Drained { worker });
             }
             Command::Shutdown { worker } => self.shut_down(worker),
-            Command::Kill { worker } => {
+            Command::Kill { worker, .. } => {
                 assert!(!self.offer.contains(&worker), "{worker} is offered");
                 // Before its process is known there is nothing to kill; the pool has to see to it.
                 if self.process(worker).is(Fact::Spawned) {

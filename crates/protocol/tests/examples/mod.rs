@@ -2,49 +2,44 @@
 //! and the examples of `docs/wire.md` are these.
 
 use shovel_protocol::control::{
-    self, Effect, Headers, OfferedConnection, RequestHead, ResponseHead, UpgradeHead, Welcome,
+    self, AdoptCause, AdoptHead, Effect, Headers, Names, OfferedConnection, RequestHead,
+    ResponseHead, UpgradeHead, Welcome,
 };
 use shovel_protocol::handshake::{Capabilities, Greeting};
 use shovel_protocol::id::Leased;
 use shovel_protocol::to_supervisor::{Effects, put_effect};
+use shovel_protocol::to_worker::RequestBytes;
 use shovel_protocol::{
-    Close, CloseCode, ConnectionId, MessageKind, PublishToken, RequestId, ToSupervisor, ToWorker,
+    Again, Close, CloseCode, ConnectionId, MessageKind, PublishToken, Publisher, RequestId,
+    ToSupervisor, ToWorker, When,
 };
 
 const GREETING: Greeting = Greeting { version: 1, oldest: 1, capabilities: Capabilities(0) };
+const ADOPTER: Greeting = Greeting { capabilities: Capabilities::ADOPT, ..GREETING };
 const REQUEST: RequestId = RequestId(Leased { slot: 5, lease: 2 });
 const CONNECTION: ConnectionId = ConnectionId(Leased { slot: 7, lease: 1 });
+/// [`CONNECTION`] in its second tenure.
+const AGAIN: ConnectionId = ConnectionId(Leased { slot: 7, lease: 2 });
 const TOKEN: PublishToken = PublishToken { publisher: 3, question: 9 };
 const UUID: [u8; 16] = [1, 0x94, 0xd4, 0x6e, 0x10, 0, 0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, 0x2a];
 
 /// Frames to a worker, each with its name.
 pub(crate) fn to_worker() -> Vec<(&'static str, ToWorker<'static>)> {
     use ToWorker::*;
-    let (request, connection, token) = (REQUEST, CONNECTION, TOKEN);
-    let closed = Close { code: CloseCode(1000), reason: "bye".to_owned(), was_clean: true };
-    let gone = Close {
-        code: CloseCode::INTERNAL_ERROR,
-        reason: "upgrade arrived after request timeout".to_owned(),
-        was_clean: false,
-    };
+    let (request, token) = (REQUEST, TOKEN);
     let published = control::Published { delivered: 300, dropped: 2, closed: 1 };
-    let (text, binary) = (MessageKind::Text, MessageKind::Binary);
-    vec![
-        ("to worker: hello", Hello(GREETING, welcome())),
+    let text = MessageKind::Text;
+    let mut frames = vec![
+        ("to worker: hello", Hello(ADOPTER, welcome())),
         ("to worker: http:request", Request { request, head: get(None), end: true }),
         ("to worker: http:request, an upgrade", Request { request, head: upgrade(), end: true }),
         ("to worker: http:body", RequestBody { request, data: b"hello", end: false }),
         ("to worker: http:body, the last", RequestBody { request, data: b"", end: true }),
         ("to worker: http:end", RequestEnd { request, trailers: Headers(vec![("x-sum", b"17")]) }),
         ("to worker: http:cancel", Cancel { request }),
-        ("to worker: ws:message", Message { connection, seq: 1, kind: text, data: b"hello" }),
-        (
-            "to worker: ws:message, binary",
-            Message { connection, seq: 2, kind: binary, data: &[0, 255] },
-        ),
-        ("to worker: ws:close", Closed { connection, seq: 3, close: closed }),
-        ("to worker: ws:gone", Gone { connection, close: gone }),
-        ("to worker: ws:pressure", Pressure { connection, over: true }),
+    ];
+    frames.extend(about_a_connection());
+    frames.extend([
         (
             "to worker: channel:message",
             ChannelMessage { token, channel: "news", kind: text, data: b"hello" },
@@ -53,19 +48,64 @@ pub(crate) fn to_worker() -> Vec<(&'static str, ToWorker<'static>)> {
         ("to worker: credit", Credit { request, bytes: 131_072 }),
         ("to worker: ping", Ping { nonce: 0x0102_0304_0506_0708 }),
         ("to worker: shutdown", Shutdown),
+    ]);
+    frames
+}
+
+fn about_a_connection() -> [(&'static str, ToWorker<'static>); 11] {
+    use ToWorker::*;
+    let connection = CONNECTION;
+    let (text, binary) = (MessageKind::Text, MessageKind::Binary);
+    let (first, again) = (Again::default(), Again { redelivered: true, partial: false });
+    let partial = Again { redelivered: true, partial: true };
+    let closed = || Close { code: CloseCode(1000), reason: "bye".to_owned(), was_clean: true };
+    let gone = Close {
+        code: CloseCode::INTERNAL_ERROR,
+        reason: "upgrade arrived after request timeout".to_owned(),
+        was_clean: false,
+    };
+    [
+        (
+            "to worker: ws:message",
+            Message { connection, seq: 1, again: first, kind: text, data: b"hello" },
+        ),
+        (
+            "to worker: ws:message, binary",
+            Message { connection, seq: 2, again: first, kind: binary, data: &[0, 255] },
+        ),
+        (
+            "to worker: ws:message, again",
+            Message { connection: AGAIN, seq: 5, again: partial, kind: text, data: b"five" },
+        ),
+        ("to worker: ws:close", Closed { connection, seq: 3, again: first, close: closed() }),
+        (
+            "to worker: ws:close, again",
+            Closed { connection: AGAIN, seq: 6, again, close: closed() },
+        ),
+        ("to worker: ws:gone", Gone { connection, close: gone }),
+        ("to worker: ws:pressure", Pressure { connection, over: true }),
+        ("to worker: ws:release", Release { connection }),
+        ("to worker: ws:revoke", Revoke { connection }),
+        (
+            "to worker: ws:adopt",
+            Adopt { connection: AGAIN, adopt: adopt(), request: adopted_request() },
+        ),
+        (
+            "to worker: ws:adopt, with everything",
+            Adopt { connection: AGAIN, adopt: adopt_everything(), request: adopted_request() },
+        ),
     ]
 }
 
 /// Frames to the supervisor, each with its name.
 pub(crate) fn to_supervisor() -> Vec<(&'static str, ToSupervisor<'static>)> {
     use ToSupervisor::*;
-    let (request, connection, token) = (REQUEST, CONNECTION, TOKEN);
-    let (text, binary) = (MessageKind::Text, MessageKind::Binary);
+    let request = REQUEST;
     let head =
         ResponseHead { status: 200, headers: Headers(vec![("content-type", b"text/plain")]) };
-    let close = ToSupervisor::Close { connection, code: CloseCode(4001), reason: "bye" };
-    vec![
+    let mut frames = vec![
         ("to supervisor: ready", Ready(GREETING)),
+        ("to supervisor: ready, of a worker that adopts", Ready(ADOPTER)),
         ("to supervisor: http:response", Response { request, head, end: false }),
         (
             "to supervisor: http:body, the last",
@@ -76,41 +116,99 @@ pub(crate) fn to_supervisor() -> Vec<(&'static str, ToSupervisor<'static>)> {
             ResponseEnd { request, trailers: Headers(vec![("x-sum", b"17")]) },
         ),
         ("to supervisor: http:abort", Abort { request }),
-        (
-            "to supervisor: ws:upgrade",
-            Upgrade { connection, upgrade: accept(None), effects: Effects::new(&[]) },
-        ),
-        (
-            "to supervisor: ws:upgrade, with everything",
-            Upgrade { connection, upgrade: accept(Some("chat")), effects: every_effect() },
-        ),
-        ("to supervisor: ws:send", Send { connection, kind: text, data: b"hello", last: false }),
-        (
-            "to supervisor: ws:send, the last of its handler",
-            Send { connection, kind: binary, data: &[0, 255], last: true },
-        ),
-        ("to supervisor: ws:close", close),
-        ("to supervisor: ws:commit", Commit { connection, seq: 1 }),
-        ("to supervisor: ws:pressed", Pressed { connection }),
-        (
-            "to supervisor: channel:subscribe",
-            Subscribe { connection: Some(connection), channel: "news" },
-        ),
-        (
-            "to supervisor: channel:subscribe, the worker itself",
-            Subscribe { connection: None, channel: "news" },
-        ),
-        (
-            "to supervisor: channel:unsubscribe",
-            Unsubscribe { connection: Some(connection), channel: "news" },
-        ),
-        (
-            "to supervisor: channel:publish",
-            Publish { token, channel: "news", kind: text, data: b"hello" },
-        ),
+    ];
+    frames.extend(of_a_connection());
+    frames.extend(of_its_transfer());
+    frames.extend(of_channels());
+    frames.extend([
         ("to supervisor: credit", Credit { request, bytes: 131_072 }),
         ("to supervisor: pong", Pong { nonce: 0x0102_0304_0506_0708 }),
         ("to supervisor: shutdown-complete", ShutdownComplete),
+    ]);
+    frames
+}
+
+fn of_a_connection() -> [(&'static str, ToSupervisor<'static>); 12] {
+    use ToSupervisor::*;
+    use When::{During, Now, Staged};
+    let connection = CONNECTION;
+    let (text, binary) = (MessageKind::Text, MessageKind::Binary);
+    let (upgrade, none) = (accept(None), Effects::new(&[]));
+    let (chat, code) = (accept(Some("chat")), CloseCode(4001));
+    let send = |when, last| Send { connection, when, kind: text, data: b"hello", last };
+    [
+        (
+            "to supervisor: ws:upgrade",
+            Upgrade { connection, upgrade: upgrade.clone(), keep: false, effects: none },
+        ),
+        (
+            "to supervisor: ws:upgrade, of a connection that may move",
+            Upgrade { connection, upgrade, keep: true, effects: none },
+        ),
+        (
+            "to supervisor: ws:upgrade, with everything",
+            Upgrade { connection, upgrade: chat, keep: true, effects: every_effect() },
+        ),
+        ("to supervisor: ws:send", send(Now, false)),
+        (
+            "to supervisor: ws:send, the last of its handler",
+            Send { connection, when: Now, kind: binary, data: &[0, 255], last: true },
+        ),
+        ("to supervisor: ws:send, staged", send(Staged, false)),
+        ("to supervisor: ws:send, staged and the last of its handler", send(Staged, true)),
+        ("to supervisor: ws:send, during its handler", send(During, false)),
+        ("to supervisor: ws:close", Close { connection, when: Now, code, reason: "bye" }),
+        (
+            "to supervisor: ws:close, staged",
+            Close { connection, when: Staged, code, reason: "bye" },
+        ),
+        ("to supervisor: ws:commit", Commit { connection, seq: 1 }),
+        ("to supervisor: ws:pressed", Pressed { connection }),
+    ]
+}
+
+fn of_its_transfer() -> [(&'static str, ToSupervisor<'static>); 6] {
+    use ToSupervisor::*;
+    let connection = CONNECTION;
+    let attach = |when| Attach { connection, when, version: 1, data: b"4" };
+    [
+        ("to supervisor: ws:attach", attach(When::Now)),
+        ("to supervisor: ws:attach, staged", attach(When::Staged)),
+        ("to supervisor: ws:released", Released { connection, handled: 4, started: 4 }),
+        (
+            "to supervisor: ws:released, a handler cut short",
+            Released { connection, handled: 4, started: 5 },
+        ),
+        ("to supervisor: ws:adopted", Adopted { connection: AGAIN, taken: true }),
+        ("to supervisor: ws:adopted, refused", Adopted { connection: AGAIN, taken: false }),
+    ]
+}
+
+fn of_channels() -> [(&'static str, ToSupervisor<'static>); 8] {
+    use ToSupervisor::*;
+    use When::{During, Now, Staged};
+    let (connection, channel) = (Some(CONNECTION), "news");
+    let publish =
+        |publisher| Publish { publisher, channel, kind: MessageKind::Text, data: b"hello" };
+    let of_handler = |when| publish(Publisher::Handler { connection: CONNECTION, when });
+    [
+        ("to supervisor: channel:subscribe", Subscribe { connection, when: Now, channel }),
+        (
+            "to supervisor: channel:subscribe, staged",
+            Subscribe { connection, when: Staged, channel },
+        ),
+        (
+            "to supervisor: channel:subscribe, the worker itself",
+            Subscribe { connection: None, when: Now, channel },
+        ),
+        ("to supervisor: channel:unsubscribe", Unsubscribe { connection, when: Now, channel }),
+        (
+            "to supervisor: channel:unsubscribe, staged",
+            Unsubscribe { connection, when: Staged, channel },
+        ),
+        ("to supervisor: channel:publish", publish(Publisher::Token(TOKEN))),
+        ("to supervisor: channel:publish, staged", of_handler(Staged)),
+        ("to supervisor: channel:publish, during its handler", of_handler(During)),
     ]
 }
 
@@ -173,6 +271,30 @@ fn upgrade() -> RequestHead<'static> {
     RequestHead { target: "/ws/echo", ..get(Some(offer)) }
 }
 
+fn adopt() -> AdoptHead<'static> {
+    AdoptHead {
+        cause: AdoptCause::Reload,
+        uuid: UUID,
+        protocol: None,
+        committed: 4,
+        pressed: false,
+        version: 1,
+        attachment: b"4",
+        channels: Names(vec!["news"]),
+    }
+}
+
+fn adopt_everything() -> AdoptHead<'static> {
+    let (cause, protocol) = (AdoptCause::Rebalance, Some("chat"));
+    let channels = Names(vec!["news", "old"]);
+    AdoptHead { cause, protocol, pressed: true, channels, ..adopt() }
+}
+
+fn adopted_request() -> RequestBytes<'static> {
+    let head = RequestHead { target: "/ws/echo", ..get(None) };
+    RequestBytes(Box::leak(control::request_head_bytes(&head)))
+}
+
 fn accept(protocol: Option<&'static str>) -> UpgradeHead<'static> {
     let cookies: Vec<(&str, &[u8])> = match protocol {
         Some(_) => vec![("set-cookie", b"a=1"), ("set-cookie", b"b=2")],
@@ -187,6 +309,7 @@ fn every_effect() -> Effects<'static> {
         Effect::Subscribe { channel: "news" },
         Effect::Unsubscribe { channel: "old" },
         Effect::Publish { token: TOKEN.to_wire(), channel: "news", binary: true, data: &[7] },
+        Effect::Attach { version: 1, data: b"0" },
         Effect::Close { code: 1000, reason: "bye" },
     ];
     let mut bytes = Vec::new();

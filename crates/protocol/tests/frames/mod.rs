@@ -7,14 +7,17 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use shovel_protocol::control::{
-    self, Effect, Headers, OfferedConnection, RequestHead, ResponseHead, UpgradeHead, Welcome,
+    self, AdoptCause, AdoptHead, Effect, Headers, Names, OfferedConnection, RequestHead,
+    ResponseHead, UpgradeHead, Welcome,
 };
 use shovel_protocol::handshake::{Capabilities, Greeting, VERSION};
 use shovel_protocol::id::Leased;
+use shovel_protocol::limits::ATTACHMENT_BYTES;
 use shovel_protocol::to_supervisor::{Effects, put_effect};
+use shovel_protocol::to_worker::RequestBytes;
 use shovel_protocol::{
-    BadFrame, Close, CloseCode, ConnectionId, Frame, MessageKind, PublishToken, RequestId,
-    ToSupervisor, ToWorker,
+    Again, BadFrame, Close, CloseCode, ConnectionId, Frame, MessageKind, PublishToken, Publisher,
+    RequestId, ToSupervisor, ToWorker, When,
 };
 
 /// Failing seeds are printed and kept beside the test, which is where a repeated run finds them.
@@ -42,21 +45,25 @@ pub(crate) fn to_worker() -> BoxedStrategy<ToWorker<'static>> {
         }),
         (request(), headers()).prop_map(|(request, trailers)| RequestEnd { request, trailers }),
         request().prop_map(|request| Cancel { request }),
-        (connection(), any::<u64>(), message())
-            .prop_map(|(connection, seq, (kind, data))| Message { connection, seq, kind, data }),
-        (connection(), any::<u64>(), any::<u16>(), ".{0,30}", any::<bool>()).prop_map(
-            |(connection, seq, code, reason, was_clean)| {
-                Closed {
-                    connection,
-                    seq,
-                    close: Close { code: CloseCode(code), reason, was_clean },
-                }
+        (connection(), any::<u64>(), again(), message()).prop_map(
+            |(connection, seq, again, (kind, data))| Message { connection, seq, again, kind, data }
+        ),
+        (connection(), any::<u64>(), again(), any::<u16>(), ".{0,30}", any::<bool>()).prop_map(
+            |(connection, seq, again, code, reason, was_clean)| {
+                let close = Close { code: CloseCode(code), reason, was_clean };
+                Closed { connection, seq, again, close }
             }
         ),
         (connection(), any::<u16>(), ".{0,30}").prop_map(|(connection, code, reason)| {
             Gone { connection, close: Close { code: CloseCode(code), reason, was_clean: false } }
         }),
         (connection(), any::<bool>()).prop_map(|(connection, over)| Pressure { connection, over }),
+        connection().prop_map(|connection| Release { connection }),
+        connection().prop_map(|connection| Revoke { connection }),
+        (connection(), adopt_head(), request_head()).prop_map(|(connection, adopt, request)| {
+            let request = RequestBytes(Box::leak(control::request_head_bytes(&request)));
+            Adopt { connection, adopt, request }
+        }),
         (token(), channel(), message()).prop_map(|(token, channel, (kind, data))| {
             ChannelMessage { token, channel, kind, data }
         }),
@@ -87,29 +94,35 @@ pub(crate) fn to_supervisor() -> BoxedStrategy<ToSupervisor<'static>> {
         }),
         (request(), headers()).prop_map(|(request, trailers)| ResponseEnd { request, trailers }),
         request().prop_map(|request| Abort { request }),
-        (connection(), upgrade_head(), vec(effect(), 0..5)).prop_map(
-            |(connection, upgrade, effects)| {
+        (connection(), upgrade_head(), any::<bool>(), vec(effect(), 0..5)).prop_map(
+            |(connection, upgrade, keep, effects)| {
                 let mut bytes = Vec::new();
                 effects.iter().for_each(|effect| put_effect(&mut bytes, effect));
-                Upgrade { connection, upgrade, effects: Effects::new(bytes.leak()) }
+                Upgrade { connection, upgrade, keep, effects: Effects::new(bytes.leak()) }
             }
         ),
-        (connection(), message(), any::<bool>())
-            .prop_map(|(connection, (kind, data), last)| { Send { connection, kind, data, last } }),
-        (connection(), close()).prop_map(|(connection, (code, reason))| {
-            Close { connection, code: CloseCode(code), reason }
+        (connection(), when(), message(), any::<bool>()).prop_map(
+            |(connection, when, (kind, data), last)| Send { connection, when, kind, data, last }
+        ),
+        (connection(), when(), close()).prop_map(|(connection, when, (code, reason))| {
+            Close { connection, when, code: CloseCode(code), reason }
         }),
+        (connection(), when(), any::<u32>(), attachment()).prop_map(
+            |(connection, when, version, data)| Attach { connection, when, version, data }
+        ),
         (connection(), any::<u64>()).prop_map(|(connection, seq)| Commit { connection, seq }),
+        (connection(), any::<[u64; 2]>()).prop_map(|(connection, [handled, started])| {
+            Released { connection, handled, started }
+        }),
+        (connection(), any::<bool>()).prop_map(|(connection, taken)| Adopted { connection, taken }),
         connection().prop_map(|connection| Pressed { connection }),
-        (prop::option::of(connection()), channel())
-            .prop_map(|(connection, channel)| Subscribe { connection, channel }),
-        (prop::option::of(connection()), channel())
-            .prop_map(|(connection, channel)| Unsubscribe { connection, channel }),
-        (token(), channel(), message()).prop_map(|(token, channel, (kind, data))| Publish {
-            token,
-            channel,
-            kind,
-            data
+        (subscriber(), channel())
+            .prop_map(|((connection, when), channel)| { Subscribe { connection, when, channel } }),
+        (subscriber(), channel()).prop_map(|((connection, when), channel)| {
+            Unsubscribe { connection, when, channel }
+        }),
+        (publisher(), channel(), message()).prop_map(|(publisher, channel, (kind, data))| {
+            Publish { publisher, channel, kind, data }
         }),
         (request(), any::<u32>()).prop_map(|(request, bytes)| Credit { request, bytes }),
         any::<u64>().prop_map(|nonce| Pong { nonce }),
@@ -128,6 +141,7 @@ pub(crate) fn effect() -> BoxedStrategy<Effect<'static>> {
             Effect::Publish { token: token.to_wire(), channel, binary: kind.is_binary(), data }
         }),
         close().prop_map(|(code, reason)| Effect::Close { code, reason }),
+        (any::<u32>(), attachment()).prop_map(|(version, data)| Effect::Attach { version, data }),
     ]
     .boxed()
 }
@@ -187,6 +201,18 @@ fn request_head() -> impl Strategy<Value = RequestHead<'static>> {
         })
 }
 
+fn adopt_head() -> impl Strategy<Value = AdoptHead<'static>> {
+    use AdoptCause::{Crash, Rebalance, Reload, Wake};
+    let cause = prop::sample::select(&[Reload, Crash, Wake, Rebalance][..]);
+    let about = (cause, any::<[u8; 16]>(), prop::option::of(text(".{0,20}")), any::<u64>());
+    let left = (any::<bool>(), any::<u32>(), attachment(), vec(channel(), 0..5));
+    (about, left).prop_map(|((cause, uuid, protocol, committed), left)| {
+        let (pressed, version, attachment, channels) = left;
+        let channels = Names(channels);
+        AdoptHead { cause, uuid, protocol, committed, pressed, version, attachment, channels }
+    })
+}
+
 fn upgrade_head() -> impl Strategy<Value = UpgradeHead<'static>> {
     (any::<u64>(), prop::option::of(text(".{0,20}")), headers())
         .prop_map(|(request, protocol, headers)| UpgradeHead { request, protocol, headers })
@@ -211,6 +237,33 @@ fn connection() -> impl Strategy<Value = ConnectionId> {
 /// The last lease is never given out: with the last slot it would name the worker itself.
 fn leased() -> impl Strategy<Value = Leased> {
     (any::<u32>(), 0..u32::MAX).prop_map(|(slot, lease)| Leased { slot, lease })
+}
+
+fn when() -> impl Strategy<Value = When> {
+    prop::sample::select(&[When::Now, When::Staged, When::During][..])
+}
+
+/// The worker itself has no handler that could be waited for.
+fn subscriber() -> impl Strategy<Value = (Option<ConnectionId>, When)> {
+    let of_a_connection = (connection(), when()).prop_map(|(id, when)| (Some(id), when));
+    prop_oneof![3 => of_a_connection, 1 => Just((None, When::Now))]
+}
+
+fn publisher() -> impl Strategy<Value = Publisher> {
+    let staged =
+        connection().prop_map(|connection| Publisher::Handler { connection, when: When::Staged });
+    let during =
+        connection().prop_map(|connection| Publisher::Handler { connection, when: When::During });
+    prop_oneof![token().prop_map(Publisher::Token), staged, during]
+}
+
+fn again() -> impl Strategy<Value = Again> {
+    any::<[bool; 2]>().prop_map(|[redelivered, partial]| Again { redelivered, partial })
+}
+
+fn attachment() -> impl Strategy<Value = &'static [u8]> {
+    let longest = any::<u8>().prop_map(|byte| &*vec![byte; ATTACHMENT_BYTES].leak());
+    prop_oneof![9 => short_bytes(), 1 => longest]
 }
 
 fn token() -> impl Strategy<Value = PublishToken> {

@@ -178,7 +178,7 @@ fn totals(snapshot: &Snapshot) -> wire::Totals {
 fn connection(view: ConnectionView) -> Connection {
     Connection {
         uuid: view.uuid.to_string(),
-        worker: view.worker.0,
+        worker: view.worker.map(|worker| worker.0),
         peer: view.peer.map(|address| address.to_string()),
         url: view.url,
         age: age(view.uuid.0),

@@ -249,8 +249,8 @@ pub struct Connections {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Connection {
     pub uuid: String,
-    /// Its owner.
-    pub worker: u32,
+    /// Its owner; none while it sleeps or waits for one.
+    pub worker: Option<u32>,
     /// Address of the client; none on a Unix socket.
     pub peer: Option<String>,
     pub url: String,

@@ -127,7 +127,7 @@ pub fn connections(connections: &[Connection]) -> String {
         let held = if connection.held { " held" } else { "" };
         vec![
             connection.uuid.clone(),
-            connection.worker.to_string(),
+            connection.worker.map_or("-".to_owned(), |worker| worker.to_string()),
             connection.peer.clone().unwrap_or_else(|| "unix".to_owned()),
             duration(connection.age),
             bytes(connection.outbox_bytes as u64),

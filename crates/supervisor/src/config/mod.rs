@@ -73,6 +73,16 @@ pub struct Config {
     #[arg(value_parser = units::duration)]
     pub shutdown_timeout: Duration,
 
+    /// Let workers stop that have had nothing to do for so long and hold only connections that can
+    /// do without them; the next message, request or close starts one [default: never]
+    #[arg(long, help_heading = WORKERS, value_name = "DURATION")]
+    #[arg(value_parser = units::some_duration)]
+    pub sleep_after: Option<Duration>,
+
+    /// How many workers stay awake even so
+    #[arg(long, help_heading = WORKERS, value_name = "N", default_value_t = 1)]
+    pub min_workers: u32,
+
     /// Replace a worker after so many requests
     #[arg(long, help_heading = WORKERS, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
@@ -107,6 +117,23 @@ pub struct Config {
     #[arg(long, help_heading = WEBSOCKETS, value_name = "DURATION", default_value = "3s")]
     #[arg(value_parser = units::duration)]
     pub close_spread: Duration,
+
+    /// How long a running handler may hold up the move of its connection to another worker; then
+    /// it is dropped, and its message handled again there
+    #[arg(long, help_heading = WEBSOCKETS, value_name = "DURATION", default_value = "5s")]
+    #[arg(value_parser = units::some_duration)]
+    pub handler_timeout: Duration,
+
+    /// How long a worker may take to adopt a connection
+    #[arg(long, help_heading = WEBSOCKETS, value_name = "DURATION", default_value = "5s")]
+    #[arg(value_parser = units::some_duration)]
+    pub adopt_timeout: Duration,
+
+    /// How long a connection that has something to handle may be without a worker; then it is
+    /// closed with 1011
+    #[arg(long, help_heading = WEBSOCKETS, value_name = "DURATION", default_value = "30s")]
+    #[arg(value_parser = units::some_duration)]
+    pub owner_wait: Duration,
 
     /// A client that was quiet for so long is sent a ping
     #[arg(long, help_heading = WEBSOCKETS, value_name = "DURATION", default_value = "30s")]
@@ -177,12 +204,14 @@ pub struct Config {
 
 /// The settings that take effect when they are read again, on SIGHUP: for what begins from then
 /// on, be it a generation, a connection or a wait. The others are bound to what is opened once.
-pub const READ_AGAIN: [&str; 18] = [
+pub const READ_AGAIN: [&str; 23] = [
     "workers",
     "ready-timeout",
     "hang-timeout",
     "drain-timeout",
     "shutdown-timeout",
+    "sleep-after",
+    "min-workers",
     "worker-max-requests",
     "worker-max-age",
     "worker-max-rss",
@@ -190,6 +219,9 @@ pub const READ_AGAIN: [&str; 18] = [
     "upgrade-timeout",
     "queue-timeout",
     "close-spread",
+    "handler-timeout",
+    "adopt-timeout",
+    "owner-wait",
     "ping-interval",
     "pong-timeout",
     "outbox-limit",
@@ -230,6 +262,7 @@ impl Config {
     pub fn pool(&self) -> pool::Config {
         pool::Config {
             workers: self.workers,
+            min_workers: self.min_workers,
             ready_timeout: self.ready_timeout,
             hang_timeout: self.hang_timeout,
             drain_timeout: self.drain_timeout,
@@ -253,6 +286,10 @@ impl Config {
             upgrade_timeout: self.upgrade_timeout,
             queue_timeout: self.queue_timeout,
             close_spread: self.close_spread,
+            handler_timeout: self.handler_timeout,
+            adopt_timeout: self.adopt_timeout,
+            owner_wait: self.owner_wait,
+            sleep_after: self.sleep_after,
             max_requests: self.worker_max_requests,
             client_limit: self.client_limit(descriptors),
         }

@@ -284,7 +284,7 @@ impl Driver {
             Command::Drain { worker, why } => self.tell_all(|| ToThread::Drain { worker, why }),
             Command::Cut { worker } => self.tell_all(|| ToThread::Cut { worker }),
             Command::Shutdown { worker } => self.tell_first(ToThread::Shutdown { worker }),
-            Command::Kill { worker } => self.workers.kill(worker),
+            Command::Kill { worker, at_fault } => self.workers.kill(worker, at_fault),
             Command::StopAccepting => {
                 self.workers.close_listeners();
                 self.tell_all(|| ToThread::StopAccepting);

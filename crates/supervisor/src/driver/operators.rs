@@ -130,6 +130,9 @@ impl Operators {
             | Report::WorkerReady { .. }
             | Report::WorkerHung { .. }
             | Report::DrainTimedOut { .. }
+            | Report::HandlerStuck { .. }
+            | Report::WorkerSleeps { .. }
+            | Report::WorkerWakes { .. }
             | Report::StopTimedOut { .. }
             | Report::ReloadSwitched { .. }
             | Report::ReloadCoalesced

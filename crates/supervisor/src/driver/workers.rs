@@ -45,6 +45,8 @@ struct Process {
     gone: usize,
     drained: usize,
     too_large: bool,
+    /// It was told to end for a reason that is not its own.
+    dismissed: bool,
 }
 
 /// An end that the pool is to hear of.
@@ -99,6 +101,7 @@ impl Workers {
             gone: 0,
             drained: 0,
             too_large: false,
+            dismissed: false,
         };
         self.processes.insert(worker, process);
         let counters = Arc::<Counters>::default();
@@ -110,9 +113,10 @@ impl Workers {
     }
 
     /// Ends a process that has not been reaped.
-    pub fn kill(&self, worker: WorkerId) {
-        let alive = self.processes.get(&worker).filter(|process| process.exit.is_none());
+    pub fn kill(&mut self, worker: WorkerId, at_fault: bool) {
+        let alive = self.processes.get_mut(&worker).filter(|process| process.exit.is_none());
         if let Some(process) = alive.filter(|process| process.pid != 0) {
+            process.dismissed = !at_fault;
             // It may have exited in this moment; its pid is not given to another until we reap it.
             let _ = kill(Pid::from_raw(process.pid as i32), Signal::SIGKILL);
         }
@@ -147,8 +151,11 @@ impl Workers {
             Ended::Orphaned { worker } => Some(Event::LinkEnded { worker, why: None }),
             Ended::Exited { worker, exit } => {
                 self.orphans.remove(&worker);
-                self.processes.get_mut(&worker)?.exit = Some(exit);
-                threads.iter().for_each(|thread| thread.tell(ToThread::Reaped { worker }));
+                let process = self.processes.get_mut(&worker)?;
+                process.exit = Some(exit);
+                let at_fault = !process.dismissed;
+                let reaped = || ToThread::Reaped { worker, at_fault };
+                threads.iter().for_each(|thread| thread.tell(reaped()));
                 None
             }
         }
@@ -164,6 +171,9 @@ impl Workers {
                 Some(Event::Refused { worker, why })
             }
             FromThread::Ponged { worker } => Some(Event::Ponged { worker }),
+            FromThread::Stuck { worker } => Some(Event::Stuck { worker }),
+            FromThread::Idle { worker } => Some(Event::Idle { worker }),
+            FromThread::WorkWanted => Some(Event::WorkWanted),
             FromThread::ShutdownCompleted { worker } => Some(Event::ShutdownCompleted { worker }),
             FromThread::HadItsRequests { worker } => {
                 Some(Event::RecycleWanted { worker, why: RecycleReason::MaxRequests })

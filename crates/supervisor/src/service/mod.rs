@@ -123,6 +123,9 @@ impl ServiceManager {
                 self.notifier.tell(&[NotifyState::Stopping]);
             }
             Report::WorkerStarted { .. }
+            | Report::HandlerStuck { .. }
+            | Report::WorkerSleeps { .. }
+            | Report::WorkerWakes { .. }
             | Report::WorkerReady { .. }
             | Report::WorkerStopped { .. }
             | Report::WorkerFailed { .. }

@@ -45,7 +45,7 @@ pub(super) async fn call(
 fn accept(theirs: &Response, offer: Offer, carrier: Carrier) -> Result<Response, Error> {
     let protocol = theirs.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
     let protocol = protocol.map(|protocol| protocol.to_str()).transpose()?;
-    let Taken { connection, events, mut response } = offer.take(protocol)?;
+    let Taken { connection, events, mut response, .. } = offer.take(protocol)?;
     *response.headers_mut() = theirs.headers().clone();
     // What belongs to the handshake is said by the supervisor, which has the socket.
     for name in [

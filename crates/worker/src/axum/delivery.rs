@@ -4,6 +4,7 @@
 //! has handled the message -> the handler ends, and so commits.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use shovel_protocol::Close;
@@ -23,6 +24,8 @@ pub(crate) struct Delivery {
     /// ends; then what was waiting for a handler, which the supervisor's window bounds.
     events: mpsc::UnboundedSender<Event>,
     task: Mutex<Option<JoinHandle<()>>>,
+    /// The task is dropped because its connection goes to another worker.
+    moves: AtomicBool,
 }
 
 /// The end of the task.
@@ -45,7 +48,7 @@ pub(super) struct Handled(#[expect(dead_code, reason = "dropping it tells")] one
 impl Delivery {
     pub(super) fn new() -> (Delivery, Events) {
         let (events, receiver) = mpsc::unbounded_channel();
-        (Delivery { events, task: Mutex::default() }, receiver)
+        (Delivery { events, task: Mutex::default(), moves: AtomicBool::new(false) }, receiver)
     }
 
     /// The task that takes the events.
@@ -65,6 +68,23 @@ impl Delivery {
             // It is never sent, only dropped.
             let _ = until_handled.await;
         }
+    }
+
+    /// Drops the task, since its connection goes to another worker, and waits until nothing of it is
+    /// left.
+    pub(super) async fn abort(&self) {
+        self.moves.store(true, Ordering::Release);
+        let task = lock(&self.task).take();
+        if let Some(task) = task {
+            task.abort();
+            // An error says that it was dropped, or that dropping it panicked: both end it.
+            let _ = task.await;
+        }
+    }
+
+    /// Whether the socket is dropped only because its connection goes to another worker.
+    pub(super) fn moves(&self) -> bool {
+        self.moves.load(Ordering::Acquire)
     }
 
     /// Tells the task that the connection has closed, and waits some time for its end.

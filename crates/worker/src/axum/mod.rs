@@ -66,6 +66,7 @@ pub mod close_code;
 mod delivery;
 mod message;
 mod offer;
+mod portable;
 mod upgrade;
 mod websocket;
 
@@ -79,6 +80,7 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, header};
 use tower_service::Service;
 
 pub use self::message::{CloseCode, CloseFrame, Message, Utf8Bytes};
+pub use self::portable::Connection;
 pub use self::upgrade::{
     DefaultOnFailedUpgrade, OnFailedUpgrade, WebSocketUpgrade, WebSocketUpgradeRejection,
 };
@@ -87,7 +89,11 @@ pub use self::websocket::WebSocket;
 pub(crate) use self::delivery::Delivery;
 
 use self::offer::Offer;
-use crate::{App, CloseEvent, ConnectionId, Error, FetchEvent, MessageEvent, RunError};
+use crate::event::Accepted;
+use crate::{
+    AdoptCause, AdoptEvent, App, ClientAddress, CloseEvent, ConnectionId, Error, FetchEvent,
+    MessageEvent, ReleaseEvent, RunError,
+};
 
 /// Runs a Router until the supervisor tells it to stop, within the caller's runtime.
 ///
@@ -124,10 +130,16 @@ pub fn run(router: Router) -> Result<(), RunError> {
 /// shutdown handler may be added.
 impl From<Router> for App<()> {
     fn from(router: Router) -> Self {
-        App::new(())
+        let adopting = router.clone();
+        let mut app = App::new(())
             .on_fetch(move |event| fetch(router.clone(), event))
             .on_message(deliver)
-            .on_close(close)
+            .on_close(close);
+        // Not by `on_adopt`: only connections of routes that say so may move.
+        app.handlers.adopt = Some(Box::new(move |event| Box::pin(adopt(adopting.clone(), event))));
+        app.handlers.release = Some(Box::new(|event| Box::pin(release(event))));
+        app.adopts = true;
+        app
     }
 }
 
@@ -175,6 +187,49 @@ async fn deliver(event: MessageEvent<()>) -> Result<(), Error> {
             // No use in holding back a client that is gone, and its close need not wait.
             () = connection.tenure.closed() => {}
         }
+    }
+    Ok(())
+}
+
+/// In the extensions of a request that is not new: it began a connection, which another worker had
+/// until now and this one takes over. No response is sent to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Adopted {
+    /// Why this worker has it now.
+    pub cause: AdoptCause,
+}
+
+/// Takes a connection over by calling the Router with the request that began it.
+async fn adopt(router: Router, event: AdoptEvent<()>) -> Result<(), Error> {
+    let connection = event.connection().clone();
+    let (method, uri, headers) = event.request();
+    let mut request = Request::new(Body::empty());
+    *request.method_mut() = method.clone();
+    *request.uri_mut() = uri.clone();
+    *request.headers_mut() = headers.clone();
+    add_hop_headers(request.headers_mut());
+    let extensions = request.extensions_mut();
+    extensions.insert(event.channels().clone());
+    extensions.insert(event.worker().clone());
+    extensions.insert(connection.id());
+    extensions.insert(Adopted { cause: event.cause() });
+    extensions.insert(Offer::adopted(connection.clone()));
+    if let Some(client) = event.client() {
+        extensions.insert(ConnectInfo(client));
+        extensions.insert(ClientAddress(client));
+    }
+    let response = call(router, request).await;
+    let accepted = response.extensions().get::<Accepted>();
+    match accepted.is_some_and(|accepted| accepted.0.id() == connection.id()) {
+        true => Ok(()),
+        false => Err(Error::message(format!("the Router answered {}", response.status()))),
+    }
+}
+
+/// Drops the task of a connection that goes to another worker.
+async fn release(event: ReleaseEvent<()>) -> Result<(), Error> {
+    if let Some(delivery) = event.connection().tenure.delivery.get() {
+        delivery.abort().await;
     }
     Ok(())
 }

@@ -1,47 +1,80 @@
-//! The upgrade that a request offers, until somebody takes it.
+//! The upgrade that a request offers, or the connection that it once became, until somebody takes
+//! it.
 
 use std::sync::{Arc, Mutex};
 
+use axum::body::Body;
 use axum::response::Response;
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 
 use super::delivery::{Delivery, Events};
+use crate::event::{Accepted, offered_protocols};
 use crate::lock::lock;
 use crate::{Connection, FetchEvent, UpgradeError};
 
 /// In the extensions of each request that offers an upgrade.
 #[derive(Clone)]
-pub(super) struct Offer(Arc<Mutex<FetchEvent<()>>>);
+pub(super) struct Offer(Arc<Mutex<Source>>);
+
+enum Source {
+    Request(Box<FetchEvent<()>>),
+    /// Another worker had it. Taken once.
+    Connection {
+        connection: Connection,
+        is_taken: bool,
+    },
+}
 
 /// An upgrade begun, which takes effect when the response is returned.
 pub(super) struct Taken {
     pub(super) connection: Connection,
     pub(super) events: Events,
     pub(super) response: Response,
+    /// It is not new: another worker had it.
+    pub(super) is_adopted: bool,
 }
 
 impl Offer {
     pub(super) fn new(event: FetchEvent<()>) -> Offer {
-        Offer(Arc::new(Mutex::new(event)))
+        Offer(Arc::new(Mutex::new(Source::Request(Box::new(event)))))
+    }
+
+    pub(super) fn adopted(connection: Connection) -> Offer {
+        Offer(Arc::new(Mutex::new(Source::Connection { connection, is_taken: false })))
     }
 
     /// The subprotocols that the client offers, the preferred one first.
     pub(super) fn protocols(&self) -> Vec<HeaderValue> {
-        let event = lock(&self.0);
-        event.protocols().filter_map(|name| HeaderValue::from_str(name).ok()).collect()
+        let source = lock(&self.0);
+        let headers = match &*source {
+            Source::Request(event) => event.request().headers(),
+            Source::Connection { connection, .. } => connection.headers(),
+        };
+        offered_protocols(headers).filter_map(|name| HeaderValue::from_str(name).ok()).collect()
     }
 
-    /// Upgrades the request.
+    /// Upgrades the request, or takes the connection over: that one keeps its subprotocol.
     pub(super) fn take(&self, protocol: Option<&str>) -> Result<Taken, UpgradeError> {
-        let mut event = lock(&self.0);
-        let (connection, response) = match protocol {
-            Some(protocol) => event.upgrade_websocket_with_protocol(protocol)?,
-            None => event.upgrade_websocket()?,
+        let mut source = lock(&self.0);
+        let is_adopted = matches!(&*source, Source::Connection { .. });
+        let (connection, response) = match (&mut *source, protocol) {
+            (Source::Request(event), Some(protocol)) => {
+                event.upgrade_websocket_with_protocol(protocol)?
+            }
+            (Source::Request(event), None) => event.upgrade_websocket()?,
+            (Source::Connection { is_taken: true, .. }, _) => return Err(UpgradeError::Twice),
+            (Source::Connection { connection, is_taken }, _) => {
+                *is_taken = true;
+                let mut response = Response::new(Body::empty());
+                *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+                response.extensions_mut().insert(Accepted(connection.clone()));
+                (connection.clone(), response)
+            }
         };
         let (delivery, events) = Delivery::new();
         // It is new, so nothing is set.
         let _ = connection.tenure.delivery.set(delivery);
-        Ok(Taken { connection, events, response })
+        Ok(Taken { connection, events, response, is_adopted })
     }
 }
 

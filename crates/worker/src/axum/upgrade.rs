@@ -11,7 +11,7 @@ use http::request::Parts;
 
 use super::WebSocket;
 use super::offer::{self, Offer, Taken};
-use crate::UpgradeError;
+use crate::{Attachment, UpgradeError};
 
 /// Extracts the upgrade that a request offers: axum's `WebSocketUpgrade`, but for the buffers and
 /// frames, which are the supervisor's affair.
@@ -149,7 +149,12 @@ impl<F> WebSocketUpgrade<F> {
                 return crate::Error::from(error).into_response(false);
             }
         };
-        let Taken { connection, events, response } = taken;
+        let Taken { connection, events, response, is_adopted } = taken;
+        if is_adopted {
+            let error = "it was portable, and is not any more";
+            tracing::error!(connection = %connection.id(), "cannot take the connection over: {error}");
+            return crate::Error::message(error).into_response(false);
+        }
         let socket =
             WebSocket::new(connection.clone(), events, self.selected, self.max_message_bytes);
         let (tenure, on_failed_upgrade) = (connection.tenure.clone(), self.on_failed_upgrade);
@@ -161,6 +166,101 @@ impl<F> WebSocketUpgrade<F> {
             }
         });
         response
+    }
+}
+
+impl WebSocketUpgrade {
+    /// Does what [`on_upgrade`](Self::on_upgrade) does, with a connection that outlives its worker,
+    /// and whose state begins as `T::default()`.
+    ///
+    /// When the worker is replaced, dies or goes to sleep, the client stays connected. Another
+    /// worker then calls the Router again with the request that began the connection, middleware
+    /// and extractors included, and the function given here goes on with the connection and its
+    /// state. No response is sent, and in the request's extensions is [`Adopted`](super::Adopted).
+    /// If the Router answers otherwise the connection is closed with 1012.
+    ///
+    /// What the function does between two calls of [`Connection::recv`](super::Connection::recv)
+    /// takes effect with the second, all of it or nothing; see
+    /// [`flush`](crate::Connection::flush). At a planned move it is dropped while it waits for the
+    /// next message, or at its next `await` if the message takes longer than `--handler-timeout`.
+    ///
+    /// ```no_run
+    /// use axum::extract::Path;
+    /// use axum::response::Response;
+    /// use serde::{Deserialize, Serialize};
+    /// use shovel_worker::Attachment;
+    /// use shovel_worker::axum::{Connection, Message, WebSocketUpgrade};
+    ///
+    /// #[derive(Default, Serialize, Deserialize)]
+    /// struct Count(u64);
+    ///
+    /// impl Attachment for Count {}
+    ///
+    /// async fn count(upgrade: WebSocketUpgrade, Path(name): Path<String>) -> Response {
+    ///     upgrade.portable(async move |mut conn: Connection<Count>| {
+    ///         while let Some(Ok(Message::Text(_))) = conn.recv().await {
+    ///             conn.state.0 += 1;
+    ///             let answer = format!("{name} has said {} things", conn.state.0);
+    ///             if conn.send(answer.into()).await.is_err() {
+    ///                 return;
+    ///             }
+    ///         }
+    ///     })
+    /// }
+    /// ```
+    #[must_use = "the upgrade is accepted by returning this"]
+    pub fn portable<T, C, Fut>(self, callback: C) -> Response
+    where
+        T: Attachment + Default + Send + 'static,
+        C: FnOnce(super::Connection<T>) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.portable_from(T::default(), callback)
+    }
+
+    /// Does the same with another state to begin with. Of a connection that is taken over the state
+    /// is what it was.
+    #[must_use = "the upgrade is accepted by returning this"]
+    pub fn portable_from<T, C, Fut>(self, initial: T, callback: C) -> Response
+    where
+        T: Attachment + Send + 'static,
+        C: FnOnce(super::Connection<T>) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        match self.take_portable(initial) {
+            Ok((conn, response)) => {
+                let connection = conn.connection().clone();
+                let tenure = connection.tenure.clone();
+                offer::spawn(&connection, async move {
+                    if tenure.accepted().await {
+                        callback(conn).await;
+                    }
+                });
+                response
+            }
+            Err(error) => {
+                tracing::error!("cannot upgrade: {error}");
+                error.into_response(false)
+            }
+        }
+    }
+
+    fn take_portable<T: Attachment>(
+        self,
+        initial: T,
+    ) -> Result<(super::Connection<T>, Response), crate::Error> {
+        let taken = take(&self.offer, self.selected.as_ref())?;
+        let Taken { connection, events, response, is_adopted } = taken;
+        let state = match connection.attachment()? {
+            Some(state) => state,
+            None if is_adopted => return Err(crate::Error::message("nothing is attached to it")),
+            None => {
+                connection.tenure.make_portable();
+                initial
+            }
+        };
+        let socket = WebSocket::new(connection, events, self.selected, self.max_message_bytes);
+        Ok((super::Connection::new(socket, state)?, response))
     }
 }
 

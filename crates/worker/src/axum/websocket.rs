@@ -11,7 +11,7 @@ use futures_util::stream::{FusedStream, Stream};
 use http::HeaderValue;
 use shovel_protocol::{Close, CloseCode};
 
-use super::delivery::{Event, Events, Handled};
+use super::delivery::{Delivery, Event, Events, Handled};
 use super::{CloseFrame, Message};
 use crate::{Connection, SendError};
 
@@ -204,6 +204,10 @@ impl Sink<Message> for WebSocket {
 
 impl Drop for WebSocket {
     fn drop(&mut self) {
+        if self.connection.tenure.delivery.get().is_some_and(Delivery::moves) {
+            // It goes on with another worker.
+            return;
+        }
         let code = match std::thread::panicking() {
             true => CloseCode::INTERNAL_ERROR,
             false => CloseCode::NORMAL,

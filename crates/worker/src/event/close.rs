@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use shovel_protocol::Close;
+use shovel_protocol::{Again, Close};
 
-use super::{Context, shared_methods, wait_until};
+use super::{Context, attachment, shared_methods, wait_until};
 use crate::Connection;
 
 /// A connection has closed, whoever closed it: its last event.
@@ -24,6 +24,7 @@ use crate::Connection;
 pub struct CloseEvent<S> {
     context: Arc<Context<S>>,
     connection: Connection,
+    again: Again,
     close: Close,
 }
 
@@ -31,9 +32,10 @@ impl<S> CloseEvent<S> {
     pub(crate) fn new(
         context: Arc<Context<S>>,
         connection: Connection,
+        again: Again,
         close: Close,
     ) -> CloseEvent<S> {
-        CloseEvent { context, connection, close }
+        CloseEvent { context, connection, again, close }
     }
 
     /// The connection. It is inert, but may still publish.
@@ -98,6 +100,12 @@ impl<S> CloseEvent<S> {
         self.close
     }
 
+    /// Whether a worker that has died since may have begun to handle this close.
+    pub fn redelivered(&self) -> bool {
+        self.again.redelivered
+    }
+
+    attachment!();
     shared_methods!();
     wait_until!();
 }

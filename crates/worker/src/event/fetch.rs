@@ -251,6 +251,9 @@ impl<S> FetchEvent<S> {
         }
         let (uri, headers) = (self.request.uri(), self.request.headers());
         let connection = self.exchange.upgrade(uri, headers, protocol)?;
+        if self.context.portable {
+            connection.tenure.make_portable();
+        }
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         response.extensions_mut().insert(Accepted(connection.clone()));
@@ -259,7 +262,7 @@ impl<S> FetchEvent<S> {
 }
 
 /// All lines of the header count as one list (RFC 6455 §11.3.4).
-fn offered_protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+pub(crate) fn offered_protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let lines = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).into_iter();
     lines
         .filter_map(|line| line.to_str().ok())

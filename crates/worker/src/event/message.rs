@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Context, shared_methods, wait_until};
+use shovel_protocol::Again;
+
+use super::{Context, again, attachment, shared_methods, wait_until};
 use crate::{Connection, Message};
 
 /// A client has sent a message.
@@ -21,6 +23,8 @@ use crate::{Connection, Message};
 pub struct MessageEvent<S> {
     context: Arc<Context<S>>,
     connection: Connection,
+    seq: u64,
+    again: Again,
     message: Message,
 }
 
@@ -28,9 +32,10 @@ impl<S> MessageEvent<S> {
     pub(crate) fn new(
         context: Arc<Context<S>>,
         connection: Connection,
+        (seq, again): (u64, Again),
         message: Message,
     ) -> MessageEvent<S> {
-        MessageEvent { context, connection, message }
+        MessageEvent { context, connection, seq, again, message }
     }
 
     /// The connection that it came on.
@@ -73,6 +78,23 @@ impl<S> MessageEvent<S> {
         self.message
     }
 
+    /// The message's number on its connection, from 1 and without gaps. It stays the same if the
+    /// message is handled again.
+    ///
+    /// ```
+    /// # use shovel_worker::{Error, MessageEvent};
+    /// async fn message(event: MessageEvent<()>) -> Result<(), Error> {
+    ///     let key = format!("{}/{}", event.connection().id(), event.seq());
+    ///     println!("{key} is {}", if event.redelivered() { "here again" } else { "new" });
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    again!();
+    attachment!();
     shared_methods!();
     wait_until!();
 }

@@ -3,19 +3,23 @@
 //! Each event owns what it is about and shares the rest of the app by one pointer, so that it may
 //! be moved into tasks.
 
+mod adopt;
 mod close;
 mod fetch;
 mod lifecycle;
 mod message;
+mod release;
 
 use std::sync::Arc;
 
+pub use adopt::{AdoptCause, AdoptEvent};
 pub use close::CloseEvent;
 pub use fetch::{ClientAddress, FetchEvent, UpgradeError};
 pub use lifecycle::{ShutdownEvent, StartEvent};
 pub use message::MessageEvent;
+pub use release::ReleaseEvent;
 
-pub(crate) use fetch::Accepted;
+pub(crate) use fetch::{Accepted, offered_protocols};
 
 use crate::work::Work;
 use crate::{Channels, WorkerInfo};
@@ -26,6 +30,8 @@ pub(crate) struct Context<S> {
     pub(crate) worker: WorkerInfo,
     pub(crate) channels: Channels,
     pub(crate) work: Work,
+    /// Connections may move to other workers.
+    pub(crate) portable: bool,
 }
 
 /// The methods that all events have.
@@ -116,4 +122,40 @@ macro_rules! wait_until {
     };
 }
 
-use {shared_methods, wait_until};
+/// The method of the events of a connection that may have an attachment.
+macro_rules! attachment {
+    () => {
+        /// What was attached to the connection last, by this worker or another; see
+        /// [`Connection::attach`](crate::Connection::attach).
+        ///
+        /// # Errors
+        /// [`AttachmentError`](crate::AttachmentError): it is none of `T`.
+        pub fn attachment<T: $crate::Attachment>(
+            &self,
+        ) -> Result<Option<T>, $crate::AttachmentError> {
+            self.connection.attachment()
+        }
+    };
+}
+
+/// The methods of the events that may come a second time.
+macro_rules! again {
+    () => {
+        /// Whether a worker that has lost the connection since may have begun to handle this.
+        ///
+        /// What that one did to the connection did not happen. What it did elsewhere, such as in a
+        /// database, may have: this event's number, [`seq`](Self::seq), together with the
+        /// connection's id is a key by which to find out.
+        pub fn redelivered(&self) -> bool {
+            self.again.redelivered
+        }
+
+        /// Whether, beyond that, the client has seen something of it already: what was let out by
+        /// [`Connection::flush`](crate::Connection::flush), or because it was over 1 MiB.
+        pub fn partial(&self) -> bool {
+            self.again.partial
+        }
+    };
+}
+
+use {again, attachment, shared_methods, wait_until};

@@ -31,7 +31,16 @@ impl Connections {
         self.table.remove(id.0)
     }
 
+    /// A connection that this worker has taken over.
+    pub(crate) fn insert(&mut self, link: &Link, connection: Connection) {
+        self.take_accepted(link);
+        self.table.insert(connection.tenure.wire.0, connection);
+    }
+
     fn take_accepted(&mut self, link: &Link) {
+        for id in link.take_left() {
+            self.table.remove(id.0);
+        }
         for connection in lock(&link.accepted).drain(..) {
             self.table.insert(connection.tenure.wire.0, connection);
         }

@@ -14,15 +14,15 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{Method, Request, StatusCode, Uri};
 
-use super::caught::{Caught, Failure};
+use super::caught::{Caught, Failure, catch_panic};
 use super::exchange::{Exchange, Settled};
 use super::respond::{self, ImpossibleResponse};
-use super::tenure::{Begun, Event};
+use super::tenure::{After, Begun, Event};
 use crate::app::Handlers;
 use crate::error::failed;
 use crate::event::{Accepted, Context};
 use crate::lock::lock;
-use crate::{CloseEvent, Connection, FetchEvent, MessageEvent};
+use crate::{AdoptEvent, CloseEvent, Connection, FetchEvent, MessageEvent, ReleaseEvent};
 
 /// The handlers and what they share.
 pub(crate) struct Dispatch<S> {
@@ -37,13 +37,33 @@ struct Handling {
     /// `None` if there is nothing to run.
     handler: Option<Caught<()>>,
     name: &'static str,
-    seq: Option<u64>,
+    after: After,
+}
+
+impl Handling {
+    /// What ends a revoked connection's last handler is not dropped itself.
+    fn is_droppable(&self) -> bool {
+        !matches!(self.after, After::Released { revoked: true, .. })
+    }
 }
 
 impl<S: Send + Sync + 'static> Dispatch<S> {
     /// Handles an event of a connection, after those before it.
     pub(crate) fn deliver(self: &Arc<Self>, connection: &Connection, event: Event) {
-        let mut next = connection.tenure.begin(event);
+        if let Some(begun) = connection.tenure.begin(event) {
+            self.handle(connection, begun);
+        }
+    }
+
+    /// Gives a connection back, after the handler that runs.
+    pub(crate) fn release(self: &Arc<Self>, connection: &Connection) {
+        if let Some(begun) = connection.tenure.release() {
+            self.handle(connection, begun);
+        }
+    }
+
+    fn handle(self: &Arc<Self>, connection: &Connection, begun: Begun) {
+        let mut next = Some(begun);
         let mut in_place = TaskContext::from_waker(Waker::noop());
         while let Some(begun) = next {
             let mut handling = self.call(connection, begun);
@@ -56,7 +76,7 @@ impl<S: Send + Sync + 'static> Dispatch<S> {
                 });
                 return;
             }
-            next = connection.tenure.end(handling.seq);
+            next = connection.tenure.end(handling.after);
         }
     }
 
@@ -82,8 +102,25 @@ impl<S: Send + Sync + 'static> Dispatch<S> {
 
     async fn go_on(self: Arc<Self>, connection: Connection, mut handling: Handling) {
         loop {
-            future::poll_fn(|cx| self.poll(&connection, &mut handling, cx)).await;
-            match connection.tenure.end(handling.seq) {
+            let was_revoked = future::poll_fn(|cx| {
+                if handling.is_droppable() && connection.tenure.is_revoked(cx.waker()) {
+                    return Poll::Ready(true);
+                }
+                self.poll(&connection, &mut handling, cx).map(|()| false)
+            })
+            .await;
+            let next = if was_revoked {
+                let after = handling.after;
+                // Answered only when nothing of it is left.
+                if let Err(text) = catch_panic(|| drop(handling)) {
+                    let (worker, id) = (self.context.worker.id, connection.id());
+                    tracing::error!(worker, connection = %id, "dropped handler panicked: {text}");
+                }
+                Some(connection.tenure.drop_running(after))
+            } else {
+                connection.tenure.end(handling.after)
+            };
+            match next {
                 Some(begun) => handling = self.call(&connection, begun),
                 None => return,
             }
@@ -92,23 +129,32 @@ impl<S: Send + Sync + 'static> Dispatch<S> {
 
     #[inline]
     fn call(&self, connection: &Connection, begun: Begun) -> Handling {
+        let (context, handlers) = (self.context.clone(), &self.handlers);
+        let connection = connection.clone();
         match begun.event {
-            Event::Message { seq, message } => {
-                let wanted = begun.is_wanted;
-                let handler = self.handlers.message.as_ref().filter(|_| wanted).map(|handler| {
-                    let context = self.context.clone();
-                    Caught::call(|| {
-                        handler(MessageEvent::new(context, connection.clone(), message))
-                    })
-                });
-                Handling { handler, name: "message", seq: Some(seq) }
+            Event::Message { seq, again, message } => {
+                let handler = handlers.message.as_ref().filter(|_| begun.is_wanted);
+                let event = |context| MessageEvent::new(context, connection, (seq, again), message);
+                let handler = handler.map(|handler| Caught::call(|| handler(event(context))));
+                Handling { handler, name: "message", after: After::Commit(Some(seq)) }
             }
-            Event::Closed { seq, close } => {
-                let handler = self.handlers.close.as_ref().map(|handler| {
-                    let context = self.context.clone();
-                    Caught::call(|| handler(CloseEvent::new(context, connection.clone(), close)))
-                });
-                Handling { handler, name: "close", seq }
+            Event::Closed { seq, again, close } => {
+                let event = |context| CloseEvent::new(context, connection, again, close);
+                let handler = handlers.close.as_ref();
+                let handler = handler.map(|handler| Caught::call(|| handler(event(context))));
+                Handling { handler, name: "close", after: After::Commit(seq) }
+            }
+            Event::Adopted(adoption) => {
+                let event = |context| AdoptEvent::new(context, connection, *adoption);
+                let handler = handlers.adopt.as_ref();
+                let handler = handler.map(|handler| Caught::call(|| handler(event(context))));
+                Handling { handler, name: "adopt", after: After::Adopted { taken: true } }
+            }
+            Event::Released { started, revoked } => {
+                let event = |context| ReleaseEvent::new(context, connection, revoked);
+                let handler = handlers.release.as_ref();
+                let handler = handler.map(|handler| Caught::call(|| handler(event(context))));
+                Handling { handler, name: "release", after: After::Released { started, revoked } }
             }
         }
     }
@@ -124,6 +170,9 @@ impl<S: Send + Sync + 'static> Dispatch<S> {
             let Poll::Ready(result) = Pin::new(handler).poll(cx) else { return Poll::Pending };
             if let Err(failure) = result {
                 self.report(connection, handling.name, &failure);
+                if let After::Adopted { taken } = &mut handling.after {
+                    *taken = false;
+                }
             }
         }
         Poll::Ready(())

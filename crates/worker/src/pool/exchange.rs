@@ -1,6 +1,6 @@
 //! One request and its answer, as a link knows them.
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use http::{HeaderMap, Uri};
 use shovel_protocol::control::{Headers, OfferedConnection};
@@ -97,17 +97,9 @@ impl Exchange {
             Stage::Upgraded(_) => return Err(UpgradeError::Twice),
             Stage::Answered => return Err(UpgradeError::Answered),
         }
-        let tenure = Arc::new(Tenure {
-            id: offer.uuid,
-            wire: offer.connection,
-            url: path_and_query(url),
-            headers: headers.clone(),
-            protocol: protocol.map(Into::into),
-            link: self.link.clone(),
-            state: Mutex::default(),
-            relieved: Notify::new(),
-            delivery: OnceLock::new(),
-        });
+        let ids = (offer.connection, offer.uuid);
+        let tenure = Tenure::offered(self.link.clone(), ids, url, headers, protocol);
+        let tenure = Arc::new(tenure);
         state.stage = Stage::Upgraded(tenure.clone());
         Ok(Connection { tenure })
     }
@@ -187,8 +179,4 @@ impl From<OfferedConnection> for Offer {
         let uuid = ConnectionUuid(Uuid::from_bytes(offered.uuid));
         Offer { connection: ConnectionId::from_wire(offered.connection), uuid }
     }
-}
-
-fn path_and_query(uri: &Uri) -> Uri {
-    uri.path_and_query().cloned().map(Uri::from).unwrap_or_default()
 }

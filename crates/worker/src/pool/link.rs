@@ -28,6 +28,10 @@ pub(crate) struct Link {
     /// Connections that the reader has not seen yet; see [`super::connections`].
     pub(crate) accepted: Mutex<Vec<Connection>>,
     pub(crate) exchanges: Mutex<Table<Arc<Exchange>>>,
+    /// Connections that were given back and that the reader still knows.
+    left: Mutex<Vec<ConnectionId>>,
+    /// The supervisor can have connections adopted.
+    pub(crate) moves: bool,
     pub(crate) max_message_bytes: usize,
     pub(crate) body_window_bytes: u32,
     batch: Mutex<Batch>,
@@ -52,9 +56,11 @@ struct LastSend {
 }
 
 impl Link {
-    pub(crate) fn new(welcome: &Welcome) -> Self {
+    pub(crate) fn new(welcome: &Welcome, moves: bool) -> Self {
         Link {
             accepted: Mutex::default(),
+            left: Mutex::default(),
+            moves,
             exchanges: Mutex::default(),
             max_message_bytes: usize::try_from(welcome.max_message_bytes).unwrap_or(usize::MAX),
             body_window_bytes: welcome.body_window_bytes,
@@ -79,6 +85,35 @@ impl Link {
         }
         self.put_in(&mut batch, id, frame);
         Ok(())
+    }
+
+    /// Puts whole frames of one id there, in a row.
+    pub(crate) fn put_frames(&self, id: u64, write: impl FnOnce(&mut Vec<u8>)) {
+        lock(&self.batch).put(&self.filled, id, write);
+    }
+
+    /// Puts whole frames of one id there if there is room; else `write` is not called.
+    pub(crate) fn try_put_frames(
+        &self,
+        id: u64,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), Full> {
+        let mut batch = lock(&self.batch);
+        if batch.outgoing.waiting_bytes() >= WAITING_BYTES {
+            return Err(Full);
+        }
+        batch.put(&self.filled, id, write);
+        Ok(())
+    }
+
+    /// A connection was given back.
+    pub(crate) fn left(&self, connection: ConnectionId) {
+        lock(&self.left).push(connection);
+    }
+
+    /// The connections that were given back since this was asked last.
+    pub(crate) fn take_left(&self) -> Vec<ConnectionId> {
+        std::mem::take(&mut lock(&self.left))
     }
 
     /// Says that a connection's handlers have finished up to `seq`. `is_next`: that is the number
@@ -141,19 +176,28 @@ impl Link {
 
     #[inline]
     fn put_in(&self, batch: &mut Batch, id: u64, frame: &ToSupervisor<'_>) {
-        if batch.ended {
-            return;
-        }
-        if batch.outgoing.is_empty() {
-            self.filled.notify_one();
-        }
-        let start = batch.outgoing.put(id, |out| frame.put(out));
+        let start = batch.put(&self.filled, id, |out| frame.put(out));
         batch.last_send = match (frame, start) {
             (ToSupervisor::Send { connection, last: false, .. }, Some(start)) => {
                 Some(LastSend { connection: *connection, start })
             }
             _ => None,
         };
+    }
+}
+
+impl Batch {
+    /// Puts whole frames of one id behind all that there is; returns where they begin, unless they
+    /// go out in pieces.
+    fn put(&mut self, filled: &Notify, id: u64, write: impl FnOnce(&mut Vec<u8>)) -> Option<usize> {
+        if self.ended {
+            return None;
+        }
+        if self.outgoing.is_empty() {
+            filled.notify_one();
+        }
+        self.last_send = None;
+        self.outgoing.put(id, write)
     }
 }
 
@@ -205,7 +249,7 @@ impl Flusher {
 #[cfg(test)]
 mod tests {
     use shovel_protocol::id::Leased;
-    use shovel_protocol::{Frame, MessageKind};
+    use shovel_protocol::{Frame, MessageKind, When};
 
     use super::*;
 
@@ -213,7 +257,7 @@ mod tests {
     const OTHER: ConnectionId = ConnectionId(Leased { slot: 2, lease: 1 });
 
     fn link() -> Link {
-        Link::new(&Welcome {
+        let welcome = Welcome {
             worker: 1,
             index: 0,
             generation: 1,
@@ -222,11 +266,18 @@ mod tests {
             max_message_bytes: 1024,
             body_window_bytes: 1024,
             dev: false,
-        })
+        };
+        Link::new(&welcome, true)
     }
 
     fn send(connection: ConnectionId, last: bool) -> ToSupervisor<'static> {
-        ToSupervisor::Send { connection, kind: MessageKind::Binary, data: b"hi", last }
+        ToSupervisor::Send {
+            connection,
+            when: When::Now,
+            kind: MessageKind::Binary,
+            data: b"hi",
+            last,
+        }
     }
 
     #[track_caller]

@@ -49,17 +49,21 @@ where
     for stream in streams {
         greeted.push(Greeted::by(Socket::new(stream).map_err(RunError::Runtime)?).await?);
     }
-    let links: Vec<_> =
-        greeted.iter().map(|greeted| Arc::new(Link::new(&greeted.welcome))).collect();
+    let links: Vec<_> = greeted
+        .iter()
+        .map(|greeted| Arc::new(Link::new(&greeted.welcome, greeted.moves)))
+        .collect();
     let (Some(first), Some(link)) = (greeted.first(), links.first()) else {
         return Err(RunError::NoSupervisor);
     };
     let switchboard = Arc::new(Switchboard::new(link.clone()));
+    let capabilities = app.capabilities();
     let context = Arc::new(Context {
         state: Arc::new(app.state),
         worker: worker_info(&first.welcome),
         channels: Channels::new(switchboard.clone()),
         work: Work::default(),
+        portable: app.portable,
     });
     let shutdown = Arc::new(Notify::new());
     let dev = first.welcome.dev;
@@ -72,7 +76,7 @@ where
         let frames = FrameHandler::new(link, dispatch, switchboard, shutdown.clone());
         tasks.spawn(Reader::new(greeted, frames).run());
     }
-    let life = Life { context, links, shutdown };
+    let life = Life { context, links, shutdown, capabilities };
     // Neither branch is taken up again, so neither need be cancel-safe. The life comes first: the
     // supervisor may close the links as soon as it has read `shutdown-complete`.
     let result = tokio::select! {
@@ -91,6 +95,7 @@ struct Life<S> {
     context: Arc<Context<S>>,
     links: Vec<Arc<Link>>,
     shutdown: Arc<Notify>,
+    capabilities: Capabilities,
 }
 
 impl<S> Life<S> {
@@ -104,7 +109,7 @@ impl<S> Life<S> {
             let started = Caught::call(|| start(event)).await;
             started.map_err(|failure| RunError::Start(failure.to_string()))?;
         }
-        self.tell(&ToSupervisor::ready(Capabilities::default()));
+        self.tell(&ToSupervisor::ready(self.capabilities));
         self.shutdown.notified().await;
         self.context.work.idle().await;
         if let Some(shutdown) = shutdown {

@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::IntoResponse;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, Version, header};
 use shovel_link::{Filled, Incoming, Socket};
-use shovel_protocol::control::{Headers, RequestHead, Welcome};
+use shovel_protocol::control::{AdoptHead, Headers, RequestHead, Welcome};
+use shovel_protocol::handshake::Capabilities;
 use shovel_protocol::limits::{CONTROL_BYTES, FRAME_PAYLOAD_BYTES};
 use shovel_protocol::pieces::Pieces;
 use shovel_protocol::{
-    BadFrame, Close, CloseCode, ConnectionId, Kind, RequestId, ToSupervisor, ToWorker,
+    Again, BadFrame, Close, CloseCode, ConnectionId, Kind, RequestId, ToSupervisor, ToWorker,
 };
 use tokio::sync::Notify;
 
@@ -25,16 +26,18 @@ use super::exchange::Exchange;
 use super::link::Link;
 use super::respond;
 use super::switchboard::Switchboard;
-use super::tenure::Event;
+use super::tenure::{Adoption, Event, Tenure};
 use super::upload::UploadBody;
 use crate::lock::lock;
-use crate::{Message, RunError};
+use crate::{Connection, Message, RunError};
 
 /// A link whose first frame has come.
 pub(crate) struct Greeted {
     pub(crate) socket: Arc<Socket>,
     pub(crate) incoming: Incoming,
     pub(crate) welcome: Welcome,
+    /// The supervisor can have connections adopted.
+    pub(crate) moves: bool,
 }
 
 /// The reading half of a link.
@@ -60,10 +63,11 @@ impl Greeted {
         let mut incoming = Incoming::default();
         loop {
             if let Some(frame) = incoming.next_frame()? {
-                let Some(ToWorker::Hello(_, welcome)) = ToWorker::read(frame)? else {
+                let Some(ToWorker::Hello(greeting, welcome)) = ToWorker::read(frame)? else {
                     return Err(out_of_turn(Kind::Hello, "it comes first on a link").into());
                 };
-                return Ok(Greeted { socket: Arc::new(socket), incoming, welcome });
+                let moves = greeting.capabilities.contains(Capabilities::ADOPT);
+                return Ok(Greeted { socket: Arc::new(socket), incoming, welcome, moves });
             }
             fill(&mut incoming, &socket).await?;
         }
@@ -114,11 +118,11 @@ impl<S: Send + Sync + 'static> FrameHandler<S> {
 
     fn handle(&mut self, frame: ToWorker<'_>) -> Result<(), BadFrame> {
         match frame {
-            ToWorker::Message { connection, seq, kind, data } => {
+            ToWorker::Message { connection, seq, again, kind, data } => {
                 if let Some(connection) = self.connections.find(&self.link, connection) {
                     let message =
                         Message::copied(kind, data).ok_or_else(|| not_text(Kind::WsMessage))?;
-                    self.dispatch.deliver(connection, Event::Message { seq, message });
+                    self.dispatch.deliver(connection, Event::Message { seq, again, message });
                 }
             }
             ToWorker::Request { request, head, end } => self.begin_request(request, head, end),
@@ -133,10 +137,26 @@ impl<S: Send + Sync + 'static> FrameHandler<S> {
                 }
             }
             ToWorker::Cancel { request } => self.cancel(request),
-            ToWorker::Closed { connection, seq, close } => {
-                self.close(connection, Some(seq), close);
+            ToWorker::Closed { connection, seq, again, close } => {
+                self.close(connection, Event::Closed { seq: Some(seq), again, close });
             }
-            ToWorker::Gone { connection, close } => self.close(connection, None, close),
+            ToWorker::Gone { connection, close } => {
+                let again = Again::default();
+                self.close(connection, Event::Closed { seq: None, again, close });
+            }
+            ToWorker::Adopt { connection, adopt, request } => {
+                self.adopt(connection, &adopt, &request.read()?);
+            }
+            ToWorker::Release { connection } => {
+                if let Some(connection) = self.connections.find(&self.link, connection) {
+                    self.dispatch.release(connection);
+                }
+            }
+            ToWorker::Revoke { connection } => {
+                if let Some(connection) = self.connections.find(&self.link, connection) {
+                    connection.tenure.revoke();
+                }
+            }
             ToWorker::Pressure { connection, over } => {
                 if let Some(connection) = self.connections.find(&self.link, connection) {
                     connection.tenure.press(over);
@@ -163,11 +183,38 @@ impl<S: Send + Sync + 'static> FrameHandler<S> {
     }
 
     /// Nothing comes for the connection after its close, so it leaves the table at once.
-    fn close(&mut self, id: ConnectionId, seq: Option<u64>, close: Close) {
+    fn close(&mut self, id: ConnectionId, closed: Event) {
         if let Some(connection) = self.connections.remove(&self.link, id) {
             connection.tenure.socket_closed();
-            self.dispatch.deliver(&connection, Event::Closed { seq, close });
+            self.dispatch.deliver(&connection, closed);
         }
+    }
+
+    /// A connection that another worker had is this one's, if the app takes it over.
+    fn adopt(&mut self, id: ConnectionId, adopt: &AdoptHead<'_>, request: &RequestHead<'_>) {
+        let adopted = read_headers(&request.headers)
+            .and_then(|headers| Ok((request.method.parse()?, request.target.parse()?, headers)));
+        let (method, uri, headers): (_, Uri, _) = match adopted {
+            Ok(read) => read,
+            Err(error) => {
+                // It was read by the worker that accepted it, so this is a bug.
+                tracing::error!("head of an adopted request: {error}");
+                let refused = ToSupervisor::Adopted { connection: id, taken: false };
+                return self.link.put(id.to_wire(), &refused);
+            }
+        };
+        let tenure = Arc::new(Tenure::adopted(self.link.clone(), id, adopt, &uri, &headers));
+        let connection = Connection { tenure };
+        self.connections.insert(&self.link, connection.clone());
+        let adoption = Box::new(Adoption {
+            cause: adopt.cause,
+            method,
+            uri,
+            headers,
+            client: client_address(request.client),
+            channels: adopt.channels.0.iter().map(|name| (*name).to_owned()).collect(),
+        });
+        self.dispatch.deliver(&connection, Event::Adopted(adoption));
     }
 
     fn exchange(&self, id: RequestId) -> Option<Arc<Exchange>> {
@@ -206,7 +253,8 @@ impl<S: Send + Sync + 'static> FrameHandler<S> {
         if let Some(connection) = cancelled.and_then(|exchange| exchange.cancel()) {
             let code = CloseCode::ABNORMAL;
             let close = Close { code, reason: String::new(), was_clean: false };
-            self.dispatch.deliver(&connection, Event::Closed { seq: None, close });
+            let again = Again::default();
+            self.dispatch.deliver(&connection, Event::Closed { seq: None, again, close });
         }
     }
 }

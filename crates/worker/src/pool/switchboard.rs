@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use shovel_protocol::control;
-use shovel_protocol::{PublishToken, ToSupervisor};
+use shovel_protocol::{PublishToken, Publisher, ToSupervisor, When};
 use tokio::sync::oneshot;
 
 use super::link::{Full, Link};
@@ -85,7 +85,8 @@ impl Switchboard {
             return;
         }
         state.listeners.insert(channel.into(), vec![mailbox.clone()]);
-        self.link.put(LANE, &ToSupervisor::Subscribe { connection: None, channel });
+        self.link
+            .put(LANE, &ToSupervisor::Subscribe { connection: None, when: When::Now, channel });
     }
 
     /// Removes a mailbox. The last on a channel unsubscribes this worker.
@@ -95,7 +96,8 @@ impl Switchboard {
         mailboxes.retain(|other| !Arc::ptr_eq(other, mailbox));
         if mailboxes.is_empty() {
             state.listeners.remove(channel);
-            self.link.put(LANE, &ToSupervisor::Unsubscribe { connection: None, channel });
+            let when = When::Now;
+            self.link.put(LANE, &ToSupervisor::Unsubscribe { connection: None, when, channel });
         }
     }
 
@@ -120,7 +122,8 @@ impl Switchboard {
         }
         let token = state.next_token(publisher);
         let (kind, data) = (message.kind(), message.as_bytes());
-        let publish = ToSupervisor::Publish { token, channel, kind, data };
+        let publisher = Publisher::Token(token);
+        let publish = ToSupervisor::Publish { publisher, channel, kind, data };
         if let Err(Full) = self.link.try_put(LANE, &publish) {
             return Ok(None);
         }

@@ -7,7 +7,7 @@ use http::{HeaderMap, Uri};
 use shovel_protocol::{Close, CloseCode, close};
 
 use super::supervisor::Supervisor;
-use crate::{ConnectionId, Message};
+use crate::{Attachment, ConnectionId, Message};
 
 /// A client whose upgrade the app has accepted. Made by [`TestApp::connect`].
 ///
@@ -141,6 +141,19 @@ impl TestClient {
     pub async fn disconnect(self) {
         self.break_off();
         self.until_closed().await;
+    }
+
+    /// What the app has attached to the connection, which another worker would be given; `None` if
+    /// nothing.
+    ///
+    /// # Panics
+    /// If it is none of `T`.
+    pub fn attachment<T: Attachment>(&self) -> Option<T> {
+        let (version, data) = self.supervisor.act(|state| state.attached(self.connection))?;
+        match crate::attachment::read(version, &data) {
+            Ok(attached) => Some(attached),
+            Err(error) => panic!("what is attached to {}: {error}", self.url),
+        }
     }
 
     /// Code and reason with which the connection was closed, by whichever end; `None` while it is

@@ -7,9 +7,10 @@ use bytes::Bytes;
 use shovel_link::Outgoing;
 use shovel_protocol::control::{self, Effect, UpgradeHead, Welcome};
 use shovel_protocol::handshake::Capabilities;
-use shovel_protocol::to_supervisor::Effects;
+use shovel_protocol::to_supervisor::{Effects, put_effect};
 use shovel_protocol::{
-    Close, CloseCode, ConnectionId, MessageKind, PublishToken, RequestId, ToSupervisor, ToWorker,
+    Again, Close, CloseCode, ConnectionId, MessageKind, PublishToken, Publisher, RequestId,
+    ToSupervisor, ToWorker, When,
 };
 use tokio::sync::Semaphore;
 
@@ -51,6 +52,9 @@ struct Client {
     given: u64,
     finished: u64,
     closed: Option<(u16, String)>,
+    /// What its handler has done and not committed.
+    staged: Vec<u8>,
+    attached: Option<(u32, Vec<u8>)>,
 }
 
 impl State {
@@ -65,7 +69,7 @@ impl State {
             body_window_bytes: WINDOW_BYTES,
             dev: false,
         };
-        self.tell(&ToWorker::hello(Capabilities::default(), welcome));
+        self.tell(&ToWorker::hello(Capabilities::ADOPT, welcome));
     }
 
     /// Whether the app takes work, once that is known.
@@ -144,8 +148,14 @@ impl State {
         }
         client.given += 1;
         let (seq, kind, data) = (client.given, message.kind(), message.as_bytes());
-        self.tell(&ToWorker::Message { connection, seq, kind, data });
+        let again = Again::default();
+        self.tell(&ToWorker::Message { connection, seq, again, kind, data });
         Ok(seq)
+    }
+
+    /// What is attached to a connection: version and bytes.
+    pub(super) fn attached(&self, connection: ConnectionId) -> Option<(u32, Vec<u8>)> {
+        self.clients.get(&connection)?.attached.clone()
     }
 
     /// Whether the app has finished an event.
@@ -163,7 +173,8 @@ impl State {
         client.subscriptions.clear();
         client.given += 1;
         let seq = client.given;
-        self.tell(&ToWorker::Closed { connection, seq, close });
+        let again = Again::default();
+        self.tell(&ToWorker::Closed { connection, seq, again, close });
     }
 
     pub(super) fn close_all(&mut self) {
@@ -244,41 +255,48 @@ impl State {
             ToSupervisor::Abort { request } => {
                 self.with(request, |exchange| exchange.end(Chunk::CutOff));
             }
-            ToSupervisor::Upgrade { connection, upgrade, effects } => {
+            ToSupervisor::Upgrade { connection, upgrade, effects, .. } => {
                 self.upgrade(connection, &upgrade, effects);
             }
-            ToSupervisor::Send { connection, kind, data, last } => {
-                self.send(connection, kind, data);
-                if last && let Some(client) = self.clients.get_mut(&connection) {
-                    client.finished += 1;
+            ToSupervisor::Send { connection, when, kind, data, last } => {
+                let effect = Effect::Send { binary: kind.is_binary(), data };
+                self.stage(connection, when, effect);
+                if last {
+                    let finished = self.clients.get(&connection).map(|client| client.finished + 1);
+                    finished.into_iter().for_each(|seq| self.commit(connection, seq));
                 }
             }
-            ToSupervisor::Commit { connection, seq } => {
-                if let Some(client) = self.clients.get_mut(&connection) {
-                    client.finished = seq;
+            ToSupervisor::Commit { connection, seq } => self.commit(connection, seq),
+            ToSupervisor::Close { connection, when, code, reason } => {
+                self.stage(connection, when, Effect::Close { code: code.0, reason });
+            }
+            ToSupervisor::Attach { connection, when, version, data } => {
+                self.stage(connection, when, Effect::Attach { version, data });
+            }
+            ToSupervisor::Subscribe { connection, when, channel } => match connection {
+                Some(connection) => self.stage(connection, when, Effect::Subscribe { channel }),
+                None => drop(self.subscriptions.insert(channel.into())),
+            },
+            ToSupervisor::Unsubscribe { connection, when, channel } => match connection {
+                Some(connection) => self.stage(connection, when, Effect::Unsubscribe { channel }),
+                None => drop(self.subscriptions.remove(channel)),
+            },
+            ToSupervisor::Publish { publisher, channel, kind, data } => match publisher {
+                Publisher::Token(token) => self.publish(token, channel, kind, data),
+                Publisher::Handler { connection, when } => {
+                    let binary = kind.is_binary();
+                    let effect = Effect::Publish { token: 0, channel, binary, data };
+                    self.stage(connection, when, effect);
                 }
-            }
-            ToSupervisor::Close { connection, code, reason } => {
-                self.close(connection, Close { code, reason: reason.to_owned(), was_clean: true });
-            }
-            ToSupervisor::Subscribe { connection, channel } => {
-                if let Some(channels) = self.subscriptions_of(connection) {
-                    channels.insert(channel.into());
-                }
-            }
-            ToSupervisor::Unsubscribe { connection, channel } => {
-                if let Some(channels) = self.subscriptions_of(connection) {
-                    channels.remove(channel);
-                }
-            }
-            ToSupervisor::Publish { token, channel, kind, data } => {
-                self.publish(token, channel, kind, data);
-            }
+            },
             ToSupervisor::Credit { request, bytes } => {
                 self.with(request, |exchange| exchange.credit.add_permits(bytes as usize));
             }
-            // Neither pinged nor pressed; and the end of the link follows the last one.
+            // Neither pinged nor pressed, nor are connections moved; and the end of the link follows
+            // the last one.
             ToSupervisor::Pong { .. }
+            | ToSupervisor::Released { .. }
+            | ToSupervisor::Adopted { .. }
             | ToSupervisor::Pressed { .. }
             | ToSupervisor::ShutdownComplete => {}
         }
@@ -310,20 +328,44 @@ impl State {
         effects.flatten().for_each(|effect| self.take_effect(connection, effect));
     }
 
+    fn stage(&mut self, connection: ConnectionId, when: When, effect: Effect<'_>) {
+        match (when, self.clients.get_mut(&connection)) {
+            (When::Staged, Some(client)) => put_effect(&mut client.staged, &effect),
+            (_, _) => self.take_effect(connection, effect),
+        }
+    }
+
+    fn commit(&mut self, connection: ConnectionId, seq: u64) {
+        let Some(client) = self.clients.get_mut(&connection) else { return };
+        client.finished = seq;
+        let staged = std::mem::take(&mut client.staged);
+        Effects::new(&staged).flatten().for_each(|effect| self.take_effect(connection, effect));
+    }
+
     fn take_effect(&mut self, connection: ConnectionId, effect: Effect<'_>) {
         match effect {
             Effect::Send { binary, data } => self.send(connection, kind(binary), data),
             Effect::Subscribe { channel } => {
-                self.handle(ToSupervisor::Subscribe { connection: Some(connection), channel });
+                if let Some(channels) = self.subscriptions_of(connection) {
+                    channels.insert(channel.into());
+                }
             }
             Effect::Unsubscribe { channel } => {
-                self.handle(ToSupervisor::Unsubscribe { connection: Some(connection), channel });
+                if let Some(channels) = self.subscriptions_of(connection) {
+                    channels.remove(channel);
+                }
             }
             Effect::Publish { token, channel, binary, data } => {
                 self.publish(PublishToken::from_wire(token), channel, kind(binary), data);
             }
             Effect::Close { code, reason } => {
-                self.handle(ToSupervisor::Close { connection, code: CloseCode(code), reason });
+                let (code, reason) = (CloseCode(code), reason.to_owned());
+                self.close(connection, Close { code, reason, was_clean: true });
+            }
+            Effect::Attach { version, data } => {
+                if let Some(client) = self.clients.get_mut(&connection) {
+                    client.attached = Some((version, data.to_vec()));
+                }
             }
         }
     }
@@ -347,12 +389,8 @@ impl State {
         }
     }
 
-    /// The channels of an open connection, or of the worker itself.
-    fn subscriptions_of(
-        &mut self,
-        connection: Option<ConnectionId>,
-    ) -> Option<&mut BTreeSet<Box<str>>> {
-        let Some(connection) = connection else { return Some(&mut self.subscriptions) };
+    /// The channels of an open connection.
+    fn subscriptions_of(&mut self, connection: ConnectionId) -> Option<&mut BTreeSet<Box<str>>> {
         let client = self.clients.get_mut(&connection)?;
         client.closed.is_none().then_some(&mut client.subscriptions)
     }

@@ -69,7 +69,7 @@ fn upgrade_request(target: &str) -> ToWorker<'_> {
 async fn upgrade(supervisor: &mut Supervisor, target: &str) -> (Option<String>, Vec<String>) {
     supervisor.send(&[upgrade_request(target)]).await;
     let seen = supervisor.next().await;
-    let ToSupervisor::Upgrade { connection, upgrade, effects } = seen.read() else {
+    let ToSupervisor::Upgrade { connection, upgrade, effects, .. } = seen.read() else {
         panic!("no upgrade: {:?}", seen.read());
     };
     assert_eq!(connection, CONNECTION);

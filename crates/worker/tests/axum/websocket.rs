@@ -4,7 +4,7 @@ use axum::Router;
 use axum::extract::Path;
 use axum::routing::any;
 use futures_util::{SinkExt, StreamExt};
-use shovel_protocol::{MessageKind, ToSupervisor, ToWorker};
+use shovel_protocol::{Again, MessageKind, ToSupervisor, ToWorker, When};
 use shovel_worker::axum::{Message, WebSocketUpgrade};
 
 use crate::harness::{CONNECTION, State, Supervisor, closed, commit, sent, text};
@@ -13,7 +13,7 @@ use crate::{ECHOES, SLOW, routes, start, upgrade};
 /// The next close that the worker asks for.
 async fn expect_close(supervisor: &mut Supervisor, code: u16, reason: &str) {
     let seen = supervisor.next().await;
-    let ToSupervisor::Close { connection, code: found, reason: said } = seen.read() else {
+    let ToSupervisor::Close { connection, code: found, reason: said, .. } = seen.read() else {
         panic!("no close: {:?}", seen.read());
     };
     assert_eq!((connection, found.0, said), (CONNECTION, code, reason));
@@ -24,7 +24,7 @@ async fn expect_close_and_commit(supervisor: &mut Supervisor, number: u64, close
     let (mut closes, mut commits) = (0, 0);
     while (closes, commits) != (1, 1) {
         match supervisor.next().await.read() {
-            ToSupervisor::Close { connection: CONNECTION, code, reason } => {
+            ToSupervisor::Close { connection: CONNECTION, code, reason, .. } => {
                 assert_eq!((code.0, reason), close);
                 closes += 1;
             }
@@ -85,7 +85,8 @@ async fn both_extractors_echo_text_and_binary_in_order() {
             expect_sent(&mut supervisor, expected).await;
         }
         let (kind, data) = (MessageKind::Binary, &b"\x00\xff"[..]);
-        supervisor.send(&[ToWorker::Message { connection: CONNECTION, seq: 4, kind, data }]).await;
+        let (connection, again) = (CONNECTION, Again::default());
+        supervisor.send(&[ToWorker::Message { connection, seq: 4, again, kind, data }]).await;
         loop {
             match supervisor.next().await.read() {
                 ToSupervisor::Commit { .. } => {}
@@ -306,7 +307,9 @@ async fn a_socket_s_connection_subscribes_and_publishes() {
     let mut supervisor = start(router).await;
     upgrade(&mut supervisor, "/rooms/attic").await;
     let channel = "attic";
-    supervisor.expect(ToSupervisor::Subscribe { connection: Some(CONNECTION), channel }).await;
+    supervisor
+        .expect(ToSupervisor::Subscribe { connection: Some(CONNECTION), when: When::Now, channel })
+        .await;
     supervisor.send(&[text(1, "hello")]).await;
     let seen = supervisor.next().await;
     let ToSupervisor::Publish { channel: "attic", data: b"hello", .. } = seen.read() else {

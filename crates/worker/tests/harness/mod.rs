@@ -12,7 +12,9 @@ use shovel_protocol::control::{Headers, OfferedConnection, RequestHead, Response
 use shovel_protocol::handshake::Capabilities;
 use shovel_protocol::id::Leased;
 use shovel_protocol::pieces::Pieces;
-use shovel_protocol::{ConnectionId, Frame, MessageKind, RequestId, ToSupervisor, ToWorker};
+use shovel_protocol::{
+    Again, ConnectionId, Frame, MessageKind, RequestId, ToSupervisor, ToWorker, When,
+};
 use shovel_worker::{
     App, CloseEvent, Error, FetchEvent, MessageEvent, Response, RunError, SendError,
 };
@@ -78,7 +80,7 @@ impl Supervisor {
                 body_window_bytes: WINDOW_BYTES,
                 dev,
             };
-            let hello = ToWorker::hello(Capabilities::default(), welcome);
+            let hello = ToWorker::hello(Capabilities::ADOPT, welcome);
             supervisor.send_on(link, &[hello]).await;
         }
         supervisor
@@ -93,7 +95,7 @@ impl Supervisor {
     }
 
     pub(crate) async fn expect_ready(&mut self) {
-        self.expect(ToSupervisor::ready(Capabilities::default())).await;
+        assert!(matches!(self.next().await.read(), ToSupervisor::Ready(_)));
     }
 
     /// Writes frames in one batch on the first link.
@@ -248,12 +250,12 @@ pub(crate) fn offer(target: &str) -> ToWorker<'_> {
 
 pub(crate) fn text(seq: u64, text: &str) -> ToWorker<'_> {
     let (kind, data) = (MessageKind::Text, text.as_bytes());
-    ToWorker::Message { connection: CONNECTION, seq, kind, data }
+    ToWorker::Message { connection: CONNECTION, seq, again: Again::default(), kind, data }
 }
 
 pub(crate) fn sent(text: &str, last: bool) -> ToSupervisor<'_> {
     let (kind, data) = (MessageKind::Text, text.as_bytes());
-    ToSupervisor::Send { connection: CONNECTION, kind, data, last }
+    ToSupervisor::Send { connection: CONNECTION, when: When::Now, kind, data, last }
 }
 
 pub(crate) fn commit(seq: u64) -> ToSupervisor<'static> {
@@ -262,7 +264,7 @@ pub(crate) fn commit(seq: u64) -> ToSupervisor<'static> {
 
 pub(crate) fn closed(seq: u64, code: u16) -> ToWorker<'static> {
     let close = Close { code: CloseCode(code), reason: "bye".into(), was_clean: true };
-    ToWorker::Closed { connection: CONNECTION, seq, close }
+    ToWorker::Closed { connection: CONNECTION, seq, again: Again::default(), close }
 }
 
 /// Accepts every upgrade.

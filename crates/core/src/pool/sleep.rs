@@ -1,0 +1,71 @@
+//! Workers that nobody needs for now: they stop, their places are kept, and the next work wakes one.
+//!
+//! Only workers that hold nothing but connections which can do without them fall asleep, one drain
+//! at a time, as in a recycle without a replacement. Their drain has no deadline: what came to such
+//! a worker in the last moment, and cannot move, keeps it alive. One place is woken at a time, so
+//! that many who speak at once start no stampede; whoever still finds the others busy asks again.
+
+use std::time::Instant;
+
+use shovel_protocol::id::WorkerId;
+
+use super::command::DrainReason;
+use super::recycle::Recycle;
+use super::reload::Reload;
+use super::report::Report;
+use super::worker::State;
+use super::{Phase, Pool};
+
+impl Pool {
+    /// A worker has had nothing to do for as long as it takes to fall asleep. Told again while that
+    /// lasts, so whatever is in the way now need not be remembered.
+    pub(super) fn on_idle(&mut self, id: WorkerId, now: Instant) {
+        let is_settled = matches!(self.phase, Phase::Running)
+            && matches!(self.reload, Reload::Idle)
+            && matches!(self.recycle, Recycle::Idle | Recycle::Waiting { .. });
+        let serving = self.serving.generation;
+        let awake = self.ids_where(|worker| worker.generation == serving && worker.is_ready());
+        if !is_settled || !awake.contains(&id) || awake.len() <= self.config.min_workers as usize {
+            return;
+        }
+        let Some(worker) = self.workers.get(&id) else { return };
+        self.serving.set_asleep(worker.index, true);
+        self.report(Report::WorkerSleeps { worker: id });
+        self.drain(id, DrainReason::Sleep, now);
+    }
+
+    /// There is work, and nobody for it, or only workers that have much.
+    pub(super) fn on_work_wanted(&mut self, now: Instant) {
+        let serving = self.serving.generation;
+        let is_waking = self
+            .workers
+            .values()
+            .any(|worker| worker.generation == serving && worker.is_starting());
+        if !matches!(self.phase, Phase::Running) || is_waking {
+            return;
+        }
+        let Some(index) = self.serving.first_asleep() else { return };
+        self.serving.set_asleep(index, false);
+        let restarts = self.serving.restarts(index);
+        let id = self.spawn(index, serving, restarts, now);
+        self.report(Report::WorkerWakes { worker: id });
+    }
+
+    /// How many places of the generation that serves have no worker because none was needed.
+    pub fn asleep(&self) -> usize {
+        self.serving.asleep()
+    }
+
+    /// Those that fall asleep and have not got there leave for another reason now.
+    pub(super) fn hurry_sleepers(&mut self, why: DrainReason, now: Instant) {
+        for id in
+            self.ids_where(|worker| matches!(worker.state, State::Draining { sleepy: true, .. }))
+        {
+            let Some(worker) = self.workers.get_mut(&id) else { continue };
+            let State::Draining { cut_at, sleepy, .. } = &mut worker.state else { continue };
+            *sleepy = false;
+            *cut_at = Some(now + self.config.drain_timeout);
+            self.commands.push_back(super::Command::Drain { worker: id, why });
+        }
+    }
+}

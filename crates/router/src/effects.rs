@@ -1,0 +1,180 @@
+//! What handlers do to their connection: at once, or with the commit that they end with.
+//!
+//! An effect of a connection that may move is staged until its handler has ended; then all take
+//! place in one step with the commit, so that a worker's death leaves either all of them or none.
+
+use std::rc::Rc;
+
+use shovel_core::channels::Slot;
+use shovel_core::transfer::Attachment;
+use shovel_protocol::control::Effect;
+use shovel_protocol::head::Kind;
+use shovel_protocol::to_supervisor::{Effects, put_effect};
+use shovel_protocol::{
+    BadFrame, CloseCode, ConnectionId, MessageKind, PublishToken, ToWorker, When,
+};
+
+use super::counts::OfWorker;
+use super::frames::{accepted, out_of_turn};
+use super::link::Link;
+use super::registry::Pressure;
+use super::router::Router;
+
+/// What may be staged for one connection beside its longest message: the SDK lets effects out when
+/// it has held more than 1 MiB.
+const STAGED_BYTES: usize = 4 * 1024 * 1024;
+
+impl Router {
+    /// An effect came from a worker: it takes place now, or is staged.
+    pub(super) fn on_effect(
+        self: &Rc<Self>,
+        link: &Rc<Link>,
+        id: ConnectionId,
+        when: When,
+        kind: Kind,
+        effect: Effect<'_>,
+    ) -> Result<(), BadFrame> {
+        let mut registry = self.registry.borrow_mut();
+        let Some(connection) = accepted(&mut registry, id, link, kind)? else { return Ok(()) };
+        let state = &mut connection.state;
+        match when {
+            When::Now => {}
+            When::During => state.act(true).map_err(|why| out_of_turn(kind, why))?,
+            When::Staged => {
+                let staged = state.staged().map_err(|why| out_of_turn(kind, why))?;
+                put_effect(staged, &effect);
+                if staged.len()
+                    > self.settings.get().ws.max_message_bytes.saturating_add(STAGED_BYTES)
+                {
+                    let why = "more is staged than a handler may do";
+                    return Err(BadFrame::OutOfTurn { kind: kind.name(), why });
+                }
+                return Ok(());
+            }
+        }
+        drop(registry);
+        self.do_effect(link, id.0.slot, effect);
+        Ok(())
+    }
+
+    /// Does what was staged, in order. Each effect was checked when its frame was read.
+    pub(super) fn do_effects(self: &Rc<Self>, link: &Rc<Link>, slot: Slot, effects: Effects<'_>) {
+        effects.flatten().for_each(|effect| self.do_effect(link, slot, effect));
+    }
+
+    fn do_effect(self: &Rc<Self>, link: &Rc<Link>, slot: Slot, effect: Effect<'_>) {
+        match effect {
+            Effect::Send { binary, data } => self.send(link, slot, message_kind(binary), data),
+            Effect::Subscribe { channel } => self.subscribe(slot, channel),
+            Effect::Unsubscribe { channel } => self.unsubscribe(slot, channel),
+            Effect::Publish { token, channel, binary, data } => {
+                let token = PublishToken::from_wire(token);
+                self.publish(link, token, channel, message_kind(binary), data);
+            }
+            Effect::Close { code, reason } => self.close(slot, CloseCode(code), reason),
+            Effect::Attach { version, data } => {
+                if let Some(connection) = self.registry.borrow_mut().at_mut(slot) {
+                    connection.state.attach(Attachment { version, data: data.into() });
+                }
+            }
+        }
+    }
+
+    fn send(&self, link: &Link, slot: Slot, kind: MessageKind, data: &[u8]) {
+        // Anything published before must reach a subscriber first.
+        self.share_channels_of(slot);
+        let mut registry = self.registry.borrow_mut();
+        let Some(connection) = registry.at_mut(slot) else { return };
+        let patient = !connection.socket.is_over() || connection.pressure.forgives(data.len());
+        if patient {
+            connection.socket.send(kind, data);
+            link.tally.add_sized(OfWorker::MessagesSent, OfWorker::MessageBytesSent, data.len());
+        } else if connection.socket.is_open() {
+            link.tally.add(OfWorker::SlowConsumers, 1);
+            connection.socket.close_slow(CloseCode::POLICY, "client reads too slowly");
+        }
+    }
+
+    fn close(&self, slot: Slot, code: CloseCode, reason: &str) {
+        self.share_channels_of(slot);
+        let mut registry = self.registry.borrow_mut();
+        let Some(connection) = registry.at_mut(slot) else { return };
+        connection.socket.close(code, reason);
+        self.channels.borrow_mut().unsubscribe_all(slot, &mut *registry);
+    }
+
+    fn subscribe(&self, slot: Slot, channel: &str) {
+        self.share_channel(channel);
+        let mut registry = self.registry.borrow_mut();
+        let Some(connection) = registry.at_mut(slot) else { return };
+        if connection.socket.is_open() {
+            let places = &mut connection.subscriptions;
+            self.channels.borrow_mut().subscribe(channel, slot, places);
+        }
+    }
+
+    fn unsubscribe(&self, slot: Slot, channel: &str) {
+        self.share_channel(channel);
+        let mut registry = self.registry.borrow_mut();
+        self.channels.borrow_mut().unsubscribe(channel, slot, &mut *registry);
+    }
+
+    /// A worker subscribes itself, or no longer.
+    pub(super) fn subscribe_worker(&self, link: &Link, channel: &str, is_on: bool) {
+        let mut channels = self.channels.borrow_mut();
+        match is_on {
+            true => channels.subscribe_worker(channel, link.worker),
+            false => channels.unsubscribe_worker(channel, link.worker),
+        }
+    }
+
+    /// The owner knows that its client reads too slowly.
+    pub(super) fn on_pressed(&self, link: &Rc<Link>, id: ConnectionId) {
+        let mut registry = self.registry.borrow_mut();
+        if let Some(connection) = registry.of_owner(id, link)
+            && let Pressure::Told { .. } = connection.pressure
+        {
+            connection.pressure = Pressure::Known;
+        }
+    }
+
+    /// What may still come of a worker that was told of pressure.
+    pub(super) fn grace_bytes(&self) -> usize {
+        self.settings.get().ws.max_message_bytes + PRESSURE_GRACE_BYTES
+    }
+
+    /// Tells the owner, if there is one, whether its client reads too slowly.
+    pub(super) fn press(&self, id: ConnectionId, over: bool) {
+        let mut registry = self.registry.borrow_mut();
+        let Some(connection) = registry.get_mut(id) else { return };
+        let grace_bytes = self.grace_bytes();
+        connection.pressure = if over { Pressure::Told { grace_bytes } } else { Pressure::None };
+        if let Some(link) = connection.link() {
+            link.send(&ToWorker::Pressure { connection: id, over });
+        }
+    }
+}
+
+/// What a worker may still send after it was told of pressure, beside one message: what its own
+/// bound and both socket buffers hold.
+const PRESSURE_GRACE_BYTES: usize = 4 * 1024 * 1024;
+
+impl Pressure {
+    /// Whether a send over the limit is forgiven, since the owner did not know when it sent it.
+    fn forgives(&mut self, bytes: usize) -> bool {
+        match self {
+            // Not told yet: that happens at the end of the turn.
+            Pressure::None => true,
+            Pressure::Told { grace_bytes } => {
+                let left = grace_bytes.checked_sub(bytes);
+                *grace_bytes = left.unwrap_or(0);
+                left.is_some()
+            }
+            Pressure::Known => false,
+        }
+    }
+}
+
+fn message_kind(binary: bool) -> MessageKind {
+    if binary { MessageKind::Binary } else { MessageKind::Text }
+}

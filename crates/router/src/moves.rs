@@ -1,0 +1,246 @@
+//! Connections on their way from one worker to another: when each step begins, and what is late.
+//!
+//! One task per thread. Moves are parallel and bounded, so that each connection pauses for two
+//! round trips to workers rather than for all the others. The walk of a connection: [`leave`] its
+//! worker -> `ws:release` -> `ws:released` -> [`seek`] another -> `ws:adopt` -> `ws:adopted`.
+//! What the frames in between do is in [`super::transfer`].
+//!
+//! [`leave`]: Router::leave
+//! [`seek`]: Router::seek
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use shovel_core::transfer::Phase;
+use shovel_protocol::{CloseCode, ConnectionId, ToWorker};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use super::FromThread;
+use super::offer::Adopter;
+use super::registry::Route;
+use super::router::Router;
+
+/// Connections of a thread that are on their way at once.
+const UNDER_WAY: usize = 64;
+
+/// A move that takes longer no longer keeps others waiting: its handler is slow.
+const SLOW: Duration = Duration::from_millis(50);
+
+/// How soon to ask for a worker again.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
+/// How soon to look again whether a suspect may be handed over.
+pub(super) const RETRY: Duration = Duration::from_millis(10);
+
+/// Moves that wait for their turn, and deadlines of those that do not.
+#[derive(Default)]
+pub struct Moves {
+    leaving: RefCell<VecDeque<Route>>,
+    seeking: RefCell<VecDeque<Route>>,
+    deadlines: RefCell<BTreeMap<(Instant, u64), Deadline>>,
+    next_deadline: Cell<u64>,
+    under_way: Rc<UnderWay>,
+}
+
+#[derive(Default)]
+struct UnderWay {
+    count: Cell<usize>,
+    changed: Notify,
+}
+
+/// A move under way. Dropped, it makes room for the next.
+pub struct Ticket {
+    under_way: Rc<UnderWay>,
+    counts: Cell<bool>,
+}
+
+/// Something that is late at a time, unless its connection has got on meanwhile.
+struct Deadline {
+    route: Route,
+    /// The lease to which it applies.
+    id: ConnectionId,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Its move need not be waited for.
+    Slow,
+    /// Its worker was asked to release it, or to adopt it.
+    Answer,
+    /// Its worker was told to answer at once.
+    Revoked,
+    /// It waits for a worker.
+    Owner,
+    /// Its next event is a suspect, and its worker had one.
+    Suspect,
+    /// The same, of a connection that waits for a worker.
+    Seek,
+}
+
+impl Moves {
+    /// Puts a connection into the queue of those that leave their workers.
+    pub(super) fn leave(&self, route: Route) {
+        self.leaving.borrow_mut().push_back(route);
+        self.under_way.changed.notify_one();
+    }
+
+    /// Puts a connection into the queue of those that need a worker.
+    pub(super) fn seek(&self, route: Route) {
+        self.seeking.borrow_mut().push_back(route);
+        self.under_way.changed.notify_one();
+    }
+
+    /// Looks at both queues again: workers have come or gone.
+    pub(super) fn look_again(&self) {
+        self.under_way.changed.notify_one();
+    }
+
+    /// Begins a move.
+    pub(super) fn ticket(&self) -> Ticket {
+        self.under_way.count.set(self.under_way.count.get() + 1);
+        Ticket { under_way: self.under_way.clone(), counts: Cell::new(true) }
+    }
+
+    pub(super) fn set_deadline(&self, after: Duration, route: Route, id: ConnectionId, kind: Kind) {
+        let number = self.next_deadline.get();
+        self.next_deadline.set(number + 1);
+        let deadline = Deadline { route, id, kind };
+        self.deadlines.borrow_mut().insert((Instant::now() + after, number), deadline);
+        self.under_way.changed.notify_one();
+    }
+
+    /// When something may be due, beside what is told by `changed`.
+    fn next_look(&self) -> Option<Instant> {
+        let due = self.deadlines.borrow().first_key_value().map(|((at, _), _)| *at);
+        // A worker that was asked for may have been refused because others were falling asleep.
+        let ask = (!self.seeking.borrow().is_empty()).then(|| Instant::now() + ASK_AGAIN);
+        due.into_iter().chain(ask).min()
+    }
+
+    fn has_room(&self) -> bool {
+        self.under_way.count.get() < UNDER_WAY
+    }
+
+    fn take_due(&self, now: Instant) -> Option<Deadline> {
+        let mut deadlines = self.deadlines.borrow_mut();
+        let first = deadlines.first_entry().filter(|first| first.key().0 <= now)?;
+        Some(first.remove())
+    }
+}
+
+impl Ticket {
+    /// Others need not wait for this move any longer.
+    fn uncount(&self) {
+        if self.counts.replace(false) {
+            self.under_way.count.set(self.under_way.count.get() - 1);
+            self.under_way.changed.notify_one();
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.uncount();
+    }
+}
+
+/// Begins moves as there is room, and sees to those that are late.
+pub async fn run(router: Rc<Router>) {
+    loop {
+        let changed = router.moves.under_way.changed.notified();
+        let next = router.moves.next_look();
+        // Cancel-safe: a notification that was not taken is kept, and the rest only waits.
+        tokio::select! {
+            () = changed => {}
+            () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
+            waited = router.keeper.room() => {
+                waited.into_iter().for_each(|route| router.look_at_route(route));
+            }
+        }
+        while let Some(deadline) = router.moves.take_due(Instant::now()) {
+            router.on_deadline(&deadline);
+        }
+        router.begin_moves();
+    }
+}
+
+impl Router {
+    /// Begins as many moves as there is room for. Those that wait for a worker pause already, so
+    /// they come first.
+    fn begin_moves(self: &Rc<Self>) {
+        let mut seeking = self.moves.seeking.borrow().len();
+        if !self.offer.has_ended() && matches!(self.offer.adopter(), Adopter::None) {
+            if seeking > 0 {
+                self.want_work();
+            }
+            // They are looked at again when there is a worker.
+            seeking = 0;
+        }
+        for _ in 0..seeking {
+            if !self.moves.has_room() {
+                return;
+            }
+            let Some(route) = self.moves.seeking.borrow_mut().pop_front() else { break };
+            self.find_owner(route);
+        }
+        while self.moves.has_room() {
+            let Some(route) = self.moves.leaving.borrow_mut().pop_front() else { return };
+            self.leave_now(route);
+        }
+    }
+
+    fn on_deadline(self: &Rc<Self>, deadline: &Deadline) {
+        let mut registry = self.registry.borrow_mut();
+        let Some((id, connection)) = registry.on_route(deadline.route) else { return };
+        if id != deadline.id {
+            return;
+        }
+        let phase = connection.state.phase();
+        let is_asked = matches!(phase, Phase::Releasing | Phase::Adopting);
+        match deadline.kind {
+            Kind::Slow => {
+                if let Some(ticket) = &connection.ticket {
+                    ticket.uncount();
+                }
+            }
+            Kind::Answer if is_asked => {
+                if let Some(link) = connection.link().cloned()
+                    && connection.state.revoke()
+                {
+                    tracing::debug!(connection = %connection.uuid, worker = %link.worker, "revoked");
+                    link.send(&ToWorker::Revoke { connection: id });
+                    let patience = self.settings.get().handler_timeout;
+                    self.moves.set_deadline(patience, deadline.route, id, Kind::Revoked);
+                }
+            }
+            Kind::Revoked if is_asked => {
+                if let Some(link) = connection.link() {
+                    self.reports.send(FromThread::Stuck { worker: link.worker });
+                }
+            }
+            Kind::Owner if phase == Phase::Unowned && !connection.state.is_idle() => {
+                drop(registry);
+                let why = "no worker could take the connection over";
+                self.lose(deadline.route, CloseCode::INTERNAL_ERROR, why);
+            }
+            Kind::Suspect => self.pump(&mut registry, id),
+            Kind::Seek => self.moves.seek(deadline.route),
+            Kind::Answer | Kind::Revoked | Kind::Owner => {}
+        }
+    }
+
+    /// Sets the deadlines of a step that a worker has to answer.
+    pub(super) fn expect_answer(&self, after: Duration, route: Route, id: ConnectionId) {
+        self.moves.set_deadline(SLOW, route, id, Kind::Slow);
+        self.moves.set_deadline(after, route, id, Kind::Answer);
+    }
+
+    /// Looks again soon whether a suspect may be handed over.
+    pub(super) fn retry_suspect(&self, route: Route, id: ConnectionId) {
+        self.moves.set_deadline(RETRY, route, id, Kind::Suspect);
+    }
+}

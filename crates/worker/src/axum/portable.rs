@@ -1,0 +1,78 @@
+//! A connection that outlives its worker, as one task holds it.
+
+use std::fmt;
+
+use axum::Error;
+
+use super::{Message, WebSocket};
+use crate::attachment::{self, Attachment, AttachmentError};
+
+/// A connection that may go to another worker, with the state that goes along.
+///
+/// See [`WebSocketUpgrade::portable`](super::WebSocketUpgrade::portable). Dropped, it closes the
+/// connection as a [`WebSocket`] does, unless it goes to another worker.
+pub struct Connection<T: Attachment> {
+    /// What the next worker will know. It counts as it is when [`Connection::recv`] is called.
+    pub state: T,
+    socket: WebSocket,
+    /// The state as it was attached last.
+    saved: Vec<u8>,
+}
+
+impl<T: Attachment> Connection<T> {
+    pub(super) fn new(socket: WebSocket, state: T) -> Result<Self, AttachmentError> {
+        let mut connection = Connection { state, socket, saved: Vec::new() };
+        connection.save()?;
+        Ok(connection)
+    }
+
+    /// The next message; `None` after the last, which is [`Message::Close`].
+    ///
+    /// To ask for it says that the one before has been handled: what was done since, and
+    /// [`Connection::state`], take effect together.
+    ///
+    /// # Errors
+    /// As [`WebSocket::recv`]; or the state cannot be attached, so that the connection cannot move
+    /// any more.
+    ///
+    /// # Cancel safety
+    /// Cancelled, it has taken no message.
+    pub async fn recv(&mut self) -> Option<Result<Message, Error>> {
+        if let Err(error) = self.save() {
+            return Some(Err(Error::new(error)));
+        }
+        self.socket.recv().await
+    }
+
+    /// Sends a message; waits for room while the client reads too slowly.
+    ///
+    /// # Errors
+    /// As [`WebSocket::send`].
+    ///
+    /// # Cancel safety
+    /// As [`WebSocket::send`].
+    pub async fn send(&mut self, message: Message) -> Result<(), Error> {
+        self.socket.send(message).await
+    }
+
+    /// The connection itself: its id, url and headers, and its channels. A clone may send from
+    /// elsewhere; once the connection has moved it tells so ([`moved`](crate::Connection::moved)).
+    pub fn connection(&self) -> &crate::Connection {
+        self.socket.connection()
+    }
+
+    fn save(&mut self) -> Result<(), AttachmentError> {
+        let data = attachment::write(&self.state)?;
+        if data != self.saved {
+            self.connection().attach_bytes(T::VERSION, &data)?;
+            self.saved = data;
+        }
+        Ok(())
+    }
+}
+
+impl<T: Attachment> fmt::Debug for Connection<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("socket", &self.socket).finish_non_exhaustive()
+    }
+}

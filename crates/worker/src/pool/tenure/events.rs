@@ -1,0 +1,228 @@
+//! What happens to a connection: one event after another, each with one handler.
+//!
+//! The walk: [`Tenure::begin`] -> the handler -> [`Tenure::end`], which commits and begins the next.
+//! A connection that is to leave finishes the handler that runs; what waits behind it is the next
+//! worker's.
+
+use std::task::Waker;
+
+use http::{HeaderMap, Method, Uri};
+use shovel_protocol::control::AdoptCause;
+use shovel_protocol::{Again, Close, ToSupervisor};
+
+use super::{Leaving, Phase, State, Tenure};
+use crate::Message;
+use crate::lock::lock;
+
+/// What happens to a connection, in order.
+pub(crate) enum Event {
+    /// The first, of a connection that another worker had.
+    Adopted(Box<Adoption>),
+    Message {
+        seq: u64,
+        again: Again,
+        message: Message,
+    },
+    /// Without a number it is this worker's own, and is not committed.
+    Closed {
+        seq: Option<u64>,
+        again: Again,
+        close: Close,
+    },
+    /// It goes to another worker. `started`: the event whose handler was dropped for it.
+    Released {
+        started: Option<u64>,
+        revoked: bool,
+    },
+}
+
+/// What a worker is told of a connection that it takes over, beside the connection itself.
+pub(crate) struct Adoption {
+    pub(crate) cause: AdoptCause,
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    pub(crate) headers: HeaderMap,
+    pub(crate) client: Option<std::net::SocketAddr>,
+    pub(crate) channels: Vec<String>,
+}
+
+/// An event whose turn it is.
+pub(crate) struct Begun {
+    pub(crate) event: Event,
+    /// `false` for a message after the app's own close: it is dropped, but committed.
+    pub(crate) is_wanted: bool,
+}
+
+/// What to tell the supervisor when a handler has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum After {
+    /// That the event is finished, if it has a number.
+    Commit(Option<u64>),
+    /// That the connection is taken over, or refused.
+    Adopted { taken: bool },
+    /// That it is given up.
+    Released { started: Option<u64>, revoked: bool },
+}
+
+impl Tenure {
+    /// Begins an event if none is being handled. Else it waits until those before it have ended.
+    #[inline]
+    pub(crate) fn begin(&self, event: Event) -> Option<Begun> {
+        let mut state = lock(&self.state);
+        if state.handling {
+            state.mailbox.push_back(event);
+            return None;
+        }
+        state.handling = true;
+        Some(state.begun(event))
+    }
+
+    /// The supervisor wants the connection back: after the handler that runs.
+    pub(crate) fn release(&self) -> Option<Begun> {
+        let mut state = lock(&self.state);
+        let State { phase: Phase::Open, portable: Some(portable), .. } = &mut *state else {
+            return None;
+        };
+        portable.leaving = Leaving::Released;
+        state.mailbox.clear();
+        if state.handling {
+            return None;
+        }
+        state.handling = true;
+        Some(state.begun(Event::Released { started: None, revoked: false }))
+    }
+
+    /// The supervisor wants the connection back at once: the handler that runs is dropped.
+    pub(crate) fn revoke(&self) {
+        let mut state = lock(&self.state);
+        // A worker that has given it up already has answered.
+        let State { phase: Phase::Open, portable: Some(portable), handling: true, .. } =
+            &mut *state
+        else {
+            return;
+        };
+        portable.leaving = Leaving::Revoked;
+        let task = portable.task.take();
+        state.mailbox.clear();
+        drop(state);
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+
+    /// Whether the running handler is to be dropped. If not, `task` is woken when it is.
+    pub(crate) fn is_revoked(&self, task: &Waker) -> bool {
+        let mut state = lock(&self.state);
+        let Some(portable) = &mut state.portable else { return false };
+        if portable.leaving == Leaving::Revoked {
+            return true;
+        }
+        match &mut portable.task {
+            Some(before) => before.clone_from(task),
+            none => *none = Some(task.clone()),
+        }
+        false
+    }
+
+    /// The running handler was dropped: nothing that it did happens.
+    pub(crate) fn drop_running(&self, after: After) -> Begun {
+        let mut state = lock(&self.state);
+        if let Some(portable) = &mut state.portable {
+            portable.held.clear();
+            portable.is_new = false;
+        }
+        let started = match after {
+            After::Commit(seq) => seq,
+            After::Released { started, .. } => started,
+            After::Adopted { .. } => None,
+        };
+        state.begun(Event::Released { started, revoked: true })
+    }
+
+    /// An event's handler has ended: tells the supervisor, and begins the next.
+    #[inline]
+    pub(crate) fn end(&self, after: After) -> Option<Begun> {
+        let mut state = lock(&self.state);
+        match after {
+            After::Commit(None) => {}
+            After::Commit(Some(seq)) => self.commit(&mut state, seq),
+            After::Adopted { taken } => self.answer_adoption(&mut state, taken),
+            After::Released { started, revoked } => {
+                self.give_back(&mut state, started, revoked);
+                drop(state);
+                self.relieved.notify_waiters();
+                return None;
+            }
+        }
+        let leaving = state.portable.as_ref().map_or(Leaving::No, |portable| portable.leaving);
+        if leaving != Leaving::No && matches!(state.phase, Phase::Open) {
+            let revoked = leaving == Leaving::Revoked;
+            return Some(state.begun(Event::Released { started: None, revoked }));
+        }
+        match state.mailbox.pop_front() {
+            Some(event) => Some(state.begun(event)),
+            None => {
+                state.handling = false;
+                None
+            }
+        }
+    }
+
+    fn commit(&self, state: &mut State, seq: u64) {
+        let is_next = seq == state.committed + 1;
+        state.committed = seq;
+        let Some(portable) = &mut state.portable else {
+            return self.link.commit(self.wire, seq, is_next);
+        };
+        let is_new = std::mem::take(&mut portable.is_new);
+        let attached = portable.attached.as_ref().filter(|_| is_new);
+        let held = &mut portable.held;
+        let commit = |out: &mut Vec<u8>| held.commit(out, self.wire, attached, (seq, is_next));
+        self.link.put_frames(self.wire.to_wire(), commit);
+    }
+
+    fn answer_adoption(&self, state: &mut State, taken: bool) {
+        let Some(portable) = &mut state.portable else { return };
+        portable.adopting = false;
+        if !taken {
+            portable.held.clear();
+            portable.is_new = false;
+        }
+        let is_new = std::mem::take(&mut portable.is_new);
+        let attached = portable.attached.as_ref().filter(|_| is_new);
+        let (held, connection) = (&mut portable.held, self.wire);
+        self.link.put_frames(connection.to_wire(), |out| {
+            held.put(out, connection, attached);
+            ToSupervisor::Adopted { connection, taken }.put(out);
+        });
+    }
+
+    fn give_back(&self, state: &mut State, started: Option<u64>, revoked: bool) {
+        let handled = state.committed;
+        let started = started.unwrap_or(handled).max(handled);
+        state.phase = Phase::Moved;
+        state.handling = false;
+        let Some(portable) = &mut state.portable else { return };
+        if revoked {
+            portable.held.clear();
+            portable.is_new = false;
+        }
+        let attached = portable.attached.as_ref().filter(|_| portable.is_new);
+        let (held, connection) = (&mut portable.held, self.wire);
+        self.link.put_frames(connection.to_wire(), |out| {
+            held.put(out, connection, attached);
+            ToSupervisor::Released { connection, handled, started }.put(out);
+        });
+        self.link.left(connection);
+    }
+}
+
+impl State {
+    fn begun(&self, event: Event) -> Begun {
+        let is_wanted = match event {
+            Event::Message { .. } => !self.app_closed,
+            Event::Adopted(_) | Event::Closed { .. } | Event::Released { .. } => true,
+        };
+        Begun { event, is_wanted }
+    }
+}
