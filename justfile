@@ -29,6 +29,10 @@ lint:
 fuzz seconds="30":
     scripts/fuzz.sh {{ seconds }}
 
+# Breaks one rule at a time and demands that a test notices.
+mutations *names:
+    scripts/mutations.sh {{ names }}
+
 # CPU time per echoed message, side by side with axum in one process.
 bench:
     scripts/bench.sh

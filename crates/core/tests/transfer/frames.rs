@@ -1,0 +1,84 @@
+//! What the links of the small world carry: the frames of a connection, without their bytes.
+
+/// What the app knows of a connection, and what its attachment holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct AppState {
+    /// Messages handled, which are all up to this number.
+    pub handled: u8,
+    /// What tasks beside the handlers, the adopt handler and the release hook have added.
+    pub ticks: u8,
+}
+
+/// Something that is done to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// The answer to a message, with what the app knew after it.
+    Send {
+        message: u8,
+        handled: u8,
+    },
+    /// Part of the answer to a message, before its handler ends.
+    Flushed(u8),
+    Attach(AppState),
+    Close,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ToWorker {
+    pub lease: u8,
+    pub frame: Down,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Down {
+    /// `http:request`.
+    Offer,
+    /// `http:cancel`.
+    Cancel,
+    Gone,
+    Message(Marked),
+    Close(Marked),
+    Release,
+    Revoke,
+    Adopt {
+        state: AppState,
+        committed: u8,
+    },
+}
+
+/// An event's number and marks. The number of a message is also what the client wrote into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Marked {
+    pub seq: u8,
+    pub redelivered: bool,
+    pub partial: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ToSupervisor {
+    pub connection: usize,
+    pub lease: u8,
+    pub frame: Up,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Up {
+    Upgrade {
+        attachment: Option<AppState>,
+    },
+    Staged(Effect),
+    /// `during`: a flush in a running handler.
+    Now {
+        effect: Effect,
+        during: bool,
+    },
+    /// A staged send with the flag LAST.
+    Last(Effect),
+    Commit(u8),
+    Adopted,
+    Refused,
+    Released {
+        handled: u8,
+        started: u8,
+    },
+}
