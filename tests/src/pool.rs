@@ -14,7 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::log::{Line, Log};
-use crate::process::{is_alive, resident_bytes, signal};
+use crate::process::{children, is_alive, resident_bytes, signal};
 use crate::program::{Deploy, program};
 use crate::wait::eventually;
 
@@ -34,6 +34,7 @@ pub struct Options {
     log_format: &'static str,
     shell: Option<String>,
     inherited: Vec<OwnedFd>,
+    is_init: bool,
     alone: bool,
 }
 
@@ -51,6 +52,7 @@ impl Options {
             log_format: "json",
             shell: None,
             inherited: Vec::new(),
+            is_init: false,
             alone: false,
         }
     }
@@ -149,6 +151,13 @@ impl Options {
         (!is_given).then(|| (name, own.to_owned()))
     }
 
+    /// The supervisor is pid 1 of a namespace of its own, as in a container. Process ids in its log
+    /// are those of the namespace. See [`can_unshare`].
+    pub fn as_pid_1(mut self) -> Self {
+        self.is_init = true;
+        self
+    }
+
     fn command(&self) -> Command {
         let mut command = if self.alone { self.command_alone() } else { self.command_of_pool() };
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
@@ -172,6 +181,11 @@ impl Options {
     fn command_of_pool(&self) -> Command {
         let supervisor = program("shovel-pool");
         let mut command = match &self.shell {
+            None if self.is_init => {
+                let mut command = Command::new("unshare");
+                command.args(UNSHARE).arg("--kill-child").arg(supervisor);
+                command
+            }
             None => Command::new(supervisor),
             Some(first) => {
                 let mut command = Command::new("sh");
@@ -231,7 +245,24 @@ pub struct Pool {
     gates: TempDir,
     /// Where its admin socket is.
     pub(crate) runtime: PathBuf,
+    is_init: bool,
     alone: bool,
+}
+
+/// How a namespace of processes is made, with a `/proc` of its own.
+const UNSHARE: [&str; 3] = ["--pid", "--fork", "--mount-proc"];
+
+/// Whether this machine allows [`Options::as_pid_1`].
+///
+/// # Errors
+/// What it says against it.
+pub fn can_unshare() -> Result<(), String> {
+    let output = Command::new("unshare").args(UNSHARE).arg("true").output();
+    let output = output.map_err(|error| format!("unshare: {error}"))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+    }
 }
 
 impl Pool {
@@ -256,7 +287,8 @@ impl Pool {
         let log = Log::read(supervisor.stderr.take().expect("piped"));
         let given = options.environment.iter().find(|(name, _)| name == RUNTIME_FOLDER);
         let runtime = given.map_or_else(|| gates.path().into(), |(_, folder)| folder.into());
-        Pool { supervisor, log, address: None, gates, runtime, alone: options.alone }
+        let (is_init, alone) = (options.is_init, options.alone);
+        Pool { supervisor, log, address: None, gates, runtime, is_init, alone }
     }
 
     /// Waits until it listens on TCP; [`Pool::address`] knows from then on.
@@ -279,8 +311,14 @@ impl Pool {
     }
 
     /// The supervisor's process.
+    ///
+    /// # Panics
+    /// If it was to be pid 1 and has not been started yet, or has ended.
     pub fn pid(&self) -> u32 {
-        self.supervisor.id()
+        match self.is_init {
+            true => children(self.supervisor.id())[0],
+            false => self.supervisor.id(),
+        }
     }
 
     /// What it wrote.
@@ -425,7 +463,9 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        let workers = if self.alone { Vec::new() } else { self.workers() };
+        // The pids of a namespace are those of others here, and it ends as a whole.
+        let has_known_workers = !self.alone && !self.is_init;
+        let workers = if has_known_workers { self.workers() } else { Vec::new() };
         self.kill();
         let deadline = Instant::now() + Duration::from_secs(5);
         let mut left = workers;

@@ -19,6 +19,23 @@ pub fn is_alive(pid: u32) -> bool {
     !matches!(state, None | Some('Z' | 'X'))
 }
 
+/// The processes that it is the parent of, also those that have ended and were not reaped.
+///
+/// # Panics
+/// Without `/proc`.
+pub fn children(pid: u32) -> Vec<u32> {
+    let processes = fs::read_dir("/proc").expect("processes").flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let is_child = |other: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{other}/stat")).unwrap_or_default();
+        let fields = stat.rsplit_once(") ").map(|(_, fields)| fields.to_owned());
+        // Behind the name: the state, then the parent.
+        let parent = fields.and_then(|fields| fields.split(' ').nth(1)?.parse().ok());
+        parent == Some(pid)
+    };
+    pids.filter(is_child).collect()
+}
+
 /// Memory of the process that is resident, in bytes.
 ///
 /// # Panics

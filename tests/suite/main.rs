@@ -58,6 +58,8 @@ mod log_access;
 mod log_closes;
 mod log_output;
 mod python;
+mod service_container;
+mod service_init;
 mod service_notify;
 mod service_sockets;
 

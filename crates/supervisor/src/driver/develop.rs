@@ -35,6 +35,11 @@ impl Development {
         }
     }
 
+    /// Whether this process is a build.
+    pub fn awaits(&self, pid: u32) -> bool {
+        self.watch.as_ref().is_some_and(|watch| watch.awaits(pid))
+    }
+
     /// Nothing is loaded or built any more.
     pub fn stop(&mut self) {
         self.unbuilt.clear();

@@ -5,6 +5,7 @@
 
 mod develop;
 mod operators;
+mod orphans;
 mod reconfigure;
 mod report;
 mod workers;
@@ -24,6 +25,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 
 use self::develop::Development;
 use self::operators::Operators;
+use self::orphans::Orphans;
 use self::workers::Workers;
 use crate::admin::desk::Desk;
 use crate::admin::{Doors, SocketFile};
@@ -73,6 +75,7 @@ struct Driver {
     workers: Workers,
     service: ServiceManager,
     operators: Operators,
+    orphans: Orphans,
     /// Kept until the end, when it goes.
     _admin_socket: Option<SocketFile>,
     images: BTreeMap<Generation, Image>,
@@ -123,6 +126,7 @@ impl Driver {
         doors: Doors,
     ) -> anyhow::Result<Self> {
         let Effective { config, choices, .. } = settings;
+        let orphans = Orphans::new().context("cannot handle signals")?;
         let limit = descriptors::raise_limit();
         let descriptors = limit.map_or(1024, |limit| limit.hard);
         let watch = Watch::start(&config, log::has_colours(), limit)?;
@@ -148,6 +152,7 @@ impl Driver {
             pool: Pool::new(config.pool(), now),
             workers: Workers::new(launch, bound),
             service: ServiceManager::of_environment(),
+            orphans,
             sources,
             choices,
             operators: Operators::new(asked, now),
@@ -186,6 +191,10 @@ impl Driver {
                     self.probe();
                     None
                 }
+                () = self.orphans.some_ended() => {
+                    self.reap_orphans();
+                    None
+                }
                 news = self.development.next() => {
                     let events = self.on_news(news);
                     events.into_iter().for_each(|event| self.handle(event));
@@ -211,6 +220,10 @@ impl Driver {
             self.service.on_alive();
         }
         self.workers.on_report(report)
+    }
+
+    fn reap_orphans(&self) {
+        self.orphans.reap(|pid| self.workers.awaits(pid) || self.development.awaits(pid));
     }
 
     /// The service manager hears that we are alive only if every thread is.

@@ -223,6 +223,11 @@ impl Workers {
         self.processes.get(&worker).map(|process| process.pid).or(gone)
     }
 
+    /// Whether this process is a worker that has not been reaped.
+    pub fn awaits(&self, pid: u32) -> bool {
+        self.processes.values().any(|process| process.pid == pid && process.exit.is_none())
+    }
+
     /// What workers last wrote to stderr.
     pub fn last_words(&self) -> Vec<String> {
         self.last_words.lines()

@@ -65,6 +65,11 @@ impl Build {
         Ok(Build { group, task })
     }
 
+    /// The shell's process, until it is known how that has ended.
+    pub fn pid(&self) -> Option<u32> {
+        self.group.map(|group| group.as_raw().cast_unsigned())
+    }
+
     /// Waits until it has ended.
     ///
     /// # Cancel safety

@@ -128,6 +128,12 @@ impl Watch {
         }
     }
 
+    /// Whether this process is a build.
+    pub fn awaits(&self, pid: u32) -> bool {
+        let build = self.builder.as_ref().and_then(|builder| builder.build.as_ref());
+        build.is_some_and(|build| build.pid() == Some(pid))
+    }
+
     /// Has nothing more to say, and the build that runs is to end; it is killed when this is
     /// dropped.
     pub fn stop(&mut self) {

@@ -1,7 +1,7 @@
 //! What requests ask for.
 
 use std::convert::Infallible;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -108,6 +108,13 @@ fn act_as_process(event: FetchEvent<State>, path: &str, asked: Asked) -> Result<
             // What a child of this worker inherits.
             let listing = Command::new("ls").args(["-l", "/proc/self/fd"]).output()?;
             Ok(String::from_utf8_lossy(&listing.stdout).into_owned().into_response())
+        }
+        "/orphans" => {
+            // Their parent, a shell, ends at once; they end when the gate opens.
+            let waits = "while [ ! -e \"$FIXTURE_GATES/orphans\" ]; do sleep 0.01; done & ";
+            let shell = waits.repeat(asked.value("count").parse()?);
+            Command::new("sh").args(["-c", &shell]).stdin(Stdio::null()).status()?;
+            Ok("left behind".into_response())
         }
         "/say" => {
             println!("{}", asked.value("out"));
