@@ -37,6 +37,10 @@ mutations *names:
 bench:
     scripts/bench.sh
 
+# The Debian package; --debug builds it in debug mode.
+package *options:
+    scripts/package.sh {{ options }}
+
 # The Autobahn suite against release builds; --quick leaves the long cases out.
 autobahn *options:
     scripts/autobahn.sh {{ options }}
