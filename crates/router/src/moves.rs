@@ -67,8 +67,9 @@ struct Deadline {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Its move need not be waited for.
-    Slow,
+    /// Its move need not be waited for. Only then is a deadline for the answer set, in so long a
+    /// time: most moves are over, and would leave theirs behind for seconds.
+    Slow { answer_in: Duration },
     /// Its worker was asked to release it, or to adopt it.
     Answer,
     /// Its worker was told to answer at once.
@@ -202,10 +203,11 @@ impl Router {
         let phase = connection.state.phase();
         let is_asked = matches!(phase, Phase::Releasing | Phase::Adopting);
         match deadline.kind {
-            Kind::Slow => {
+            Kind::Slow { answer_in } if is_asked => {
                 if let Some(ticket) = &connection.ticket {
                     ticket.uncount();
                 }
+                self.moves.set_deadline(answer_in, deadline.route, id, Kind::Answer);
             }
             Kind::Answer if is_asked => {
                 if let Some(link) = connection.link().cloned()
@@ -229,14 +231,14 @@ impl Router {
             }
             Kind::Suspect => self.pump(&mut registry, id),
             Kind::Seek => self.moves.seek(deadline.route),
-            Kind::Answer | Kind::Revoked | Kind::Owner => {}
+            Kind::Slow { .. } | Kind::Answer | Kind::Revoked | Kind::Owner => {}
         }
     }
 
-    /// Sets the deadlines of a step that a worker has to answer.
+    /// Sets the deadline of a step that a worker has to answer.
     pub(super) fn expect_answer(&self, after: Duration, route: Route, id: ConnectionId) {
-        self.moves.set_deadline(SLOW, route, id, Kind::Slow);
-        self.moves.set_deadline(after, route, id, Kind::Answer);
+        let slow = SLOW.min(after);
+        self.moves.set_deadline(slow, route, id, Kind::Slow { answer_in: after - slow });
     }
 
     /// Looks again soon whether a suspect may be handed over.
