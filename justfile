@@ -41,6 +41,10 @@ bench:
 package *options:
     scripts/package.sh {{ options }}
 
+# What clients see while 10,000 connections move: reload, kill, a hundred reloads, sleep.
+moves *options:
+    scripts/moves.sh {{ options }}
+
 # The Autobahn suite against release builds; --quick leaves the long cases out.
 autobahn *options:
     scripts/autobahn.sh {{ options }}
