@@ -158,7 +158,11 @@ impl Tenure {
         match state.held() {
             Some(held) if !held.is_empty() => {
                 let id = self.wire.to_wire();
-                self.link.try_put_frames(id, |out| held.let_out(out)).is_ok()
+                let is_out = self.link.try_put_frames(id, |out| held.let_out(out)).is_ok();
+                if is_out {
+                    self.answer_pressure(&mut state);
+                }
+                is_out
             }
             _ => true,
         }

@@ -179,6 +179,7 @@ impl Tenure {
         let held = &mut portable.held;
         let commit = |out: &mut Vec<u8>| held.commit(out, self.wire, attached, (seq, is_next));
         self.link.put_frames(self.wire.to_wire(), commit);
+        self.answer_pressure(state);
     }
 
     fn answer_adoption(&self, state: &mut State, taken: bool) {
@@ -187,6 +188,8 @@ impl Tenure {
         if !taken {
             portable.held.clear();
             portable.is_new = false;
+            // The supervisor closes it: it is here for its close event alone.
+            state.app_closed = true;
         }
         let is_new = std::mem::take(&mut portable.is_new);
         let attached = portable.attached.as_ref().filter(|_| is_new);
@@ -195,6 +198,7 @@ impl Tenure {
             held.put(out, connection, attached);
             ToSupervisor::Adopted { connection, taken }.put(out);
         });
+        self.answer_pressure(state);
     }
 
     fn give_back(&self, state: &mut State, started: Option<u64>, revoked: bool) {

@@ -84,6 +84,9 @@ struct Portable {
     /// Its adopt handler runs, which does not wait for a slow client: until it ends nobody has the
     /// connection.
     adopting: bool,
+    /// The supervisor is told that the pressure is known once what is held is on its way: behind
+    /// that, a send counts as one in spite of it.
+    owes_pressed: bool,
     /// The task of the running handler, if it has one.
     task: Option<Waker>,
 }
@@ -269,13 +272,30 @@ impl Tenure {
     pub(crate) fn press(&self, over: bool) {
         let mut state = lock(&self.state);
         state.pressed = over;
-        if over {
-            let pressed = ToSupervisor::Pressed { connection: self.wire };
-            self.link.put(self.wire.to_wire(), &pressed);
-        } else {
+        let holds = state.held().is_some_and(|held| !held.is_empty());
+        if let Some(portable) = &mut state.portable {
+            portable.owes_pressed = over && holds;
+        }
+        if !over {
             drop(state);
             self.relieved.notify_waiters();
+        } else if !holds {
+            self.put_pressed();
         }
+    }
+
+    /// Once what was held is on its way.
+    fn answer_pressure(&self, state: &mut State) {
+        if let Some(portable) = &mut state.portable
+            && std::mem::take(&mut portable.owes_pressed)
+        {
+            self.put_pressed();
+        }
+    }
+
+    fn put_pressed(&self) {
+        let pressed = ToSupervisor::Pressed { connection: self.wire };
+        self.link.put(self.wire.to_wire(), &pressed);
     }
 }
 

@@ -1,0 +1,204 @@
+//! Connections that outlive their worker: TRANSFER's "one object per lease", from the worker's side.
+//!
+//! Handlers do what a script tells them: that of a message is its text, that of an adoption what is
+//! attached, that of a release what the test has left for it.
+
+mod adopting;
+#[path = "../harness/mod.rs"]
+mod harness;
+mod leaving;
+mod staging;
+
+use std::sync::{Arc, LazyLock, Mutex};
+
+use harness::{CONNECTION, Heard, Notes, UUID_TEXT, head};
+use shovel_protocol::control::{AdoptCause, AdoptHead, Names, request_head_bytes};
+use shovel_protocol::id::Leased;
+use shovel_protocol::to_worker::RequestBytes;
+use shovel_protocol::{Again, ConnectionId, MessageKind, Publisher, ToSupervisor, ToWorker, When};
+use shovel_worker::{
+    AdoptEvent, App, CloseEvent, Connection, Error, FetchEvent, MessageEvent, ReleaseEvent,
+    Response,
+};
+use tokio::sync::Notify;
+
+/// The second and the third tenure of [`CONNECTION`].
+const SECOND: ConnectionId = ConnectionId(Leased { slot: 5, lease: 7 });
+const THIRD: ConnectionId = ConnectionId(Leased { slot: 5, lease: 8 });
+
+/// What handlers and their test share.
+#[derive(Default)]
+struct Stage {
+    notes: Notes,
+    go: Notify,
+    on_release: Mutex<&'static str>,
+    connections: Mutex<Vec<Connection>>,
+}
+
+type State = Arc<Stage>;
+
+impl Stage {
+    /// The connection that was accepted or adopted last.
+    fn connection(&self) -> Connection {
+        self.connections.lock().unwrap().last().unwrap().clone()
+    }
+}
+
+/// An app whose connections move.
+fn app() -> (App<State>, State, Heard) {
+    let (app, state, heard) = plain_app();
+    (app.on_adopt(adopt).on_release(release), state, heard)
+}
+
+/// The same, but its connections end with their worker.
+fn plain_app() -> (App<State>, State, Heard) {
+    let state = State::default();
+    let heard = state.notes.listen();
+    let app = App::new(state.clone()).on_fetch(fetch).on_message(message).on_close(close);
+    (app, state, heard)
+}
+
+/// Attaches the path, unless that is `/bare`.
+async fn fetch(mut event: FetchEvent<State>) -> Result<Response, Error> {
+    let path = event.request().uri().path().to_owned();
+    let (connection, response) = event.upgrade_websocket()?;
+    match path.as_str() {
+        "/bare" => {}
+        "/pinned" => connection.pin(),
+        path => connection.attach_bytes(1, path.as_bytes())?,
+    }
+    event.state().connections.lock().unwrap().push(connection);
+    Ok(response)
+}
+
+async fn message(event: MessageEvent<State>) -> Result<(), Error> {
+    if event.redelivered() {
+        let note = format!("{} again, partial {}", event.seq(), event.partial());
+        event.state().notes.say(note);
+    }
+    act(event.message().as_text().unwrap(), event.connection(), event.state()).await
+}
+
+async fn close(event: CloseEvent<State>) -> Result<(), Error> {
+    event.state().notes.say(format!("closed {} {}", event.code(), event.redelivered()));
+    act(event.reason(), event.connection(), event.state()).await
+}
+
+async fn adopt(event: AdoptEvent<State>) -> Result<(), Error> {
+    let (version, script) = event.connection().attachment_bytes().unwrap();
+    assert_eq!(version, 1);
+    event.state().connections.lock().unwrap().push(event.connection().clone());
+    act(std::str::from_utf8(&script).unwrap(), event.connection(), event.state()).await
+}
+
+async fn release(event: ReleaseEvent<State>) -> Result<(), Error> {
+    let script = *event.state().on_release.lock().unwrap();
+    act(script, event.connection(), event.state()).await
+}
+
+async fn act(script: &str, connection: &Connection, state: &State) -> Result<(), Error> {
+    for step in script.split("; ") {
+        let (verb, what) = step.split_once(' ').unwrap_or((step, ""));
+        match verb {
+            "send" => connection.send(what).await?,
+            "long" => connection.send(long(what.parse()?)).await?,
+            "attach" => connection.attach_bytes(1, what.as_bytes())?,
+            "subscribe" => connection.subscribe(what)?,
+            "unsubscribe" => connection.unsubscribe(what)?,
+            "publish" => connection.publish("news", what).await?,
+            "flush" => connection.flush().await,
+            "close" => connection.close(4000, what)?,
+            "say" => state.notes.say(what),
+            "wait" => {
+                let mut until_dropped = Waiting(Some(state.clone()));
+                state.notes.say("waits");
+                state.go.notified().await;
+                until_dropped.0 = None;
+            }
+            "fail" => return Err(Error::message("by intent")),
+            "panic" => panic!("by intent"),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Tells the test if a handler is dropped while it waits.
+struct Waiting(Option<State>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(state) = &self.0 {
+            state.notes.say("dropped");
+        }
+    }
+}
+
+fn long(bytes: usize) -> String {
+    "x".repeat(bytes)
+}
+
+fn message_of(connection: ConnectionId, seq: u64, script: &str) -> ToWorker<'_> {
+    let (kind, data) = (MessageKind::Text, script.as_bytes());
+    ToWorker::Message { connection, seq, again: Again::default(), kind, data }
+}
+
+fn release_of(connection: ConnectionId) -> ToWorker<'static> {
+    ToWorker::Release { connection }
+}
+
+fn revoke_of(connection: ConnectionId) -> ToWorker<'static> {
+    ToWorker::Revoke { connection }
+}
+
+/// Four events are finished, and what is attached is the script of the adopt handler.
+fn adopt_as<'a>(connection: ConnectionId, script: &'a str, pressed: bool) -> ToWorker<'a> {
+    static REQUEST: LazyLock<Box<[u8]>> =
+        LazyLock::new(|| request_head_bytes(&head("GET", "/room?name=a")));
+    let adopt = AdoptHead {
+        cause: AdoptCause::Crash,
+        uuid: uuid::Uuid::parse_str(UUID_TEXT).unwrap().into_bytes(),
+        protocol: Some("v2"),
+        committed: 4,
+        pressed,
+        version: 1,
+        attachment: script.as_bytes(),
+        channels: Names(vec!["news", "weather"]),
+    };
+    ToWorker::Adopt { connection, adopt, request: RequestBytes(&REQUEST) }
+}
+
+fn sent_by(connection: ConnectionId, when: When, text: &str, last: bool) -> ToSupervisor<'_> {
+    let (kind, data) = (MessageKind::Text, text.as_bytes());
+    ToSupervisor::Send { connection, when, kind, data, last }
+}
+
+fn staged(text: &str, last: bool) -> ToSupervisor<'_> {
+    sent_by(CONNECTION, When::Staged, text, last)
+}
+
+fn during(text: &str) -> ToSupervisor<'_> {
+    sent_by(CONNECTION, When::During, text, false)
+}
+
+fn attached(connection: ConnectionId, when: When, data: &str) -> ToSupervisor<'_> {
+    ToSupervisor::Attach { connection, when, version: 1, data: data.as_bytes() }
+}
+
+fn published(connection: ConnectionId, when: When, text: &str) -> ToSupervisor<'_> {
+    let (kind, data) = (MessageKind::Text, text.as_bytes());
+    let publisher = Publisher::Handler { connection, when };
+    ToSupervisor::Publish { publisher, channel: "news", kind, data }
+}
+
+fn subscribed(connection: ConnectionId, channel: &str) -> ToSupervisor<'_> {
+    ToSupervisor::Subscribe { connection: Some(connection), when: When::Staged, channel }
+}
+
+fn released(connection: ConnectionId, handled: u64, started: u64) -> ToSupervisor<'static> {
+    ToSupervisor::Released { connection, handled, started }
+}
+
+fn adopted(connection: ConnectionId, taken: bool) -> ToSupervisor<'static> {
+    ToSupervisor::Adopted { connection, taken }
+}
