@@ -1,5 +1,6 @@
-//! An axum Router with two WebSockets: `/theirs` by axum's own extractor, as it may stand in any
-//! app, and `/ours` by that of the SDK, which is faster and may use channels.
+//! An axum Router with three WebSockets: `/theirs` by axum's own extractor, as it may stand in any
+//! app, `/ours` by that of the SDK, which is faster and may use channels, and `/ws/counter`, whose
+//! connections stay open when the pool is reloaded or a worker dies.
 //!
 //! ```sh
 //! cargo build --example axum
@@ -12,15 +13,17 @@ use axum::extract::{ConnectInfo, Path, ws};
 use axum::response::Response;
 use axum::routing::{any, get};
 use axum::{Extension, Json, Router};
-use shovel_worker::axum::{Message, WebSocket, WebSocketUpgrade};
-use shovel_worker::{Channels, Error, Published, StatusCode, WorkerInfo};
+use serde::{Deserialize, Serialize};
+use shovel_worker::axum::{Connection, Message, WebSocket, WebSocketUpgrade};
+use shovel_worker::{Attachment, Channels, Error, Published, StatusCode, WorkerInfo};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), shovel_worker::RunError> {
     let router = Router::new()
         .route("/", get(hello))
         .route("/theirs", any(theirs))
-        .route("/ours/{room}", any(ours).post(announce));
+        .route("/ours/{room}", any(ours).post(announce))
+        .route("/ws/counter", any(counter));
     shovel_worker::serve(router).await
 }
 
@@ -70,4 +73,46 @@ async fn announce(
     let published = channel.publish(body).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     let Published { delivered, .. } = published;
     Ok(Json(delivered))
+}
+
+/// What a connection to the counter takes along to its next worker.
+#[derive(Default, Serialize, Deserialize)]
+struct Count {
+    n: u64,
+}
+
+impl Attachment for Count {}
+
+/// How many messages came on a connection, whichever workers it has had.
+async fn counter(upgrade: WebSocketUpgrade, Extension(worker): Extension<WorkerInfo>) -> Response {
+    upgrade.portable(async move |conn| {
+        if let Err(error) = count(conn, worker).await {
+            tracing::warn!("{error}");
+        }
+    })
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    n: u64,
+    echo: &'a str,
+    pid: u32,
+    generation: u32,
+    redelivered: bool,
+}
+
+/// The count and its answer take effect together, when the next message is asked for.
+async fn count(mut conn: Connection<Count>, worker: WorkerInfo) -> Result<(), Error> {
+    while let Some(Ok(Message::Text(echo))) = conn.recv().await {
+        conn.state.n += 1;
+        let answer = Answer {
+            n: conn.state.n,
+            echo: &echo,
+            pid: worker.pid,
+            generation: worker.generation,
+            redelivered: conn.redelivered(),
+        };
+        conn.send(Message::Text(serde_json::to_string(&answer)?.into())).await?;
+    }
+    Ok(())
 }

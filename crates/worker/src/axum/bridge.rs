@@ -121,7 +121,7 @@ async fn pass_down(
 ) -> Result<(), WebSocketError> {
     while let Some(event) = next_event(events, &mut to_app).await? {
         match event {
-            Event::Message { message, handled } => {
+            Event::Message { message, handled, .. } => {
                 // What is short may wait in the buffer for more. What is not has been handled when
                 // the pipe has room for it, by which the client is held back.
                 match message.len() < BUFFER_BYTES {

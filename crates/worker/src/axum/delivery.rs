@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use shovel_protocol::Close;
+use shovel_protocol::{Again, Close};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
@@ -35,11 +35,19 @@ pub(super) type Events = mpsc::UnboundedReceiver<Event>;
 pub(super) enum Event {
     Message {
         message: Message,
+        place: Place,
         /// To be dropped when the message has been handled.
         handled: Handled,
     },
     /// The last.
     Closed(Close),
+}
+
+/// Where a message stands among the events of its connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Place {
+    pub(super) seq: u64,
+    pub(super) again: Again,
 }
 
 /// While it lives, its message is being handled.
@@ -60,9 +68,9 @@ impl Delivery {
     ///
     /// # Cancel safety
     /// Cancelled, it was handed over all the same.
-    pub(super) async fn deliver(&self, message: Message) {
+    pub(super) async fn deliver(&self, message: Message, place: Place) {
         let (handled, until_handled) = oneshot::channel();
-        let event = Event::Message { message, handled: Handled(handled) };
+        let event = Event::Message { message, place, handled: Handled(handled) };
         // Without a receiver the app has dropped the socket, and its messages with it.
         if self.events.send(event).is_ok() {
             // It is never sent, only dropped.

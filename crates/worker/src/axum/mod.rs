@@ -57,6 +57,59 @@
 //! by a panic. When the client's socket has closed, the task has five seconds to end before the
 //! worker no longer waits for it. (Of axum's own kind the worker sees the socket dropped, not the
 //! task's end, and no panic.)
+//!
+//! # Connections that outlive their worker
+//!
+//! A route that upgrades by [`WebSocketUpgrade::portable`] has connections that stay open when
+//! their worker is replaced, dies or goes to sleep. What the next worker needs is their
+//! [`Connection::state`], which is written as JSON:
+//!
+//! ```no_run
+//! use axum::Router;
+//! use axum::response::Response;
+//! use axum::routing::any;
+//! use serde::{Deserialize, Serialize};
+//! use shovel_worker::Attachment;
+//! use shovel_worker::axum::{Connection, Message, WebSocketUpgrade};
+//!
+//! #[derive(Default, Serialize, Deserialize)]
+//! struct Count(u64);
+//!
+//! impl Attachment for Count {}
+//!
+//! async fn count(upgrade: WebSocketUpgrade) -> Response {
+//!     upgrade.portable(async |mut conn: Connection<Count>| {
+//!         while let Some(Ok(Message::Text(_))) = conn.recv().await {
+//!             conn.state.0 += 1;
+//!             let answer = format!("message {}", conn.state.0);
+//!             if conn.send(answer.into()).await.is_err() {
+//!                 return;
+//!             }
+//!         }
+//!     })
+//! }
+//!
+//! fn main() -> Result<(), shovel_worker::RunError> {
+//!     shovel_worker::run(Router::new().route("/count", any(count)))
+//! }
+//! ```
+//!
+//! What a task does between two calls of [`Connection::recv`], state included, takes effect with the
+//! second: all of it or nothing. So the client sees an answer when the next message is asked for,
+//! unless [`flush`](crate::Connection::flush) lets it out before. Where the worker dies in between,
+//! the message comes again at the next one, and [`Connection::redelivered`] says so.
+//!
+//! That next worker has no response to send, but calls the Router all the same, with the request
+//! that began the connection: its method, path, query and headers, without a body. So route, path
+//! parameters, extractors and **middleware run again**, perhaps days later. One that counts
+//! requests counts it twice, and one that refuses (a session has ended, a limit is reached) ends the
+//! connection: an answer other than what `portable` gives closes it with 1012. Who wants to tell the
+//! two apart looks for [`Adopted`] in the request's extensions. Then the function given to
+//! `portable` is called anew: it goes on at its beginning, with the state, and subscriptions are
+//! what they were. What it had in variables beside the state is gone.
+//!
+//! Connections of other routes, and of axum's own extractor, do not move: they are closed with 1012
+//! on a reload and with 1011 when their worker dies.
 
 #[cfg(feature = "axum-ws")]
 mod bridge;
@@ -88,6 +141,7 @@ pub use self::websocket::WebSocket;
 
 pub(crate) use self::delivery::Delivery;
 
+use self::delivery::Place;
 use self::offer::Offer;
 use crate::event::Accepted;
 use crate::{
@@ -179,11 +233,12 @@ async fn call(mut router: Router, request: Request<Body>) -> Response {
 
 async fn deliver(event: MessageEvent<()>) -> Result<(), Error> {
     let connection = event.connection().clone();
+    let place = Place { seq: event.seq(), again: event.again() };
     if let Some(delivery) = connection.tenure.delivery.get() {
         tokio::select! {
             // The message is handed over by the first poll; neither branch is taken up again.
             biased;
-            () = delivery.deliver(event.into_message()) => {}
+            () = delivery.deliver(event.into_message(), place) => {}
             // No use in holding back a client that is gone, and its close need not wait.
             () = connection.tenure.closed() => {}
         }

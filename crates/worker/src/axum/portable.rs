@@ -55,6 +55,28 @@ impl<T: Attachment> Connection<T> {
         self.socket.send(message).await
     }
 
+    /// The number of the message that was received last. Those of a connection count up from 1,
+    /// whichever workers it has had; 0 before the first that this one received.
+    pub fn seq(&self) -> u64 {
+        self.socket.place().seq
+    }
+
+    /// Whether a worker that has lost the connection since may have begun to handle the message that
+    /// was received last.
+    ///
+    /// What that one did to the connection did not happen. What it did elsewhere, such as in a
+    /// database, may have: [`seq`](Self::seq) together with the connection's id is a key by which to
+    /// find out.
+    pub fn redelivered(&self) -> bool {
+        self.socket.place().again.redelivered
+    }
+
+    /// Whether, beyond that, the client has seen something of it already: what was let out by
+    /// [`flush`](crate::Connection::flush), or because it was over 1 MiB.
+    pub fn partial(&self) -> bool {
+        self.socket.place().again.partial
+    }
+
     /// The connection itself: its id, url and headers, and its channels. A clone may send from
     /// elsewhere; once the connection has moved it tells so ([`moved`](crate::Connection::moved)).
     pub fn connection(&self) -> &crate::Connection {

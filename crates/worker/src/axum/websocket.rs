@@ -11,7 +11,7 @@ use futures_util::stream::{FusedStream, Stream};
 use http::HeaderValue;
 use shovel_protocol::{Close, CloseCode};
 
-use super::delivery::{Delivery, Event, Events, Handled};
+use super::delivery::{Delivery, Event, Events, Handled, Place};
 use super::{CloseFrame, Message};
 use crate::{Connection, SendError};
 
@@ -24,6 +24,8 @@ pub struct WebSocket {
     events: Events,
     /// The message that was received last.
     handled: Option<Handled>,
+    /// Its place.
+    place: Place,
     ended: bool,
     /// A message that there is no room for yet.
     waiting: Option<BoxFuture<'static, Result<(), SendError>>>,
@@ -50,6 +52,7 @@ impl WebSocket {
             connection,
             events,
             handled: None,
+            place: Place::default(),
             ended: false,
             waiting: None,
             protocol,
@@ -96,6 +99,10 @@ impl WebSocket {
         &self.connection
     }
 
+    pub(super) fn place(&self) -> Place {
+        self.place
+    }
+
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, Error>>> {
         self.handled = None;
         if self.ended {
@@ -103,7 +110,8 @@ impl WebSocket {
         }
         let Some(event) = ready!(self.events.poll_recv(cx)) else { return Poll::Ready(None) };
         Poll::Ready(Some(match event {
-            Event::Message { message, handled } => {
+            Event::Message { message, place, handled } => {
+                self.place = place;
                 self.handled = Some(handled);
                 self.check_length(&message).map(|()| message.into())
             }

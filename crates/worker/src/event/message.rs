@@ -93,6 +93,10 @@ impl<S> MessageEvent<S> {
         self.seq
     }
 
+    pub(crate) fn again(&self) -> Again {
+        self.again
+    }
+
     again!();
     attachment!();
     shared_methods!();
