@@ -154,7 +154,7 @@ impl Pool {
         for id in self.ids_where(|worker| worker.generation == old && worker.is_ready()) {
             self.drain(id, DrainReason::Reload, now);
         }
-        self.hurry_sleepers(DrainReason::Reload, now);
+        self.hurry_sleepers(0, DrainReason::Reload, now);
         for id in self.ids_where(|worker| worker.generation == old && worker.is_starting()) {
             self.dismiss(id, now);
         }

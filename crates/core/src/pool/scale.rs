@@ -37,6 +37,8 @@ impl Pool {
         }
         let added = self.serving.resize(workers);
         self.resize_generation(self.serving.generation, added, now);
+        self.hurry_sleepers(workers, DrainReason::Recycle, now);
+        self.wake_enough(now);
         if let Reload::Starting { load, .. } = &mut self.reload {
             let (generation, added) = (load.generation, load.resize(workers));
             self.resize_generation(generation, added, now);

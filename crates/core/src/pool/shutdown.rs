@@ -104,7 +104,7 @@ impl Pool {
         for id in self.ids_where(|worker| worker.is_ready()) {
             self.drain(id, DrainReason::Terminate, now);
         }
-        self.hurry_sleepers(DrainReason::Terminate, now);
+        self.hurry_sleepers(0, DrainReason::Terminate, now);
     }
 
     /// Ends every worker by force, and then the supervisor.

@@ -1,9 +1,9 @@
 //! Workers that nobody needs for now: they stop, their places are kept, and the next work wakes one.
 //!
-//! Only workers that hold nothing but connections which can do without them fall asleep, one drain
-//! at a time, as in a recycle without a replacement. Their drain has no deadline: what came to such
-//! a worker in the last moment, and cannot move, keeps it alive. One place is woken at a time, so
-//! that many who speak at once start no stampede; whoever still finds the others busy asks again.
+//! Only workers that hold nothing but connections which can do without them fall asleep, each by a
+//! drain without a deadline: what came to such a worker in the last moment, and cannot move, keeps
+//! it alive. One place is woken at a time, so that many who speak at once start no stampede; whoever
+//! still finds the others busy asks again.
 
 use std::time::Instant;
 
@@ -44,10 +44,22 @@ impl Pool {
         if !matches!(self.phase, Phase::Running) || is_waking {
             return;
         }
+        self.wake_one(now);
+    }
+
+    /// Wakes as many as there must be, after places with workers were taken away.
+    pub(super) fn wake_enough(&mut self, now: Instant) {
+        let needed = self.config.min_workers.min(self.config.workers) as usize;
+        while self.serving.size().saturating_sub(self.serving.asleep()) < needed {
+            self.wake_one(now);
+        }
+    }
+
+    fn wake_one(&mut self, now: Instant) {
         let Some(index) = self.serving.first_asleep() else { return };
         self.serving.set_asleep(index, false);
         let restarts = self.serving.restarts(index);
-        let id = self.spawn(index, serving, restarts, now);
+        let id = self.spawn(index, self.serving.generation, restarts, now);
         self.report(Report::WorkerWakes { worker: id });
     }
 
@@ -56,11 +68,13 @@ impl Pool {
         self.serving.asleep()
     }
 
-    /// Those that fall asleep and have not got there leave for another reason now.
-    pub(super) fn hurry_sleepers(&mut self, why: DrainReason, now: Instant) {
-        for id in
-            self.ids_where(|worker| matches!(worker.state, State::Draining { sleepy: true, .. }))
-        {
+    /// Those that fall asleep and have not got there leave for another reason now, if they have an
+    /// index from `first` on.
+    pub(super) fn hurry_sleepers(&mut self, first: u32, why: DrainReason, now: Instant) {
+        let sleepers = self.ids_where(|worker| {
+            matches!(worker.state, State::Draining { sleepy: true, .. }) && worker.index.0 >= first
+        });
+        for id in sleepers {
             let Some(worker) = self.workers.get_mut(&id) else { continue };
             let State::Draining { cut_at, sleepy, .. } = &mut worker.state else { continue };
             *sleepy = false;

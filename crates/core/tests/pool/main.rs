@@ -9,6 +9,7 @@ mod reconfigure;
 mod recycle;
 mod reload;
 mod scale;
+mod sleep;
 mod start;
 mod terminate;
 mod world;

@@ -28,6 +28,9 @@ fn nonsense(random: &mut Rng) -> Event {
         26..28 => Event::ShutdownCompleted { worker },
         28..30 => Event::RecycleWanted { worker, why: RecycleReason::MaxRequests },
         30 => Event::ReloadRequested,
+        _ if random.u32(0..3) == 0 => Event::Idle { worker },
+        _ if random.u32(0..8) == 0 => Event::WorkWanted,
+        _ if random.u32(0..8) == 0 => Event::Stuck { worker },
         _ if random.u32(0..8) == 0 => Event::Reconfigured { config: config(random.u32(0..6)) },
         _ if random.u32(0..8) == 0 => Event::ReloadRefused { why },
         _ if random.u32(0..8) == 0 => Event::ScaleRequested { workers: random.u32(0..6) },
@@ -45,6 +48,7 @@ fn no_sequence_of_events_makes_the_pool_panic_or_spin() {
         let config = Config {
             drain_timeout: timeout,
             max_age: Some(timeout),
+            min_workers: random.u32(0..3),
             seed,
             ..config(random.u32(0..4))
         };

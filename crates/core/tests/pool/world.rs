@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use shovel_core::pool::{Command, Config, Event, Exit, Outcome, Pool, RecycleReason, WorkerState};
+use shovel_core::pool::{
+    Command, Config, DrainReason, Event, Exit, Outcome, Pool, RecycleReason, Report, WorkerState,
+};
 use shovel_protocol::id::{Generation, WorkerId, WorkerIndex};
 
 use crate::harness::{config, epoch, seconds};
@@ -27,6 +29,8 @@ enum Fact {
     Drained,
     // What the pool has commanded.
     ToldToDrain,
+    /// And it has no deadline.
+    Sleepy,
     Cut,
     Killed,
     // What only the world knows.
@@ -40,8 +44,17 @@ impl Process {
     }
 
     fn can_serve(&self) -> bool {
+        self.was_serving() && !self.is(Fact::ToldToDrain)
+    }
+
+    fn was_serving(&self) -> bool {
         let is_up = [Fact::Spawned, Fact::Linked, Fact::Ready].iter().all(|fact| self.is(*fact));
-        is_up && !self.is(Fact::ToldToDrain) && !self.is(Fact::Killed)
+        is_up && !self.is(Fact::Killed)
+    }
+
+    /// Whether it was falling asleep until now.
+    fn hurry(&mut self) -> bool {
+        self.facts.remove(&Fact::Sleepy)
     }
 }
 
@@ -63,13 +76,16 @@ struct World {
     was_ever_ready: bool,
     terminating_since: Option<Instant>,
     outcome: Option<Outcome>,
+    slept: u32,
+    woken: u32,
 }
 
 impl World {
     fn new(seed: u64) -> Self {
         let mut random = Rng::with_seed(seed);
         let max_age = random.bool().then(|| seconds(random.u64(20..600)));
-        let config = Config { max_age, seed, ..config(random.u32(1..5)) };
+        let min_workers = random.u32(0..3);
+        let config = Config { max_age, min_workers, seed, ..config(random.u32(1..5)) };
         let now = epoch();
         let mut world = World {
             pool: Pool::new(config.clone(), now),
@@ -88,6 +104,8 @@ impl World {
             was_ever_ready: false,
             terminating_since: None,
             outcome: None,
+            slept: 0,
+            woken: 0,
         };
         world.obey_all();
         world
@@ -196,15 +214,27 @@ impl World {
                 assert_ne!(workers, self.offer, "an offer that changes nothing");
                 self.offer = workers;
             }
-            Command::Drain { worker, .. } => {
-                assert!(self.process(worker).can_serve(), "{worker} cannot be drained");
-                assert!(self.terminating_since.is_some() || !self.offer.contains(&worker));
-                self.establish(worker, Fact::ToldToDrain);
+            Command::Drain { worker, why } => {
+                if self.establish(worker, Fact::ToldToDrain) {
+                    let process = self.process(worker);
+                    assert!(process.was_serving(), "{worker} cannot be drained");
+                    assert!(self.terminating_since.is_some() || !self.offer.contains(&worker));
+                } else {
+                    let was_sleepy = self.processes.get_mut(&worker).is_some_and(Process::hurry);
+                    assert!(was_sleepy, "{worker} is drained twice");
+                }
+                if why == DrainReason::Sleep {
+                    self.establish(worker, Fact::Sleepy);
+                    let least = self.config.min_workers as usize;
+                    assert!(self.offer.len() >= least, "too few are awake: {:?}", self.offer);
+                    self.slept += 1;
+                }
                 let longest = if self.fault(10) { 200_000 } else { 5_000 };
                 self.later(longest, Event::Drained { worker });
             }
             Command::Cut { worker } => {
                 assert!(self.process(worker).is(Fact::ToldToDrain));
+                assert!(!self.process(worker).is(Fact::Sleepy), "{worker} has no deadline");
                 assert!(self.establish(worker, Fact::Cut), "{worker} is cut twice");
                 self.later(100, Event::Drained { worker });
             }
@@ -218,7 +248,10 @@ impl World {
                 self.establish(worker, Fact::Killed);
             }
             Command::StopAccepting => assert!(self.terminating_since.is_some()),
-            Command::Report(report) => assert!(!report.to_string().is_empty()),
+            Command::Report(report) => {
+                self.woken += u32::from(matches!(report, Report::WorkerWakes { .. }));
+                assert!(!report.to_string().is_empty());
+            }
             Command::Exit(outcome) => self.outcome = Some(outcome),
         }
     }
@@ -287,7 +320,7 @@ impl World {
             .map(|(id, _)| *id)
             .collect();
         let worker = self.random.choice(&living).copied();
-        match (self.random.u32(0..9), worker) {
+        match (self.random.u32(0..13), worker) {
             (0 | 1, Some(worker)) => self.end(worker, Exit::Code(1)),
             (2, Some(worker)) => {
                 self.establish(worker, Fact::Hung);
@@ -300,6 +333,8 @@ impl World {
                 let why = RecycleReason::MaxRss;
                 self.deliver(Event::RecycleWanted { worker, why });
             }
+            (9 | 10, Some(worker)) => self.deliver(Event::Idle { worker }),
+            (11 | 12, _) => self.deliver(Event::WorkWanted),
             (6, _) => {
                 let workers = self.random.u32(1..5);
                 self.config.workers = workers;
@@ -340,7 +375,26 @@ impl World {
             let indexes: BTreeSet<_> = expected.clone().map(|(_, process)| process.index).collect();
             assert_eq!(indexes.len(), expected.clone().count(), "two workers serve in one place");
             assert!(self.offer.iter().eq(expected.map(|(id, _)| id)), "{:?}", self.offer);
+            self.check_places();
         }
+    }
+
+    /// Each place has a worker, or will have one after its pause, or sleeps.
+    fn check_places(&self) {
+        let serving = self.pool.generation();
+        if !self.loaded.contains(&serving) {
+            return;
+        }
+        let held = self
+            .processes
+            .values()
+            .filter(|process| process.generation == serving && !process.is(Fact::ToldToDrain));
+        let mut places: BTreeSet<_> = held.map(|process| process.index).collect();
+        places.extend(self.pool.pauses().map(|(index, _)| index));
+        places.retain(|index| index.0 < self.pool.wanted());
+        let wanted = self.pool.wanted() as usize;
+        assert!(places.len() + self.pool.asleep() >= wanted, "a place is lost: {places:?}");
+        assert!(self.pool.asleep() <= wanted);
     }
 
     fn check_whole(&self) {
@@ -350,7 +404,10 @@ impl World {
             indexes.push(view.index);
         }
         indexes.sort();
-        assert!(indexes.into_iter().eq((0..self.config.workers).map(WorkerIndex)));
+        assert!(indexes.windows(2).all(|pair| pair[0] < pair[1]));
+        assert!(indexes.iter().all(|index| index.0 < self.config.workers));
+        assert_eq!(indexes.len() + self.pool.asleep(), self.config.workers as usize);
+        assert!(indexes.len() >= self.config.min_workers.min(self.config.workers) as usize);
         assert!(!self.pool.is_reloading());
         assert_eq!(self.images.len(), 1);
     }
@@ -364,8 +421,9 @@ impl World {
         let end = self.now + seconds(600);
         let mut is_whole = false;
         while self.now < end && !is_whole && self.step() {
-            is_whole = self.pool.workers().count() == self.config.workers as usize
-                && self.offer.len() == self.config.workers as usize
+            let awake = self.config.workers as usize - self.pool.asleep();
+            is_whole = self.pool.workers().count() == awake
+                && self.offer.len() == awake
                 && !self.pool.is_reloading();
         }
         if self.outcome.is_none() {
@@ -377,6 +435,7 @@ impl World {
 #[test]
 fn whatever_happens_the_invariants_hold_and_the_pool_recovers_and_ends() {
     let (mut recoveries, mut reloads) = (0, 0);
+    let (mut slept, mut woken) = (0, 0);
     for seed in 0..100 {
         println!("seed {seed}");
         let mut world = World::new(seed);
@@ -394,6 +453,7 @@ fn whatever_happens_the_invariants_hold_and_the_pool_recovers_and_ends() {
         }
         recoveries += 1;
         reloads += world.pool.generation().0 - 1;
+        (slept, woken) = (slept + world.slept, woken + world.woken);
         world.is_faulty = world.random.bool();
         for _ in 0..world.random.u32(0..200) {
             if world.random.u32(0..5) == 0 {
@@ -410,6 +470,7 @@ fn whatever_happens_the_invariants_hold_and_the_pool_recovers_and_ends() {
         assert!(world.outcome.is_some(), "no exit");
     }
     assert!(recoveries > 75 && reloads > 500, "{recoveries} recoveries, {reloads} reloads");
+    assert!(slept > 50 && woken > 50, "{slept} slept, {woken} woken");
 }
 
 #[test]
