@@ -120,6 +120,11 @@ impl Raw {
         std::mem::take(&mut self.unread)
     }
 
+    /// Whether something has come.
+    pub fn has_bytes(&self) -> bool {
+        !self.unread.is_empty() || self.stream.try_read(&mut [0; 1]).is_ok()
+    }
+
     /// The next WebSocket frame.
     ///
     /// # Panics

@@ -48,6 +48,7 @@ mod f_terminate;
 mod f_terminate_faults;
 mod flood;
 mod h_descriptors;
+mod h_limits;
 mod i_admin_socket;
 mod i_configuration;
 mod i_metrics;

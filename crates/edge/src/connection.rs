@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
 
 use crate::backend::{Backend, Client};
+use crate::crowd::{Crowd, Place};
 use crate::http;
 use crate::http::patience::{Patience, Watched};
 use crate::listener::Listener;
@@ -32,6 +33,13 @@ pub struct Server<B: Backend> {
     live: Live,
     client_limit: Cell<usize>,
     accepted: Cell<u64>,
+    crowd: Crowd,
+}
+
+/// Who is at the other end of a socket, until the socket is closed.
+pub(crate) struct Peer {
+    pub(crate) client: Rc<Client>,
+    _place: Option<Place>,
 }
 
 impl<B: Backend> Server<B> {
@@ -44,6 +52,7 @@ impl<B: Backend> Server<B> {
         settings: Settings,
         http: http::Settings,
         client_limit: usize,
+        crowd: Crowd,
     ) -> Rc<Self> {
         let ((stopping, _), live) = (watch::channel(false), Live::default());
         let (client_limit, accepted) = (Cell::new(client_limit), Cell::new(0));
@@ -57,6 +66,7 @@ impl<B: Backend> Server<B> {
             live,
             client_limit,
             accepted,
+            crowd,
         })
     }
 
@@ -70,10 +80,14 @@ impl<B: Backend> Server<B> {
                 () = stopped(&mut stopping) => return,
             };
             self.accepted.set(self.accepted.get() + 1);
+            let Some(peer) = self.admit(client) else {
+                refuse(&transport);
+                continue;
+            };
             let guard = self.live.enter();
             let server = self.clone();
             spawn_local(async move {
-                server.speak_http(transport, client).await;
+                server.speak_http(transport, Rc::new(peer)).await;
                 drop(guard);
             });
         }
@@ -140,11 +154,23 @@ impl<B: Backend> Server<B> {
         listener.accept().await
     }
 
-    async fn speak_http(self: Rc<Self>, transport: Transport, client: Client) {
-        let (client, patience) = (Rc::new(client), Patience::default());
+    /// `None` if there are too many of its address.
+    fn admit(&self, client: Client) -> Option<Peer> {
+        let settings = self.http();
+        let limit = settings.clients_per_address;
+        let counted = client.address.zip(limit);
+        let place = match counted.filter(|_| !http::trusts(&settings.trusted_proxies, &client)) {
+            Some((address, limit)) => Some(self.crowd.enter(address.ip(), limit)?),
+            None => None,
+        };
+        Some(Peer { client: Rc::new(client), _place: place })
+    }
+
+    async fn speak_http(self: Rc<Self>, transport: Transport, peer: Rc<Peer>) {
+        let patience = Patience::default();
         let io = TokioIo::new(Watched::new(transport, patience.clone()));
         let service = service_fn(|request| {
-            http::answer(self.clone(), request, client.clone(), patience.clone())
+            http::answer(self.clone(), request, peer.clone(), patience.clone())
         });
         let connection = http1::Builder::new()
             .max_buf_size(MAX_HEAD_BYTES)
@@ -167,9 +193,18 @@ impl<B: Backend> Server<B> {
             }
         };
         if let Err(error) = result {
-            tracing::debug!(client = %client.text, %error, "connection ended early");
+            tracing::debug!(client = %peer.client.text, %error, "connection ended early");
         }
     }
+}
+
+/// Tells a client that it may not stay. One of its kind has others here, so it costs as little as can
+/// be: it is not read, and not waited for.
+fn refuse(transport: &Transport) {
+    const ANSWER: &[u8] =
+        b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    // A fresh socket has room for it; if not, the client sees the close alone.
+    let _ = transport.try_write(ANSWER);
 }
 
 /// Waits until [`Server::stop`]. What `wait_for` gives is a lock that `stop` wants, so it must not

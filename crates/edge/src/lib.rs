@@ -13,6 +13,7 @@
 
 pub mod backend;
 pub mod connection;
+mod crowd;
 pub mod http;
 pub mod listener;
 pub mod transport;
@@ -20,4 +21,5 @@ pub mod turn;
 pub mod ws;
 
 pub use backend::{Accepted, Answer, Backend, Client, Failure, Notes, Upgrade};
+pub use crowd::Crowd;
 pub use turn::Turn;

@@ -26,6 +26,11 @@ macro_rules! each {
 }
 
 impl Transport {
+    /// Writes what the socket takes at once.
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        each!(self, stream => stream.try_write(bytes))
+    }
+
     /// Separates reading from writing: a task reads, whoever has something to send writes.
     pub(crate) fn into_split(self) -> (ReadHalf, WriteHalf) {
         match self {

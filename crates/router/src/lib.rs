@@ -47,7 +47,7 @@ use shovel_core::pool::DrainReason;
 use shovel_edge::connection::Server;
 use shovel_edge::listener::{Bound, Listener};
 use shovel_edge::ws::{self, Deadlines};
-use shovel_edge::{Turn, http};
+use shovel_edge::{Crowd, Turn, http};
 use shovel_protocol::WorkerId;
 use shovel_protocol::control::Welcome;
 use tokio::runtime::{Builder, LocalOptions};
@@ -208,6 +208,8 @@ pub struct Start {
     pub settings: Settings,
     /// See there.
     pub http: http::Settings,
+    /// All clients by address, the same for every thread.
+    pub crowd: Crowd,
     /// The way to the driver.
     pub reports: Reports,
     /// The way to the other I/O threads.
@@ -268,7 +270,7 @@ impl IoThread {
 }
 
 async fn run(start: Start, mut commands: mpsc::UnboundedReceiver<ToThread>) {
-    let Start { listeners, settings, http, reports, crossings } = start;
+    let Start { listeners, settings, http, crowd, reports, crossings } = start;
     let (turn, deadlines) = (Turn::default(), Deadlines::new(&settings.ws));
     spawn_local(turn.clone().run());
     spawn_local(deadlines.clone().run());
@@ -278,8 +280,15 @@ async fn run(start: Start, mut commands: mpsc::UnboundedReceiver<ToThread>) {
     spawn_local(moves::run(router.clone()));
     spawn_local(sleep::run(router.clone()));
     router.access_log.set(http.access_log);
-    let server =
-        Server::new(router.clone(), turn, deadlines, settings.ws, http, settings.client_limit);
+    let server = Server::new(
+        router.clone(),
+        turn,
+        deadlines,
+        settings.ws,
+        http,
+        settings.client_limit,
+        crowd,
+    );
     for bound in listeners {
         match Listener::open(&bound) {
             Ok(listener) => drop(spawn_local(server.clone().serve(listener))),

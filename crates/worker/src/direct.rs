@@ -71,8 +71,14 @@ fn start(bound: Bound, reports: Reports) -> std::io::Result<(IoThread, UnixStrea
     let settings = Settings::default();
     let max_message_bytes = settings.ws.max_message_bytes as u64;
     let crossings = Crossings::alone();
-    let start =
-        Start { listeners: vec![bound], settings, http: Default::default(), reports, crossings };
+    let start = Start {
+        listeners: vec![bound],
+        settings,
+        http: Default::default(),
+        crowd: Default::default(),
+        reports,
+        crossings,
+    };
     let thread = IoThread::start(0, start)?;
     let welcome = Welcome {
         worker: SELF.0,

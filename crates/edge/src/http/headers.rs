@@ -9,13 +9,32 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 
+use super::identity::{TRACEPARENT, TRACESTATE, X_REQUEST_ID};
 use crate::backend::Client;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// Headers that a `Connection` header takes away from nobody.
+const KEPT: [HeaderName; 14] = [
+    TE,
+    UPGRADE,
+    HOST,
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    AUTHORIZATION,
+    COOKIE,
+    FORWARDED,
+    X_FORWARDED_FOR,
+    X_FORWARDED_HOST,
+    X_FORWARDED_PROTO,
+    TRACEPARENT,
+    TRACESTATE,
+    X_REQUEST_ID,
+];
 
 /// Whether a request says once which host it means; HTTP/1.0 need not say it (RFC 9112 §3.2).
 pub(super) fn names_its_host(version: Version, headers: &HeaderMap) -> bool {
@@ -52,16 +71,19 @@ pub(super) fn clean_response<Body>(response: &mut Response<Body>) {
 }
 
 /// Says who the client is, in the usual headers and in that of RFC 7239. What the client says of
-/// itself is dropped: anyone can write it.
-pub(super) fn set_forwarded(headers: &mut HeaderMap, client: &Client) {
-    headers.remove(X_FORWARDED_FOR);
-    headers.remove(FORWARDED);
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+/// itself is dropped, since anyone can write it, unless it is a proxy that is trusted: then what it
+/// says stands before what is said here.
+pub(super) fn set_forwarded(headers: &mut HeaderMap, client: &Client, is_trusted: bool) {
+    if !is_trusted {
+        for name in [X_FORWARDED_FOR, FORWARDED, X_FORWARDED_PROTO, X_FORWARDED_HOST] {
+            headers.remove(name);
+        }
+    }
+    headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
     let host = headers.get(HOST).cloned();
-    match &host {
-        Some(host) => headers.insert(X_FORWARDED_HOST, host.clone()),
-        None => headers.remove(X_FORWARDED_HOST),
-    };
+    if let Some(host) = &host {
+        headers.entry(X_FORWARDED_HOST).or_insert_with(|| host.clone());
+    }
     let mut forwarded = String::with_capacity(64);
     // Writing to a `String` does not fail.
     let _ = match client.address.map(|address| address.ip()) {
@@ -74,13 +96,22 @@ pub(super) fn set_forwarded(headers: &mut HeaderMap, client: &Client) {
     if let Some(host) = host.filter(|host| !host.contains(['"', '\\'])) {
         let _ = write!(forwarded, ";host=\"{host}\"");
     }
-    if let Ok(value) = HeaderValue::try_from(forwarded) {
-        headers.insert(FORWARDED, value);
+    add(headers, FORWARDED, &forwarded);
+    if let Some(address) = client.address {
+        add(headers, X_FORWARDED_FOR, &address.ip().to_string());
     }
-    if let Some(address) = client.address
-        && let Ok(value) = HeaderValue::try_from(address.ip().to_string())
-    {
-        headers.insert(X_FORWARDED_FOR, value);
+}
+
+/// Adds to a list (RFC 9110 §5.3), in one line, which every reader understands.
+fn add(headers: &mut HeaderMap, name: HeaderName, last: &str) {
+    let mut list = Vec::new();
+    for before in headers.get_all(&name) {
+        list.extend_from_slice(before.as_bytes());
+        list.extend_from_slice(b", ");
+    }
+    list.extend_from_slice(last.as_bytes());
+    if let Ok(value) = HeaderValue::from_bytes(&list) {
+        headers.insert(name, value);
     }
 }
 
@@ -95,8 +126,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     for name in named {
         // `TE` and `Upgrade` are looked at by the callers, and must be named here by rule. The
         // others are no options of a connection: naming them only hides them from the app.
-        if ![TE, UPGRADE, HOST, CONTENT_LENGTH, CONTENT_TYPE, AUTHORIZATION, COOKIE].contains(&name)
-        {
+        if !KEPT.contains(&name) {
             headers.remove(name);
         }
     }
@@ -160,10 +190,39 @@ mod tests {
     fn what_a_client_says_of_itself_is_dropped() {
         let mut headers =
             headers(&[("x-forwarded-for", "6.6.6.6"), ("forwarded", "for=6.6.6.6"), ("host", "h")]);
-        set_forwarded(&mut headers, &Client::new(Some("127.0.0.1:5".parse().unwrap())));
+        set_forwarded(&mut headers, &Client::new(Some("127.0.0.1:5".parse().unwrap())), false);
         assert_eq!(headers["x-forwarded-for"], "127.0.0.1");
         assert_eq!(headers["forwarded"], "for=127.0.0.1;proto=http;host=\"h\"");
         assert_eq!(headers["x-forwarded-host"], "h");
+    }
+
+    #[test]
+    fn what_a_trusted_proxy_says_stands_before_what_is_said_here() {
+        let mut headers = headers(&[
+            ("x-forwarded-for", "6.6.6.6"),
+            ("x-forwarded-for", "7.7.7.7"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "example.com"),
+            ("forwarded", "for=7.7.7.7;proto=https"),
+            ("host", "inside"),
+        ]);
+        set_forwarded(&mut headers, &Client::new(Some("127.0.0.1:5".parse().unwrap())), true);
+        assert_eq!(headers["x-forwarded-for"], "6.6.6.6, 7.7.7.7, 127.0.0.1");
+        assert_eq!(headers["x-forwarded-proto"], "https");
+        assert_eq!(headers["x-forwarded-host"], "example.com");
+        let whole = "for=7.7.7.7;proto=https, for=127.0.0.1;proto=http;host=\"inside\"";
+        assert_eq!(headers["forwarded"], whole);
+    }
+
+    #[test]
+    fn a_client_cannot_hide_who_it_is_from_the_app() {
+        let mut headers = headers(&[
+            ("connection", "x-forwarded-for, x-request-id"),
+            ("x-forwarded-for", "6.6.6.6"),
+            ("x-request-id", "1"),
+        ]);
+        clean_request(&mut headers);
+        assert!(headers.contains_key("x-forwarded-for") && headers.contains_key("x-request-id"));
     }
 
     #[test]

@@ -2,16 +2,16 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(super) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Length of a `traceparent` of version 00: `00-TRACE-PARENT-FLAGS`.
 const TRACEPARENT_BYTES: usize = 55;
 
 /// What a request is called.
 pub(crate) struct Names {
-    /// 32 hexadecimal digits: those of its trace, if that begins here.
+    /// 32 hexadecimal digits, those of its trace if that begins here; or what a proxy says.
     pub(super) id: HeaderValue,
     /// The `traceparent` that it came with.
     pub(super) trace: Option<HeaderValue>,
@@ -29,8 +29,8 @@ impl Names {
 /// A trace that comes with the request goes on as it is: no span is recorded here, so none may
 /// stand between the client's and the app's. Without one, or with one that is none, a trace begins,
 /// marked as sampled: the app, which records, is to decide. An id of the client's is dropped:
-/// anyone can write it, and two requests would have the same.
-pub(super) fn identify(headers: &mut HeaderMap) -> Names {
+/// anyone can write it, and two requests would have the same. That of a trusted proxy stays.
+pub(super) fn identify(headers: &mut HeaderMap, is_trusted: bool) -> Names {
     let trace = trace_of(headers).cloned();
     let id = if trace.is_some() {
         trace_id()
@@ -41,10 +41,19 @@ pub(super) fn identify(headers: &mut HeaderMap) -> Names {
         headers.insert(TRACEPARENT, begin(&id));
         id
     };
+    let given = headers.get(X_REQUEST_ID).filter(|given| is_trusted && is_id(given));
+    if let Some(id) = given.cloned() {
+        return Names { id, trace };
+    }
     // Digits are no control characters.
     let id = HeaderValue::from_bytes(&id).unwrap_or_else(|_| HeaderValue::from_static(""));
     headers.insert(X_REQUEST_ID, id.clone());
     Names { id, trace }
+}
+
+/// Something that fits into a log.
+fn is_id(value: &HeaderValue) -> bool {
+    (1..=128).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic)
 }
 
 fn trace_of(headers: &HeaderMap) -> Option<&HeaderValue> {
@@ -114,7 +123,7 @@ mod tests {
     #[test]
     fn a_trace_that_comes_with_a_request_goes_on_as_it_is() {
         let mut headers = headers(&[("traceparent", GOOD), ("tracestate", "a=1")]);
-        let names = identify(&mut headers);
+        let names = identify(&mut headers, false);
         assert_eq!(names.trace_id(), Some("4bf92f3577b34da6a3ce929d0e0e4736"));
         let id = names.id;
         assert_eq!(headers["traceparent"], GOOD);
@@ -126,7 +135,7 @@ mod tests {
     #[test]
     fn without_a_trace_one_begins_and_names_the_request() {
         let mut headers = headers(&[("tracestate", "a=1"), ("x-request-id", "mine")]);
-        let names = identify(&mut headers);
+        let names = identify(&mut headers, false);
         assert_eq!(names.trace_id(), None);
         let id = names.id.to_str().unwrap();
         assert!(is_traceparent(headers["traceparent"].as_bytes()), "{headers:?}");
@@ -136,10 +145,20 @@ mod tests {
     }
 
     #[test]
+    fn the_id_that_a_trusted_proxy_gave_stays_if_it_is_one() {
+        for (given, stays) in [("abc-1", true), ("", false), ("a b", false)] {
+            let mut headers = headers(&[("x-request-id", given)]);
+            let id = identify(&mut headers, true).id;
+            assert_eq!(id == given, stays, "{given}");
+            assert_eq!(headers["x-request-id"], id);
+        }
+    }
+
+    #[test]
     fn two_traces_are_none() {
         let mut headers = headers(&[("traceparent", GOOD)]);
         headers.append(TRACEPARENT, HeaderValue::from_static(GOOD));
-        identify(&mut headers);
+        identify(&mut headers, false);
         assert_eq!(headers.get_all(TRACEPARENT).iter().count(), 1);
         assert_ne!(headers["traceparent"], GOOD);
     }

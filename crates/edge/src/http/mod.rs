@@ -8,7 +8,9 @@ mod access;
 mod body;
 mod headers;
 mod identity;
+mod origins;
 pub(crate) mod patience;
+mod proxies;
 
 use std::rc::Rc;
 
@@ -23,9 +25,12 @@ use shovel_protocol::{Close, CloseCode};
 
 use self::access::Access;
 use self::body::Body;
+pub use self::origins::Origin;
 use self::patience::{Patience, Watched};
+pub use self::proxies::Proxy;
+pub(crate) use self::proxies::trusts;
 use crate::backend::{Accepted, Backend, Client, Failure, Notes, Upgrade};
-use crate::connection::Server;
+use crate::connection::{Peer, Server};
 use crate::ws::handshake::{self, Handshake, Offer, Refusal};
 use crate::ws::reader::Reader;
 use crate::ws::{Socket, Why};
@@ -35,31 +40,57 @@ use crate::ws::{Socket, Why};
 pub struct Settings {
     /// Whether each request has its line in the log, and each end of a connection.
     pub access_log: bool,
+    /// Proxies whose word about their clients is taken.
+    pub trusted_proxies: Vec<Proxy>,
+    /// Pages that may open WebSockets; none are all.
+    pub allowed_origins: Vec<Origin>,
+    /// So many clients of one address and no more; trusted proxies do not count.
+    pub clients_per_address: Option<u32>,
 }
 
 /// Answers one request. Never fails: what goes wrong has a status.
 pub(crate) async fn answer<B: Backend>(
     server: Rc<Server<B>>,
     mut request: Request<Incoming>,
-    client: Rc<Client>,
+    peer: Rc<Peer>,
     patience: Patience,
 ) -> Result<Response<Body<B::Body>>, std::convert::Infallible> {
     let busy = patience.begin();
-    let names = identity::identify(request.headers_mut());
-    if !server.http().access_log {
-        let response = respond(&server, request, client, Notes::default()).await;
+    let settings = server.http();
+    let is_trusted = trusts(&settings.trusted_proxies, &peer.client);
+    let names = identity::identify(request.headers_mut(), is_trusted);
+    let client = client_of(&peer, is_trusted, &settings, &request);
+    headers::set_forwarded(request.headers_mut(), &peer.client, is_trusted);
+    if !settings.access_log {
+        let response = respond(&server, request, &peer, client, Notes::default()).await;
         return Ok(response.map(|body| body.keeping(busy)));
     }
     let notes = Notes::kept();
     let mut access = Box::new(Access::begin(&request, names, &client, &notes));
-    let response = respond(&server, request, client, notes).await;
+    let response = respond(&server, request, &peer, client, notes).await;
     access.answered(response.status());
     Ok(response.map(|body| body.keeping(busy).logged(access)))
+}
+
+/// Who asks: whoever is at the other end, or for whom that one asks. The port of the latter is not
+/// known, and is 0.
+fn client_of(
+    peer: &Peer,
+    is_trusted: bool,
+    settings: &Settings,
+    request: &Request<Incoming>,
+) -> Rc<Client> {
+    let behind = || proxies::client_behind(&settings.trusted_proxies, request.headers());
+    match is_trusted.then(behind).flatten() {
+        Some(address) => Rc::new(Client::new(Some((address, 0).into()))),
+        None => peer.client.clone(),
+    }
 }
 
 async fn respond<B: Backend>(
     server: &Rc<Server<B>>,
     request: Request<Incoming>,
+    peer: &Rc<Peer>,
     client: Rc<Client>,
     notes: Notes,
 ) -> Response<Body<B::Body>> {
@@ -69,7 +100,12 @@ async fn respond<B: Backend>(
     let handshake = handshake::examine(request.method(), request.version(), request.headers());
     let response = match handshake {
         Handshake::None => fetch(server, request, client, notes).await,
-        Handshake::Offer(offer) => upgrade(server, request, client, notes, offer).await,
+        Handshake::Offer(_)
+            if !origins::allows(&server.http().allowed_origins, request.headers()) =>
+        {
+            Ok(plain(StatusCode::FORBIDDEN, "pages of this origin may open no WebSocket here"))
+        }
+        Handshake::Offer(offer) => upgrade(server, request, peer, client, notes, offer).await,
         Handshake::Refused(refusal) => Ok(refused(refusal)),
     };
     response.unwrap_or_else(|failure| failed(&failure))
@@ -82,7 +118,6 @@ async fn fetch<B: Backend>(
     notes: Notes,
 ) -> Result<Response<Body<B::Body>>, Failure> {
     headers::clean_request(request.headers_mut());
-    headers::set_forwarded(request.headers_mut(), &client);
     let mut response = server.backend.clone().fetch(request, client, notes).await?;
     headers::clean_response(&mut response);
     Ok(response.map(Body::of_backend))
@@ -91,12 +126,12 @@ async fn fetch<B: Backend>(
 async fn upgrade<B: Backend>(
     server: &Rc<Server<B>>,
     mut request: Request<Incoming>,
+    peer: &Rc<Peer>,
     client: Rc<Client>,
     notes: Notes,
     offer: Offer,
 ) -> Result<Response<Body<B::Body>>, Failure> {
     let upgraded = hyper::upgrade::on(&mut request);
-    headers::set_forwarded(request.headers_mut(), &client);
     let (parts, _) = request.into_parts();
     let socket = server.socket();
     match server.backend.clone().upgrade(parts, client, notes, socket.clone()).await? {
@@ -107,15 +142,17 @@ async fn upgrade<B: Backend>(
         Upgrade::Accepted(accepted) => {
             let route = accepted.route;
             let response = switching_protocols(accepted, offer);
-            server.spawn_reader(run(server.clone(), upgraded, route, socket));
+            server.spawn_reader(run(server.clone(), peer.clone(), upgraded, route, socket));
             Ok(response)
         }
     }
 }
 
-/// Waits until the 101 has gone out, then reads the WebSocket to its end.
+/// Waits until the 101 has gone out, then reads the WebSocket to its end. Until then its client
+/// keeps its place.
 async fn run<B: Backend>(
     server: Rc<Server<B>>,
+    _peer: Rc<Peer>,
     upgraded: OnUpgrade,
     route: B::Route,
     socket: Socket,

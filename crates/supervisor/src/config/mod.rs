@@ -47,6 +47,23 @@ pub struct Config {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=64))]
     pub io_threads: u32,
 
+    /// So many clients may be connected and no more; others wait until some have left. Shared evenly
+    /// among I/O threads [default: as many as descriptors allow]
+    #[arg(long, help_heading = LISTENING, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_connections: Option<u32>,
+
+    /// So many clients of one address, or of one /64 of IPv6, and no more; others are answered 429
+    #[arg(long, help_heading = LISTENING, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_connections_per_ip: Option<u32>,
+
+    /// Take the word of these proxies about their clients: a network as 10.0.0.0/8, an address, or
+    /// unix for all that come by a Unix socket; may be repeated
+    #[arg(long, help_heading = LISTENING, value_name = "CIDR")]
+    #[arg(value_parser = str::parse::<http::Proxy>)]
+    pub trust_proxy: Vec<http::Proxy>,
+
     /// How many worker processes to run [default: one per processor]
     #[arg(long, help_heading = WORKERS, value_name = "N")]
     #[arg(default_value_t = processors(), hide_default_value = true)]
@@ -112,6 +129,12 @@ pub struct Config {
     #[arg(long, help_heading = REQUESTS, value_name = "DURATION", default_value = "10s")]
     #[arg(value_parser = units::duration)]
     pub queue_timeout: Duration,
+
+    /// Pages of this origin may open WebSockets, and those of others may not, as
+    /// https://example.com; may be repeated [default: pages of every origin may]
+    #[arg(long, help_heading = WEBSOCKETS, value_name = "ORIGIN")]
+    #[arg(value_parser = str::parse::<http::Origin>)]
+    pub allow_origin: Vec<http::Origin>,
 
     /// Over how long a time WebSockets are closed on reload, so that clients come back one by one
     #[arg(long, help_heading = WEBSOCKETS, value_name = "DURATION", default_value = "3s")]
@@ -204,7 +227,10 @@ pub struct Config {
 
 /// The settings that take effect when they are read again, on SIGHUP: for what begins from then
 /// on, be it a generation, a connection or a wait. The others are bound to what is opened once.
-pub const READ_AGAIN: [&str; 23] = [
+pub const READ_AGAIN: [&str; 27] = [
+    "max-connections",
+    "max-connections-per-ip",
+    "trust-proxy",
     "workers",
     "ready-timeout",
     "hang-timeout",
@@ -218,6 +244,7 @@ pub const READ_AGAIN: [&str; 23] = [
     "request-timeout",
     "upgrade-timeout",
     "queue-timeout",
+    "allow-origin",
     "close-spread",
     "handler-timeout",
     "adopt-timeout",
@@ -297,16 +324,23 @@ impl Config {
 
     /// What concerns requests.
     pub fn http(&self) -> http::Settings {
-        http::Settings { access_log: self.access_log || self.dev }
+        http::Settings {
+            access_log: self.access_log || self.dev,
+            trusted_proxies: self.trust_proxy.clone(),
+            allowed_origins: self.allow_origin.clone(),
+            clients_per_address: self.max_connections_per_ip,
+        }
     }
 
-    /// How many clients each I/O thread may have, so that there are descriptors for the links and
-    /// output of two generations of workers, with some to spare.
+    /// How many clients each I/O thread may have: no more than the operator wants, and so that there
+    /// are descriptors for the links and output of two generations of workers, with some to spare.
     fn client_limit(&self, descriptors: u64) -> usize {
         let links = u64::from(self.io_threads) * 3;
         let others = 64 + 2 * u64::from(self.workers) * (links + 4);
         let clients = descriptors.saturating_sub(others).max(16);
-        usize::try_from(clients).unwrap_or(usize::MAX) / self.io_threads as usize
+        let clients = clients.min(self.max_connections.map_or(u64::MAX, u64::from));
+        let clients = usize::try_from(clients).unwrap_or(usize::MAX);
+        (clients / self.io_threads as usize).max(1)
     }
 }
 

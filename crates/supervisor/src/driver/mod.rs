@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use shovel_core::pool::{Command, Event, Outcome, Pool, RecycleReason, Report};
+use shovel_edge::Crowd;
 use shovel_edge::listener::Bound;
 use shovel_protocol::Generation;
 use tokio::runtime::Builder;
@@ -132,13 +133,14 @@ impl Driver {
         let watch = Watch::start(&config, log::has_colours(), limit)?;
         let (sender, reports) = mpsc::unbounded_channel();
         let count = config.io_threads as usize;
-        let mut threads = Vec::with_capacity(count);
+        let (mut threads, crowd) = (Vec::with_capacity(count), Crowd::default());
         for (index, crossings) in Crossings::between(count).into_iter().enumerate() {
             let listeners = bound.iter().map(|bound| bound.try_clone()).collect::<Result<_, _>>();
             let start = Start {
                 listeners: listeners.context("cannot share a listener")?,
                 settings: config.io(descriptors),
                 http: config.http(),
+                crowd: crowd.clone(),
                 reports: Reports::new(sender.clone()),
                 crossings,
             };
@@ -315,6 +317,7 @@ impl Driver {
             Ok((generation, Ok(image))) => {
                 if self.images.is_empty() {
                     self.workers.announce_listeners();
+                    report::openness(&self.config);
                 }
                 self.images.insert(generation, image);
                 Some(Event::ImageLoaded { generation })

@@ -4,6 +4,7 @@ use shovel_core::pool::{Pool, Report, Severity, WorkerView};
 use shovel_protocol::WorkerId;
 
 use super::workers::Workers;
+use crate::config::Config;
 
 /// Writes a report to the log.
 pub fn log(report: &Report, pool: &Pool, workers: &Workers) {
@@ -42,6 +43,13 @@ pub fn log(report: &Report, pool: &Pool, workers: &Workers) {
             Severity::Warn => tracing::warn!("{other}"),
             Severity::Error => tracing::error!("{other}"),
         },
+    }
+}
+
+/// Says what stands open that an operator may not want so.
+pub fn openness(config: &Config) {
+    if config.allow_origin.is_empty() {
+        tracing::info!("web pages of every origin may open WebSockets; --allow-origin limits them");
     }
 }
 
