@@ -224,7 +224,14 @@ impl Router {
                     self.reports.send(FromThread::Stuck { worker: link.worker });
                 }
             }
-            Kind::Owner if phase == Phase::Unowned && !connection.state.is_idle() => {
+            Kind::Owner if phase == Phase::Unowned && connection.state.is_idle() => {
+                // Nothing is overdue yet; but as long as it waits, something may come.
+                let patience = self.settings.get().owner_wait;
+                if connection.asked {
+                    self.moves.set_deadline(patience, deadline.route, id, Kind::Owner);
+                }
+            }
+            Kind::Owner if phase == Phase::Unowned => {
                 drop(registry);
                 let why = "no worker could take the connection over";
                 self.lose(deadline.route, CloseCode::INTERNAL_ERROR, why);

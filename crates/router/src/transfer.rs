@@ -122,6 +122,8 @@ impl Router {
         } else {
             self.find_owner(route);
         }
+        // What held its client back may have been the worker that it left.
+        self.look_at_route(route);
         drop(owner);
         Ok(())
     }
@@ -302,6 +304,7 @@ impl Router {
         }
         drop(registry);
         self.seek(route);
+        self.look_at_route(route);
     }
 
     /// Ends a connection that nobody owns. Its close event is not delivered.
