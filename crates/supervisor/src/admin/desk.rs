@@ -49,6 +49,8 @@ pub struct View {
     pub generation: Generation,
     pub is_ending: bool,
     pub wanted: u32,
+    /// Places without a worker, because none is needed there for now.
+    pub asleep: usize,
     pub reload: ReloadState,
     pub workers: Vec<WorkerView>,
     pub pauses: Vec<(WorkerIndex, Instant)>,

@@ -116,7 +116,8 @@ async fn healthz(State(admin): State<Admin>) -> Response {
     }
 }
 
-/// Whether it should be sent requests: a worker is ready, and the pool is not ending.
+/// Whether it should be sent requests: a worker is ready, or sleeps until one comes, and the pool is
+/// not ending.
 async fn readyz(State(admin): State<Admin>) -> Response {
     let view = match admin.desk.view().await {
         Ok(view) => view,
@@ -125,7 +126,7 @@ async fn readyz(State(admin): State<Admin>) -> Response {
     let serving = view.generation;
     let serves =
         |worker: &WorkerView| worker.state == WorkerState::Ready && worker.generation == serving;
-    let is_ready = view.workers.iter().any(serves);
+    let is_ready = view.workers.iter().any(serves) || view.asleep > 0;
     match (view.is_ending, is_ready) {
         (true, _) => unavailable(NoAnswer::Ending),
         (false, false) => unavailable("no worker is ready"),

@@ -52,6 +52,7 @@ pub(super) async fn status(admin: &Admin) -> Result<Status, NoAnswer> {
         rss_bytes: resident_bytes(pid) as u64,
         reload: reload(view),
         workers_wanted: view.wanted,
+        workers_asleep: view.asleep,
         workers: view.workers.iter().map(|worker| self::worker(worker, &snapshot)).collect(),
         restarting: view
             .pauses

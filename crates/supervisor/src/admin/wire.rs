@@ -89,6 +89,8 @@ pub struct Status {
     pub reload: Reload,
     /// How many workers a generation is to have.
     pub workers_wanted: u32,
+    /// Places without a worker, because none is needed there for now.
+    pub workers_asleep: usize,
     pub workers: Vec<Worker>,
     /// Places that are empty until their pause is over.
     pub restarting: Vec<Restarting>,

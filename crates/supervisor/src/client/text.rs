@@ -198,6 +198,9 @@ fn worker_summary(status: &Status) -> String {
             let _ = write!(text, ", {count} {}", state(wanted));
         }
     }
+    if let count @ 1.. = status.workers_asleep {
+        let _ = write!(text, ", {count} asleep");
+    }
     if let count @ 1.. = status.restarting.len() {
         let _ = write!(text, ", {count} to be restarted");
     }
@@ -344,7 +347,8 @@ pub mod tests {
                 abandoned: 1,
                 refused: 0,
             },
-            workers_wanted: 3,
+            workers_wanted: 4,
+            workers_asleep: 1,
             workers: vec![worker(1, WorkerState::Ready, 1), worker(2, WorkerState::Draining, 2)],
             restarting: vec![Restarting { index: 2, within: 0.5 }],
             connections: 3,
@@ -362,7 +366,7 @@ pub mod tests {
         for line in [
             "shovel-pool 1.2.3, pid 4000, up 1h 1m, generation 3",
             "none under way; the last, to generation 4, FAILED 1m 1s ago: worker 9 exited",
-            "3 wanted, 1 ready, 1 draining, 1 to be restarted; 2 restarts so far",
+            "4 wanted, 1 ready, 1 draining, 1 asleep, 1 to be restarted; 2 restarts so far",
             "the worker of index 2 has failed; restarting in 500ms",
             "1: room 3",
         ] {

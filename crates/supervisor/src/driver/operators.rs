@@ -157,6 +157,7 @@ impl Operators {
             generation: pool.generation(),
             is_ending: pool.is_ending(),
             wanted: pool.wanted(),
+            asleep: pool.asleep(),
             reload: pool.reload_state(),
             workers: pool.workers().collect(),
             pauses: pool.pauses().collect(),

@@ -80,7 +80,12 @@ impl ServiceManager {
         let serving = pool.workers().filter(|worker| worker.generation == generation);
         let ready = serving.filter(|worker| worker.state == WorkerState::Ready).count();
         let wanted = pool.wanted() as usize;
-        let mut status = format!("{ready} of {wanted} workers ready, generation {generation}");
+        let asleep = match pool.asleep() {
+            0 => String::new(),
+            asleep => format!(", {asleep} asleep"),
+        };
+        let mut status =
+            format!("{ready} of {wanted} workers ready{asleep}, generation {generation}");
         if let Some(note) = &self.note {
             status = format!("{status}; {note}");
         }
