@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use shovel_tests::{Deploy, Http, Options, Pool, Raw, WebSocket, get, post, until, within};
+use shovel_tests::{
+    Deploy, Http, Options, Pool, Raw, WebSocket, get, post, program, until, within,
+};
 
 /// A pool and its admin address.
 struct Watched {
@@ -269,6 +271,63 @@ async fn readyz_says_whether_requests_would_be_answered_and_healthz_whether_the_
     pool.open_gate("slow");
     assert_eq!(request.await.unwrap().status, 200);
     assert_eq!(pool.exit_status().await.code(), Some(0));
+}
+
+/// I68, G54, G55.
+#[tokio::test]
+async fn moves_are_counted_by_their_causes() {
+    let watched = Watched::start(Options::program(program("user-app")).workers(1)).await;
+    let (pool, address) = (&watched.pool, watched.pool.address());
+    let mut socket = WebSocket::connect(address, "/ws/counter").await;
+    socket.ask("one").await;
+    pool.reload(2).await;
+    socket.ask("two").await;
+    pool.kill_worker(pool.workers()[0].pid);
+    socket.ask("three").await;
+    let metrics = watched.metrics().await;
+    let counts = [
+        ("from_workers_total{how=\"released\"}", 1.0),
+        ("from_workers_total{how=\"revoked\"}", 0.0),
+        ("to_workers_total{cause=\"reload\"}", 1.0),
+        ("to_workers_total{cause=\"crash\"}", 1.0),
+        ("to_workers_total{cause=\"wake\"}", 0.0),
+    ];
+    for (series, expected) in counts {
+        assert_eq!(metrics.of(&format!("shovel_connections_moved_{series}")), expected, "{series}");
+    }
+    for name in ["connections_refused_total", "connections_quarantined_total"] {
+        assert_eq!(metrics.of(&format!("shovel_{name}")), 0.0, "{name}");
+    }
+    let idle = |now: &Metrics| {
+        now.of("shovel_connections_unowned") == 0.0 && now.of("shovel_kept_message_bytes") == 0.0
+    };
+    let metrics = watched.until("nothing under way", idle).await;
+    assert_eq!(metrics.of("shovel_connections"), 1.0);
+}
+
+/// I68, G58: who sleeps is there all the same, and fit to be sent requests.
+#[tokio::test]
+async fn a_pool_that_sleeps_says_so_and_counts_its_connections() {
+    let options = Options::program(program("user-app"))
+        .workers(2)
+        .with("--sleep-after", "100ms")
+        .with("--min-workers", "0");
+    let watched = Watched::start(options).await;
+    let mut socket = WebSocket::connect(watched.pool.address(), "/ws/counter").await;
+    socket.ask("one").await;
+    let all_sleep = |now: &Metrics| {
+        now.of("shovel_workers_asleep") == 2.0 && now.of("shovel_connections_unowned") == 1.0
+    };
+    let metrics = watched.until("all to sleep", all_sleep).await;
+    assert_eq!(metrics.of("shovel_connections"), 1.0);
+    assert_eq!(get(watched.admin, "/readyz").await.status, 200);
+    let status = get(watched.admin, "/status").await.json();
+    assert_eq!((&status["workers_asleep"], &status["connections"]), (&2.into(), &1.into()));
+    let text = watched.pool.operate(&["status"]).await.text().to_owned();
+    assert!(text.contains("2 wanted, ") && text.contains("2 asleep"), "{text}");
+    socket.ask("two").await;
+    let metrics = watched.metrics().await;
+    assert_eq!(metrics.of("shovel_connections_moved_to_workers_total{cause=\"wake\"}"), 1.0);
 }
 
 #[tokio::test]

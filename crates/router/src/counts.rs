@@ -70,6 +70,20 @@ pub enum OfThread {
     BadGateway,
     /// 400 because the client broke off its request's body.
     BrokenOff,
+    /// Connections that a worker gave up when it was asked to.
+    Released,
+    /// Connections that a worker gave up in the middle of a handler, which took too long.
+    Revoked,
+    /// Connections that a worker took over because theirs was replaced.
+    AdoptedByReload,
+    /// The same, because theirs had died.
+    AdoptedByCrash,
+    /// The same, because they had slept.
+    AdoptedByWake,
+    /// Connections that a worker refused to take over, and that were closed for it.
+    Refused,
+    /// Connections that were closed because an event of theirs had ended three workers.
+    Quarantined,
 }
 
 /// Counts by name.
@@ -80,7 +94,7 @@ pub struct Tally<const N: usize>([Cell<u64>; N]);
 pub type WorkerTally = Tally<{ OfWorker::StrayFrames as usize + 1 }>;
 
 /// What is counted about a thread.
-pub type ThreadTally = Tally<{ OfThread::BrokenOff as usize + 1 }>;
+pub type ThreadTally = Tally<{ OfThread::Quarantined as usize + 1 }>;
 
 /// A [`Tally`] as it was at one moment, or the sum of several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +104,7 @@ pub struct Sums<const N: usize>([u64; N]);
 pub type WorkerSums = Sums<{ OfWorker::StrayFrames as usize + 1 }>;
 
 /// A [`ThreadTally`] at one moment.
-pub type ThreadSums = Sums<{ OfThread::BrokenOff as usize + 1 }>;
+pub type ThreadSums = Sums<{ OfThread::Quarantined as usize + 1 }>;
 
 impl<const N: usize> Default for Tally<N> {
     fn default() -> Self {

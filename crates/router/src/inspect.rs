@@ -77,6 +77,10 @@ pub struct Numbers {
     pub clients: u64,
     /// Clients that were ever accepted.
     pub accepted: u64,
+    /// WebSockets that no worker has: they sleep, or wait for one.
+    pub unowned: u64,
+    /// Bytes of messages that are kept until a handler has finished with them.
+    pub kept_bytes: u64,
     /// Requests that wait for a ready worker.
     pub requests_waiting: u64,
     /// Channels that have subscribers. One that has some on several threads counts on each.
@@ -253,18 +257,24 @@ impl Router {
             };
             workers.insert(link.worker, numbers);
         }
+        let mut offered = 0;
         for (_, request) in self.requests.borrow().iter() {
             if let Some(numbers) = workers.get_mut(&request.holding.link().worker) {
                 let held = 1 + u64::from(request.connection.is_some());
                 numbers.connections = numbers.connections.saturating_sub(held);
                 numbers.requests += 1;
             }
+            offered += usize::from(request.connection.is_some());
         }
+        let owned: u64 = workers.values().map(|worker| worker.connections).sum();
+        let all = self.registry.borrow().len().saturating_sub(offered) as u64;
         Numbers {
             workers,
             places,
             thread: self.measures.tally.sums(),
             latencies: self.measures.latencies.sums(),
+            unowned: all.saturating_sub(owned),
+            kept_bytes: self.keeper.bytes() as u64,
             requests_waiting: self.offer.waiting() as u64,
             channels: self.channels.borrow().len() as u64,
             outbox_bytes: self.turn.waiting_bytes() as u64,
@@ -342,6 +352,8 @@ impl std::ops::AddAssign for Numbers {
         self.latencies += other.latencies;
         self.clients += other.clients;
         self.accepted += other.accepted;
+        self.unowned += other.unowned;
+        self.kept_bytes += other.kept_bytes;
         self.requests_waiting += other.requests_waiting;
         self.channels += other.channels;
         self.outbox_bytes += other.outbox_bytes;
@@ -357,9 +369,10 @@ impl Numbers {
         all
     }
 
-    /// WebSockets that workers own.
+    /// WebSockets, those that no worker has among them.
     pub fn connections(&self) -> u64 {
-        self.workers.values().map(|worker| worker.connections).sum()
+        let owned: u64 = self.workers.values().map(|worker| worker.connections).sum();
+        owned + self.unowned
     }
 
     /// Requests that workers have.

@@ -43,6 +43,11 @@ impl Keeper {
         message
     }
 
+    /// How many bytes are kept.
+    pub fn bytes(&self) -> usize {
+        self.0.bytes.get()
+    }
+
     /// Whether so much is kept that no more is to be read.
     pub fn is_full(&self) -> bool {
         self.0.bytes.get() >= LIMIT_BYTES

@@ -230,6 +230,11 @@ impl Registry {
         self.routes(|connection| connection.link().is_some_and(|its| Rc::ptr_eq(its, link)))
     }
 
+    /// How many there are, those that are only offered among them.
+    pub fn len(&self) -> usize {
+        self.connections.len()
+    }
+
     /// What nobody has.
     pub fn unowned(&self) -> Vec<Route> {
         self.routes(|connection| connection.state.phase() == Phase::Unowned)

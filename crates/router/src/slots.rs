@@ -79,6 +79,11 @@ impl<T> Slots<T> {
         Some(value)
     }
 
+    /// How many values there are.
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
     /// All values with their ids.
     pub fn iter(&self) -> impl Iterator<Item = (Leased, &T)> {
         self.iter_from(0)

@@ -16,6 +16,7 @@ use shovel_protocol::to_supervisor::Effects;
 use shovel_protocol::to_worker::RequestBytes;
 use shovel_protocol::{Again, BadFrame, Close, CloseCode, ConnectionId, ToWorker};
 
+use super::counts::OfThread;
 use super::drain::farewell;
 use super::frames::{accepted, out_of_turn, stranger};
 use super::link::{Holding, Link};
@@ -110,6 +111,8 @@ impl Router {
         let released = connection.state.released(handled, started);
         let released = released.map_err(|why| out_of_turn(Kind::WsReleased, why))?;
         let Released { owner, effects, hopeless } = released;
+        let how = if started > handled { OfThread::Revoked } else { OfThread::Released };
+        self.measures.tally.add(how, 1);
         registry.renew(route.slot);
         drop(registry);
         self.do_effects(link, route.slot, Effects::new(&effects));
@@ -230,7 +233,11 @@ impl Router {
         let Some(route) = route else { return Ok(()) };
         let bad = |why| out_of_turn(Kind::WsAdopted, why);
         if taken {
+            let cause = connection.state.cause();
             let effects = connection.state.adopted().map_err(bad)?;
+            if let Some(cause) = cause {
+                self.measures.tally.add(adopted_by(cause), 1);
+            }
             connection.ticket = None;
             drop(registry);
             self.do_effects(link, route.slot, Effects::new(&effects));
@@ -239,6 +246,7 @@ impl Router {
             let close = Close { code, reason: reason.to_owned(), was_clean: false };
             let was_closed = connection.state.is_closed();
             let dropped = connection.state.refused(close.clone()).map_err(bad)?;
+            self.measures.tally.add(OfThread::Refused, 1);
             connection.ticket = None;
             tracing::warn!(
                 connection = %connection.uuid, worker = %link.worker, dropped,
@@ -275,6 +283,7 @@ impl Router {
                 registry.renew(route.slot);
             }
             Orphaned::Quarantined { dropped } => {
+                self.measures.tally.add(OfThread::Quarantined, 1);
                 tracing::error!(
                     connection = %connection.uuid, dropped,
                     "a message has ended three workers; its connection is closed"
@@ -361,5 +370,13 @@ impl Router {
     /// A connection's name as a suspect, among all threads; never 0.
     fn suspect(&self, slot: Slot) -> u64 {
         (self.publisher.thread() as u64 + 1) << 32 | u64::from(slot)
+    }
+}
+
+fn adopted_by(cause: AdoptCause) -> OfThread {
+    match cause {
+        AdoptCause::Reload | AdoptCause::Rebalance => OfThread::AdoptedByReload,
+        AdoptCause::Crash => OfThread::AdoptedByCrash,
+        AdoptCause::Wake => OfThread::AdoptedByWake,
     }
 }

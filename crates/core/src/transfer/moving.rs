@@ -45,6 +45,17 @@ pub enum Orphaned {
 }
 
 impl<O, M, E: Default> Connection<O, M, E> {
+    /// Why a worker is asked to take it over; `None` if none is.
+    pub fn cause(&self) -> Option<AdoptCause> {
+        match self.tenure {
+            Tenure::Adopting { cause, .. } => Some(cause),
+            Tenure::Offered(_)
+            | Tenure::Owned { .. }
+            | Tenure::Releasing { .. }
+            | Tenure::Unowned { .. } => None,
+        }
+    }
+
     /// Asks the owner to give it up. `false` if it is not one that can move now: nobody owns it, it
     /// has no attachment, or its close has come.
     pub fn release(&mut self, cause: AdoptCause) -> bool {

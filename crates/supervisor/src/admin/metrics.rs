@@ -56,7 +56,7 @@ const OF_WORKERS: [(&str, OfWorker, &str); 11] = [
 ];
 
 /// Counts of the pool that no worker has.
-const OF_POOL: [(&str, OfThread, &str); 3] = [
+const OF_POOL: [(&str, OfThread, &str); 5] = [
     (
         "messages_delivered",
         OfThread::Delivered,
@@ -67,6 +67,16 @@ const OF_POOL: [(&str, OfThread, &str); 3] = [
         "messages_dropped_for_workers",
         OfThread::DroppedForWorkers,
         "Published messages that a subscribed worker was too slow for",
+    ),
+    (
+        "connections_refused",
+        OfThread::Refused,
+        "WebSockets closed because a worker refused to take them over",
+    ),
+    (
+        "connections_quarantined",
+        OfThread::Quarantined,
+        "WebSockets closed because an event of theirs ended three workers",
     ),
 ];
 
@@ -87,12 +97,24 @@ const FAILURES: [(&str, OfThread); 4] = [
     ("client-broke-off", OfThread::BrokenOff),
 ];
 
+/// How workers gave connections up, as the label `how` has it.
+const GIVEN_UP: [(&str, OfThread); 2] =
+    [("released", OfThread::Released), ("revoked", OfThread::Revoked)];
+
+/// Why workers took connections over, as the label `cause` has it.
+const TAKEN_OVER: [(&str, OfThread); 3] = [
+    ("reload", OfThread::AdoptedByReload),
+    ("crash", OfThread::AdoptedByCrash),
+    ("wake", OfThread::AdoptedByWake),
+];
+
 impl Collector for Snapshot {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut page = Page(encoder);
         self.encode_pool(&mut page)?;
         self.encode_reloads(&mut page)?;
         self.encode_traffic(&mut page)?;
+        self.encode_moves(&mut page)?;
         self.encode_queues(&mut page)?;
         self.encode_places(&mut page)?;
         self.encode_workers(&mut page)
@@ -116,6 +138,8 @@ impl Snapshot {
         page.gauge("resident_memory_bytes", "Of the supervisor, without workers", rss)?;
         page.gauge("generation", "The generation that serves", view.generation.0.into())?;
         page.gauge("workers_wanted", "Workers that a generation is to have", view.wanted.into())?;
+        let help = "Places without a worker, because none is needed there for now";
+        page.gauge("workers_asleep", help, view.asleep as f64)?;
         let states = [
             ("starting", WorkerState::Starting),
             ("ready", WorkerState::Ready),
@@ -163,6 +187,22 @@ impl Snapshot {
         page.counters("request_failures", help, "reason", failures)?;
         let help = "Time until the head of the response";
         page.histogram("request_duration_seconds", help, &numbers.latencies)
+    }
+
+    /// Connections on their way from one worker to another.
+    fn encode_moves(&self, page: &mut Page<'_>) -> fmt::Result {
+        let numbers = &self.numbers;
+        let count = |what| numbers.thread.of(what);
+        let given_up = GIVEN_UP.map(|(name, what)| (name, count(what)));
+        let help = "WebSockets that a worker gave up for another one, and how";
+        page.counters("connections_moved_from_workers", help, "how", given_up)?;
+        let taken_over = TAKEN_OVER.map(|(name, what)| (name, count(what)));
+        let help = "WebSockets that a worker took over from another one, and why";
+        page.counters("connections_moved_to_workers", help, "cause", taken_over)?;
+        let help = "WebSockets that no worker has: they sleep, or wait for one";
+        page.gauge("connections_unowned", help, numbers.unowned as f64)?;
+        let help = "Bytes of unfinished messages of WebSockets that may move";
+        page.gauge("kept_message_bytes", help, numbers.kept_bytes as f64)
     }
 
     fn encode_queues(&self, page: &mut Page<'_>) -> fmt::Result {
