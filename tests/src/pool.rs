@@ -62,6 +62,11 @@ impl Options {
         Self::program(program("fixture-app"))
     }
 
+    /// Runs the fixture app with connections that outlive their worker.
+    pub fn portable() -> Self {
+        Self::app().argument("portable")
+    }
+
     /// Runs the rogue fixture in one of its modes.
     pub fn rogue(mode: &str) -> Self {
         Self::program(program("fixture-rogue")).argument(mode)

@@ -1,10 +1,12 @@
 //! The app that most process tests run: it does what their paths and messages ask for, and tells
 //! on stdout what happens to it, each event a line of JSON.
 //!
-//! `http` serves requests, `socket` serves WebSockets, `gate` lets tests hold a handler back.
+//! `http` serves requests, `socket` serves WebSockets, `portable` those that outlive their worker,
+//! `gate` lets tests hold a handler back.
 
 mod gate;
 mod http;
+mod portable;
 mod socket;
 
 use std::collections::HashMap;
@@ -14,7 +16,8 @@ use std::sync::atomic::AtomicU64;
 
 use serde_json::{Value, json};
 use shovel_worker::{
-    App, BroadcastChannel, Error, FetchEvent, Response, RunError, ShutdownEvent, StartEvent,
+    App, BroadcastChannel, CloseEvent, Error, FetchEvent, MessageEvent, Response, RunError,
+    ShutdownEvent, StartEvent,
 };
 use tokio::sync::OnceCell;
 
@@ -29,23 +32,31 @@ pub(crate) struct State {
     connections: Mutex<HashMap<String, socket::Entry>>,
     /// A party on the channel `objects`, which also listens.
     object: OnceCell<BroadcastChannel>,
+    /// How connections outlive this worker, if they do.
+    portable: Option<portable::Settings>,
 }
 
 fn main() -> Result<(), RunError> {
+    let portable = portable::Settings::of_arguments();
+    let is_portable = portable.is_some();
     let state = State {
         label: label(),
         gates: Gates::default(),
         requests: AtomicU64::new(0),
         connections: Mutex::default(),
         object: OnceCell::new(),
+        portable,
     };
-    App::new(state)
+    let mut app = App::new(state)
         .on_start(start)
         .on_fetch(fetch)
-        .on_message(socket::message)
-        .on_close(socket::close)
-        .on_shutdown(shutdown)
-        .run()
+        .on_message(message)
+        .on_close(close)
+        .on_shutdown(shutdown);
+    if is_portable {
+        app = app.on_adopt(portable::adopt).on_release(portable::release);
+    }
+    app.run()
 }
 
 /// Says something to the test.
@@ -82,7 +93,22 @@ async fn fetch(event: FetchEvent<State>) -> Result<Response, Error> {
     match event.request().uri().path() {
         "/ws" => socket::upgrade(event).await,
         "/ws/echo" => socket::echo(event),
+        portable::PATH => portable::upgrade(event).await,
         _ => http::answer(event).await,
+    }
+}
+
+async fn message(event: MessageEvent<State>) -> Result<(), Error> {
+    match event.connection().url().path() {
+        portable::PATH => portable::message(event).await,
+        _ => socket::message(event).await,
+    }
+}
+
+async fn close(event: CloseEvent<State>) -> Result<(), Error> {
+    match event.connection().url().path() {
+        portable::PATH => portable::close(event).await,
+        _ => socket::close(event).await,
     }
 }
 
