@@ -69,11 +69,12 @@ struct Deadline {
 pub(super) enum Kind {
     /// Its move need not be waited for. Only then is a deadline for the answer set, in so long a
     /// time: most moves are over, and would leave theirs behind for seconds.
-    Slow { answer_in: Duration },
-    /// Its worker was asked to release it, or to adopt it.
-    Answer,
-    /// Its worker was told to answer at once.
-    Revoked,
+    Slow { asked: Phase, answer_in: Duration },
+    /// Its worker was asked to release it, or to adopt it. A lease may see both, each once: the
+    /// phase says which it was.
+    Answer(Phase),
+    /// Its worker was told to answer that at once.
+    Revoked(Phase),
     /// It waits for a worker.
     Owner,
     /// Its next event is a suspect, and its worker had one.
@@ -201,25 +202,24 @@ impl Router {
             return;
         }
         let phase = connection.state.phase();
-        let is_asked = matches!(phase, Phase::Releasing | Phase::Adopting);
         match deadline.kind {
-            Kind::Slow { answer_in } if is_asked => {
+            Kind::Slow { asked, answer_in } if asked == phase => {
                 if let Some(ticket) = &connection.ticket {
                     ticket.uncount();
                 }
-                self.moves.set_deadline(answer_in, deadline.route, id, Kind::Answer);
+                self.moves.set_deadline(answer_in, deadline.route, id, Kind::Answer(asked));
             }
-            Kind::Answer if is_asked => {
+            Kind::Answer(asked) if asked == phase => {
                 if let Some(link) = connection.link().cloned()
                     && connection.state.revoke()
                 {
                     tracing::debug!(connection = %connection.uuid, worker = %link.worker, "revoked");
                     link.send(&ToWorker::Revoke { connection: id });
                     let patience = self.settings.get().handler_timeout;
-                    self.moves.set_deadline(patience, deadline.route, id, Kind::Revoked);
+                    self.moves.set_deadline(patience, deadline.route, id, Kind::Revoked(phase));
                 }
             }
-            Kind::Revoked if is_asked => {
+            Kind::Revoked(asked) if asked == phase => {
                 if let Some(link) = connection.link() {
                     self.reports.send(FromThread::Stuck { worker: link.worker });
                 }
@@ -238,14 +238,20 @@ impl Router {
             }
             Kind::Suspect => self.pump(&mut registry, id),
             Kind::Seek => self.moves.seek(deadline.route),
-            Kind::Slow { .. } | Kind::Answer | Kind::Revoked | Kind::Owner => {}
+            Kind::Slow { .. } | Kind::Answer(_) | Kind::Revoked(_) | Kind::Owner => {}
         }
     }
 
     /// Sets the deadline of a step that a worker has to answer.
-    pub(super) fn expect_answer(&self, after: Duration, route: Route, id: ConnectionId) {
+    pub(super) fn expect_answer(
+        &self,
+        after: Duration,
+        route: Route,
+        id: ConnectionId,
+        asked: Phase,
+    ) {
         let slow = SLOW.min(after);
-        self.moves.set_deadline(slow, route, id, Kind::Slow { answer_in: after - slow });
+        self.moves.set_deadline(slow, route, id, Kind::Slow { asked, answer_in: after - slow });
     }
 
     /// Looks again soon whether a suspect may be handed over.

@@ -89,7 +89,7 @@ impl Router {
         }
         link.send(&ToWorker::Release { connection: id });
         connection.ticket = Some(self.moves.ticket());
-        self.expect_answer(self.settings.get().handler_timeout, route, id);
+        self.expect_answer(self.settings.get().handler_timeout, route, id, Phase::Releasing);
     }
 
     /// The worker has given a connection up.
@@ -215,7 +215,7 @@ impl Router {
         if connection.ticket.is_none() {
             connection.ticket = Some(self.moves.ticket());
         }
-        self.expect_answer(self.settings.get().adopt_timeout, route, id);
+        self.expect_answer(self.settings.get().adopt_timeout, route, id, Phase::Adopting);
     }
 
     /// The worker has taken a connection over, or refuses it.
