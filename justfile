@@ -33,6 +33,10 @@ fuzz seconds="30":
 mutations *names:
     scripts/mutations.sh {{ names }}
 
+# Hundreds of clients while workers die, hang and are replaced, for so many seconds.
+soak seconds="600":
+    scripts/soak.sh {{ seconds }}
+
 # CPU time per echoed message, side by side with axum in one process.
 bench:
     scripts/bench.sh

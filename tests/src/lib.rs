@@ -8,6 +8,7 @@
 //! The programs are taken from the folder that the tests were built into, or from
 //! `SHOVEL_TEST_BIN_DIR`. Build them first: `cargo build --workspace --bins`.
 
+pub mod checker;
 mod client;
 mod log;
 mod operator;

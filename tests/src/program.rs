@@ -31,12 +31,19 @@ fn beside_the_tests() -> PathBuf {
 #[derive(Debug)]
 pub struct Deploy {
     folder: TempDir,
+    /// What is deployed, if it is no broken one.
+    app: &'static str,
 }
 
 impl Deploy {
     /// With the fixture app under this label, see [`Deploy::app`].
     pub fn of(label: &str) -> Self {
-        let deploy = Deploy { folder: TempDir::new().expect("temporary folder") };
+        Self::of_program("fixture-app", label)
+    }
+
+    /// With this one of our programs, which may not know its label.
+    pub fn of_program(app: &'static str, label: &str) -> Self {
+        let deploy = Deploy { folder: TempDir::new().expect("temporary folder"), app };
         deploy.app(label);
         deploy
     }
@@ -46,10 +53,10 @@ impl Deploy {
         self.folder.path().join("app")
     }
 
-    /// Puts a copy of the fixture app there that tells this label in its answers. The label is
+    /// Puts a copy of the app there that tells this label in its answers. The label is
     /// appended to the file: whoever answers with it runs the bytes of that deploy.
     pub fn app(&self, label: &str) {
-        self.put(&labelled_app(label));
+        self.put(&labelled(self.app, label));
     }
 
     /// As [`Deploy::app`], but over the bytes that lie there, as `cp` does.
@@ -57,7 +64,7 @@ impl Deploy {
     /// # Panics
     /// If somebody runs the very file: then it cannot be written.
     pub fn app_in_place(&self, label: &str) {
-        fs::write(self.path(), labelled_app(label)).expect("a file that nobody runs");
+        fs::write(self.path(), labelled(self.app, label)).expect("a file that nobody runs");
     }
 
     /// Puts a script there.
@@ -86,8 +93,8 @@ impl Deploy {
     }
 }
 
-fn labelled_app(label: &str) -> Vec<u8> {
-    let mut bytes = fs::read(program("fixture-app")).expect("fixture app");
+fn labelled(app: &str, label: &str) -> Vec<u8> {
+    let mut bytes = fs::read(program(app)).expect("the app");
     bytes.extend_from_slice(format!("\nlabel={label}").as_bytes());
     bytes
 }

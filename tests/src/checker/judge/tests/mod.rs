@@ -1,0 +1,249 @@
+//! Each kind of violation is noticed in a run that is otherwise as it should be.
+
+mod script;
+
+use self::script::{LISTENER, PLAIN, RESIDENT, SECOND, begun, closed, run};
+use super::{Rule, judge};
+use crate::checker::record::{Conversation, Note, Published, Record, Role};
+use crate::checker::words::{Answer, Progress, Trace, TraceEvent, Word};
+
+fn is_answer(wanted: u64) -> impl Fn(&Note) -> bool {
+    move |note| matches!(note, Note::Heard(Word::Answer(Answer { n, .. })) if *n == wanted)
+}
+
+fn is_news(note: &Note) -> bool {
+    matches!(note, Note::Heard(Word::News { .. }))
+}
+
+fn is_begun(trace: &Trace, key: u32, pid: u32, wanted: u64) -> bool {
+    let is_it = matches!(trace.event, TraceEvent::Begun { n, .. } if n == wanted);
+    is_it && (trace.key, trace.pid) == (key, pid)
+}
+
+fn is_close_event(trace: &Trace) -> bool {
+    trace.key == RESIDENT && matches!(trace.event, TraceEvent::Closed { .. })
+}
+
+#[track_caller]
+fn shows(change: impl FnOnce(&mut Record), rule: Rule) {
+    let mut record = run();
+    change(&mut record);
+    let violations = judge(&record);
+    assert!(violations.iter().any(|found| found.rule == rule), "not {rule:?}: {violations:#?}");
+}
+
+#[test]
+fn a_run_as_it_should_be_has_no_violation() {
+    assert_eq!(judge(&run()), []);
+}
+
+#[test]
+fn a_lost_answer_is_noticed() {
+    shows(|record| record.forget(RESIDENT, is_answer(2)), Rule::Lost);
+    shows(|record| record.forget(RESIDENT, is_answer(3)), Rule::Lost);
+    let is_part = |note: &Note| matches!(note, Note::Heard(Word::Part { .. }));
+    shows(|record| record.forget(RESIDENT, is_part), Rule::Lost);
+    shows(|record| record.of(RESIDENT).notes.push((9 * SECOND, Note::Stuck)), Rule::Lost);
+}
+
+#[test]
+fn a_doubled_answer_is_noticed() {
+    shows(|record| record.repeat(RESIDENT, is_answer(1)), Rule::Doubled);
+    let is_part = |note: &Note| matches!(note, Note::Heard(Word::Part { .. }));
+    shows(|record| record.repeat(RESIDENT, is_part), Rule::Doubled);
+}
+
+#[test]
+fn an_answer_out_of_order_is_noticed() {
+    let swap = |record: &mut Record| {
+        let notes = &mut record.of(RESIDENT).notes;
+        let at = |n| notes.iter().position(|(_, note)| is_answer(n)(note)).unwrap();
+        let (second, third) = (at(2), at(3));
+        let (first, rest) = notes.split_at_mut(third);
+        std::mem::swap(&mut first[second].1, &mut rest[0].1);
+    };
+    shows(swap, Rule::OutOfOrder);
+}
+
+#[test]
+fn an_invented_answer_is_noticed() {
+    let word = |n| Word::Answer(Answer { n, progress: Progress::NONE, pid: 11, seq: n });
+    let add = |n| {
+        move |record: &mut Record| {
+            record.of(RESIDENT).notes.push((3 * SECOND, Note::Heard(word(n))));
+        }
+    };
+    shows(add(17), Rule::Invented);
+    shows(add(0), Rule::Invented);
+    let garbled = (SECOND, Note::Garbled("?".to_owned()));
+    shows(|record| record.of(RESIDENT).notes.push(garbled), Rule::Invented);
+    shows(|record| record.forget_trace(|trace| is_begun(trace, PLAIN, 10, 1)), Rule::Invented);
+}
+
+#[test]
+fn what_is_handled_again_after_its_answer_is_noticed() {
+    let again = |record: &mut Record| {
+        let trace = Trace { at: 4 * SECOND, pid: 11, key: RESIDENT, event: begun(1, true, false) };
+        record.traces.push(trace);
+    };
+    shows(again, Rule::Invented);
+}
+
+#[test]
+fn another_state_than_that_of_the_finished_messages_is_noticed() {
+    let answer = |record: &mut Record| {
+        record.change(RESIDENT, |note| match note {
+            Note::Heard(Word::Answer(answer)) if answer.n == 2 => {
+                answer.progress.hash += 1;
+                true
+            }
+            _ => false,
+        });
+    };
+    shows(answer, Rule::State);
+    let adopted = |change: fn(&mut TraceEvent)| {
+        move |record: &mut Record| {
+            record.change_trace(|trace| {
+                let is_it = matches!(trace.event, TraceEvent::Adopted { .. });
+                is_it.then(|| change(&mut trace.event)).is_some()
+            });
+        }
+    };
+    let forget = |event: &mut TraceEvent| {
+        let TraceEvent::Adopted { progress, .. } = event else { return };
+        *progress = Progress::NONE;
+    };
+    shows(adopted(forget), Rule::State);
+    let resubscribe = |event: &mut TraceEvent| {
+        let TraceEvent::Adopted { subscribed, .. } = event else { return };
+        *subscribed = false;
+    };
+    shows(adopted(resubscribe), Rule::State);
+    let is_bye = |note: &Note| matches!(note, Note::Heard(Word::Bye { .. }));
+    shows(|record| record.forget(LISTENER, is_bye), Rule::State);
+    shows(|record| record.repeat(LISTENER, is_bye), Rule::State);
+}
+
+#[test]
+fn two_owners_are_noticed() {
+    let late = |record: &mut Record| {
+        record.change_trace(|trace| {
+            let is_it = is_begun(trace, RESIDENT, 11, 3);
+            is_it.then(|| trace.pid = 10).is_some()
+        });
+    };
+    shows(late, Rule::Stranger);
+    let unheard = |note: &Note| matches!(note, Note::Heard(Word::Here { .. }));
+    shows(|record| record.forget(RESIDENT, unheard), Rule::Stranger);
+}
+
+#[test]
+fn a_mark_that_is_missing_or_too_much_is_noticed() {
+    let mark = |key: u32, pid: u32, n: u64, event: TraceEvent| {
+        move |record: &mut Record| {
+            record.change_trace(|trace| {
+                let is_it = is_begun(trace, key, pid, n);
+                is_it.then(|| trace.event = event).is_some()
+            });
+        }
+    };
+    shows(mark(RESIDENT, 11, 2, begun(2, false, true)), Rule::Unmarked);
+    shows(mark(RESIDENT, 11, 2, begun(2, true, false)), Rule::Unmarked);
+    shows(mark(LISTENER, 12, 1, begun(1, true, false)), Rule::MarkedForNothing);
+}
+
+#[test]
+fn a_message_that_is_skipped_is_noticed() {
+    let skip = |record: &mut Record| record.forget_trace(|trace| is_begun(trace, RESIDENT, 10, 1));
+    shows(skip, Rule::Lost);
+    let last = |record: &mut Record| {
+        record.forget(RESIDENT, is_answer(3));
+        record.forget_trace(|trace| is_begun(trace, RESIDENT, 11, 3));
+    };
+    shows(last, Rule::Lost);
+}
+
+#[test]
+fn news_lost_doubled_or_invented_are_noticed() {
+    shows(|record| record.forget(LISTENER, is_news), Rule::Lost);
+    shows(|record| record.repeat(LISTENER, is_news), Rule::Doubled);
+    let invent = |note: &mut Note| match note {
+        Note::Heard(Word::News { n, .. }) => std::mem::replace(n, 2) == 3,
+        _ => false,
+    };
+    shows(|record| record.change(LISTENER, invent), Rule::Invented);
+    let (room, n, from, to) = (0, 1, 20_000, 30_000);
+    let published = Published { room, n, from, to };
+    shows(|record| record.published.push(published), Rule::Lost);
+}
+
+#[test]
+fn a_wrong_close_code_is_noticed() {
+    let close = |key: u32, code: u16| {
+        move |record: &mut Record| {
+            record.change(key, |note| match note {
+                Note::Closed(was) => std::mem::replace(was, code) != code,
+                _ => false,
+            });
+        }
+    };
+    shows(close(PLAIN, 1006), Rule::CloseCode);
+    // No reload before it.
+    shows(close(PLAIN, 1012), Rule::CloseCode);
+    shows(close(RESIDENT, 1012), Rule::CloseCode);
+    shows(close(RESIDENT, 1011), Rule::CloseCode);
+    let broken = |note: &mut Note| match note {
+        Note::Closed(_) => std::mem::replace(note, Note::Broken(String::new())) != *note,
+        _ => false,
+    };
+    shows(|record| record.change(RESIDENT, broken), Rule::CloseCode);
+    // Its worker was not killed at all.
+    let spared = |record: &mut Record| {
+        let trace = Trace { at: SECOND, pid: 10, key: 77, event: TraceEvent::Opened };
+        record.traces.push(trace);
+    };
+    shows(spared, Rule::CloseCode);
+    let refused = |record: &mut Record| {
+        let notes = vec![(30 * SECOND, Note::Refused("502".to_owned()))];
+        let (key, role, room) = (4, Role::Visitor, None);
+        record.conversations.push(Conversation { key, role, room, notes });
+    };
+    shows(refused, Rule::Refused);
+}
+
+#[test]
+fn a_close_event_that_is_missing_doubled_or_another_is_noticed() {
+    shows(|record| record.forget_trace(is_close_event), Rule::CloseEvent);
+    let event = |event: TraceEvent| {
+        move |record: &mut Record| {
+            let trace = Trace { at: 4 * SECOND, pid: 11, key: RESIDENT, event };
+            record.traces.push(trace);
+        }
+    };
+    shows(event(closed(4000, false)), Rule::CloseEvent);
+    shows(event(closed(1006, true)), Rule::CloseEvent);
+    shows(event(begun(3, true, false)), Rule::OutOfOrder);
+}
+
+#[test]
+fn a_run_without_moves_or_crashes_does_not_count() {
+    let unmoved = |record: &mut Record| {
+        let is_adopted = |trace: &Trace| matches!(trace.event, TraceEvent::Adopted { .. });
+        record.forget_trace(|trace| trace.key == LISTENER && is_adopted(trace));
+    };
+    shows(unmoved, Rule::ShowsNothing);
+    // Moved while nothing was under way.
+    let idle = |record: &mut Record| {
+        record.change_trace(|trace| {
+            let is_it = trace.key == LISTENER && matches!(trace.event, TraceEvent::Adopted { .. });
+            is_it.then(|| trace.at = 2 * SECOND).is_some()
+        });
+    };
+    shows(idle, Rule::ShowsNothing);
+    let unharmed = |record: &mut Record| {
+        record
+            .traces
+            .retain(|trace| !matches!(trace.event, TraceEvent::Begun { redelivered: true, .. }));
+    };
+    shows(unharmed, Rule::ShowsNothing);
+}
