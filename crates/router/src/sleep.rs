@@ -58,9 +58,6 @@ impl Router {
     /// Asks for a worker, now and then.
     pub(super) fn want_work(&self) {
         let now = Instant::now();
-        if self.settings.get().sleep_after.is_none() {
-            return;
-        }
         let is_new = self
             .work_wanted
             .get()
@@ -73,7 +70,9 @@ impl Router {
 
     /// Asks for one worker more if the least busy one has much to do.
     pub(super) fn want_help(&self, least_busy: &Link) {
-        if least_busy.counters.load.load(Ordering::Relaxed) >= MUCH {
+        // Without it nobody sleeps, but for those that did before it was switched off.
+        let may_sleep = self.settings.get().sleep_after.is_some();
+        if may_sleep && least_busy.counters.load.load(Ordering::Relaxed) >= MUCH {
             self.want_work();
         }
     }

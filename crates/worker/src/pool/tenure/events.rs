@@ -83,7 +83,9 @@ impl Tenure {
         let State { phase: Phase::Open, portable: Some(portable), .. } = &mut *state else {
             return None;
         };
-        portable.leaving = Leaving::Released;
+        if portable.leaving == Leaving::No {
+            portable.leaving = Leaving::Released;
+        }
         state.mailbox.clear();
         if state.handling {
             return None;
