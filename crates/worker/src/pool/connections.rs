@@ -34,6 +34,7 @@ impl Connections {
     /// A connection that this worker has taken over.
     pub(crate) fn insert(&mut self, link: &Link, connection: Connection) {
         self.take_accepted(link);
+        link.count_in();
         self.table.insert(connection.tenure.wire.0, connection);
     }
 

@@ -4,7 +4,7 @@
 //! switchboard, then table, then batch.
 
 use std::io;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use shovel_link::{Outgoing, Socket, Written};
@@ -28,6 +28,10 @@ pub(crate) struct Link {
     /// Connections that the reader has not seen yet; see [`super::connections`].
     pub(crate) accepted: Mutex<Vec<Connection>>,
     pub(crate) exchanges: Mutex<Table<Arc<Exchange>>>,
+    /// Connections that this worker has: accepted or adopted, and neither closed nor given back.
+    open: AtomicUsize,
+    /// Told when one of them has ended.
+    ended: Notify,
     /// Connections that were given back and that the reader still knows.
     left: Mutex<Vec<ConnectionId>>,
     /// The supervisor can have connections adopted.
@@ -59,6 +63,8 @@ impl Link {
     pub(crate) fn new(welcome: &Welcome, moves: bool) -> Self {
         Link {
             accepted: Mutex::default(),
+            open: AtomicUsize::new(0),
+            ended: Notify::new(),
             left: Mutex::default(),
             moves,
             exchanges: Mutex::default(),
@@ -109,6 +115,30 @@ impl Link {
     /// A connection was given back.
     pub(crate) fn left(&self, connection: ConnectionId) {
         lock(&self.left).push(connection);
+        self.count_out();
+    }
+
+    /// This worker has one more connection.
+    pub(crate) fn count_in(&self) {
+        self.open.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// It has one less.
+    pub(crate) fn count_out(&self) {
+        self.open.fetch_sub(1, Ordering::AcqRel);
+        self.ended.notify_waiters();
+    }
+
+    /// Waits until this worker has no connection on this link.
+    pub(crate) async fn emptied(&self) {
+        loop {
+            let mut ended = std::pin::pin!(self.ended.notified());
+            ended.as_mut().enable();
+            if self.open.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            ended.await;
+        }
     }
 
     /// The connections that were given back since this was asked last.

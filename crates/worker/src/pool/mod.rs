@@ -22,6 +22,7 @@ mod upload;
 
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use shovel_link::Socket;
 use shovel_protocol::ToSupervisor;
@@ -29,6 +30,7 @@ use shovel_protocol::control::Welcome;
 use shovel_protocol::handshake::Capabilities;
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::timeout;
 
 use self::caught::Caught;
 use self::dispatch::Dispatch;
@@ -39,6 +41,9 @@ use crate::app::{App, Once};
 use crate::event::Context;
 use crate::work::Work;
 use crate::{Channels, RunError, ShutdownEvent, StartEvent, WorkerInfo};
+
+/// How long an upgrade that came too late may wait for its answer when the worker is to leave.
+const LATE_ANSWER: Duration = Duration::from_secs(1);
 
 /// Runs an app on its links until the supervisor tells it to stop.
 pub(crate) async fn serve<S>(app: App<S>, streams: Vec<UnixStream>) -> Result<(), RunError>
@@ -111,6 +116,15 @@ impl<S> Life<S> {
         }
         self.tell(&ToSupervisor::ready(self.capabilities));
         self.shutdown.notified().await;
+        self.context.work.idle().await;
+        // An upgrade that came too late is answered yet, and its close handler runs.
+        let emptied = async {
+            for link in &self.links {
+                link.emptied().await;
+            }
+        };
+        // An error says that no answer came, which would be the supervisor's fault.
+        let _ = timeout(LATE_ANSWER, emptied).await;
         self.context.work.idle().await;
         if let Some(shutdown) = shutdown {
             let event = ShutdownEvent::new(self.context.clone());

@@ -187,6 +187,8 @@ impl<S: Send + Sync + 'static> FrameHandler<S> {
         if let Some(connection) = self.connections.remove(&self.link, id) {
             connection.tenure.socket_closed();
             self.dispatch.deliver(&connection, closed);
+            // Its handler runs by now, or is known to be under way.
+            self.link.count_out();
         }
     }
 

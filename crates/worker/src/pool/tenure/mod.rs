@@ -140,6 +140,7 @@ impl Tenure {
         let keep = state.portable.is_some();
         // Known to the reader first: messages may come right behind.
         lock(&self.link.accepted).push(Connection { tenure: self.clone() });
+        self.link.count_in();
         let request = request.to_wire();
         let upgrade = UpgradeHead { request, protocol: self.protocol.as_deref(), headers };
         let effects = Effects::new(&effects);
