@@ -82,8 +82,8 @@ impl<O, M, E: Default> Connection<O, M, E> {
     }
 
     /// The owner has given it up. Whoever was told to while it still adopted may also do so right
-    /// after it took the connection over: the two have crossed. `handled` is the last event that it finished, `started` the last
-    /// that it began.
+    /// after it took the connection over: the two have crossed. `handled` is the last event that it
+    /// finished, `started` the last that it began.
     ///
     /// # Errors
     /// [`OutOfTurn`] if it was not asked, or its numbers are not those of its commits.

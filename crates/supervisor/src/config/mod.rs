@@ -130,8 +130,8 @@ pub struct Config {
     #[arg(value_parser = units::duration)]
     pub queue_timeout: Duration,
 
-    /// Pages of this origin may open WebSockets, and those of others may not, as
-    /// https://example.com; may be repeated [default: pages of every origin may]
+    /// Pages of this origin (`https://` and a host, and a port if it is not the usual one) may open
+    /// WebSockets, and those of others may not; may be repeated [default: pages of every origin may]
     #[arg(long, help_heading = WEBSOCKETS, value_name = "ORIGIN")]
     #[arg(value_parser = str::parse::<http::Origin>)]
     pub allow_origin: Vec<http::Origin>,
