@@ -181,7 +181,43 @@ fn guest_name(connection: &Connection) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+    use shovel_worker::testing::{TestApp, TestClient};
+
     use super::*;
+    use crate::app;
+
+    /// What a client was told, without the pid: all workers of a test have the same.
+    fn told(client: &TestClient) -> Vec<Value> {
+        let told = client.received().into_iter().map(|news| {
+            let mut news: Value =
+                serde_json::from_str(news.as_text().expect("text")).expect("JSON");
+            news.as_object_mut().expect("an object").remove("pid");
+            news
+        });
+        told.collect()
+    }
+
+    #[tokio::test]
+    async fn a_member_stays_in_its_room_while_workers_come_and_go() {
+        let test = TestApp::start(app()).await.unwrap();
+        let ada = test.connect("/ws/chat?name=Ada&room=tea").await.unwrap();
+        let bob = test.connect("/ws/chat?name=Bob&room=tea").await.unwrap();
+        told(&ada);
+        told(&bob);
+        test.reload(app()).await.unwrap();
+        test.crash(app()).await.unwrap();
+        ada.send(r#"{"text":"still here"}"#).await;
+        bob.close(1000, "").await;
+        let expected = [
+            json!({"type": "moved", "generation": 2, "cause": "reload"}),
+            json!({"type": "moved", "generation": 2, "cause": "crash"}),
+            json!({"type": "message", "name": "Ada", "text": "still here"}),
+            json!({"type": "left", "name": "Bob"}),
+        ];
+        assert_eq!(told(&ada), expected);
+        assert_eq!(told(&bob), expected[..3]);
+    }
 
     #[test]
     fn text_is_taken_out_of_its_object_and_anything_else_as_it_stands() {

@@ -53,3 +53,47 @@ pub(crate) async fn message(event: &MessageEvent<State>) -> Result<(), Error> {
     event.connection().send(serde_json::to_string(&answer)?).await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use shovel_worker::testing::{TestApp, TestClient};
+
+    use super::*;
+    use crate::app;
+
+    /// What was answered, without the pid: all workers of a test have the same.
+    fn answers(client: &TestClient) -> Vec<Value> {
+        let answers = client.received().into_iter().map(|answer| {
+            let text = answer.as_text().expect("text");
+            let mut answer: Value = serde_json::from_str(text).expect("JSON");
+            answer.as_object_mut().expect("an object").remove("pid");
+            answer
+        });
+        answers.collect()
+    }
+
+    #[tokio::test]
+    async fn each_number_comes_once_though_workers_come_and_go() {
+        let test = TestApp::start(app()).await.unwrap();
+        let client = test.connect(PATH).await.unwrap();
+        client.send("a").await;
+        test.reload(app()).await.unwrap();
+        client.send("b").await;
+        // The worker dies when it perhaps has the message already.
+        let ((), crashed) = tokio::join!(client.send("c"), test.crash(app()));
+        crashed.unwrap();
+        let answer = |n: u64, echo: &str, generation: u32, redelivered: bool| json!({"n": n, "echo": echo, "generation": generation, "redelivered": redelivered});
+        let expected =
+            [answer(1, "a", 1, false), answer(2, "b", 2, false), answer(3, "c", 2, true)];
+        assert_eq!(answers(&client), expected);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_text_is_refused() {
+        let test = TestApp::start(app()).await.unwrap();
+        let client = test.connect(PATH).await.unwrap();
+        client.send(vec![1]).await;
+        assert_eq!(client.closed(), Some((1003, "text only".to_owned())));
+    }
+}

@@ -22,7 +22,11 @@ use shovel_worker::{
 type State = ();
 
 fn main() -> Result<(), RunError> {
-    App::new(()).on_fetch(fetch).on_message(message).on_close(close).on_adopt(adopt).run()
+    app().run()
+}
+
+fn app() -> App<State> {
+    App::new(()).on_fetch(fetch).on_message(message).on_close(close).on_adopt(adopt)
 }
 
 async fn fetch(event: FetchEvent<State>) -> Result<Response, Error> {

@@ -19,12 +19,15 @@ use shovel_worker::{Attachment, Channels, Error, Published, StatusCode, WorkerIn
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), shovel_worker::RunError> {
-    let router = Router::new()
+    shovel_worker::serve(routes()).await
+}
+
+fn routes() -> Router {
+    Router::new()
         .route("/", get(hello))
         .route("/theirs", any(theirs))
         .route("/ours/{room}", any(ours).post(announce))
-        .route("/ws/counter", any(counter));
-    shovel_worker::serve(router).await
+        .route("/ws/counter", any(counter))
 }
 
 async fn hello(
@@ -115,4 +118,45 @@ async fn count(mut conn: Connection<Count>, worker: WorkerInfo) -> Result<(), Er
         conn.send(Message::Text(serde_json::to_string(&answer)?.into())).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use shovel_worker::App;
+    use shovel_worker::testing::TestApp;
+
+    use super::*;
+
+    fn app() -> App<()> {
+        App::from(routes())
+    }
+
+    #[tokio::test]
+    async fn the_count_goes_on_whichever_worker_counts() {
+        let test = TestApp::start(app()).await.unwrap();
+        let client = test.connect("/ws/counter").await.unwrap();
+        client.send("a").await;
+        test.reload(app()).await.unwrap();
+        client.send("b").await;
+        let ((), crashed) = tokio::join!(client.send("c"), test.crash(app()));
+        crashed.unwrap();
+        let pid = std::process::id();
+        let answer = |n: u64, echo: &str, generation: u32, redelivered: bool| {
+            let answer = Answer { n, echo, pid, generation, redelivered };
+            serde_json::to_string(&answer).unwrap().into()
+        };
+        let expected =
+            [answer(1, "a", 1, false), answer(2, "b", 2, false), answer(3, "c", 2, true)];
+        assert_eq!(client.received(), expected);
+    }
+
+    #[tokio::test]
+    async fn a_room_is_closed_by_a_reload() {
+        let test = TestApp::start(app()).await.unwrap();
+        let client = test.connect("/ours/tea").await.unwrap();
+        client.send("hello").await;
+        assert_eq!(client.received(), ["hello".into()]);
+        test.reload(app()).await.unwrap();
+        assert_eq!(client.closed(), Some((1012, "server reloading".to_owned())));
+    }
 }

@@ -9,6 +9,7 @@ use shovel_protocol::handshake::Capabilities;
 
 use crate::pool;
 use crate::run::{self, RunError};
+use crate::work::Work;
 use crate::{
     AdoptEvent, CloseEvent, Error, FetchEvent, MessageEvent, ReleaseEvent, ShutdownEvent,
     StartEvent,
@@ -355,7 +356,7 @@ impl<S: Send + Sync + 'static> App<S> {
     /// Does what [`App::serve`] does, on links that are already connected: for tests of the SDK.
     #[doc(hidden)]
     pub async fn serve_on(self, links: Vec<UnixStream>) -> Result<(), RunError> {
-        pool::serve(self, links).await
+        pool::serve(self, links, Work::default()).await
     }
 }
 

@@ -23,6 +23,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
+use crate::work::Work;
 use crate::{App, RunError, pool};
 
 /// How long handlers and clients may take in the end; the supervisor's default.
@@ -50,7 +51,7 @@ where
     let mut conductor = Conductor { thread: &thread, reports, signals, address };
     // Neither branch is taken up again, so neither need be cancel-safe.
     let result = tokio::select! {
-        result = pool::serve(app, vec![link]) => result,
+        result = pool::serve(app, vec![link], Work::default()) => result,
         hurried = conductor.conduct() => Err(hurried),
     };
     let within = match result {

@@ -158,7 +158,43 @@
 //! }
 //!
 //! // `portable` says that connections may move to other workers.
-//! let app = App::new(()).on_fetch(fetch).on_message(message).portable();
+//! fn app() -> App<()> {
+//!     App::new(()).on_fetch(fetch).on_message(message).portable()
+//! }
+//! ```
+//!
+//! Whether that is enough, a test shows: the worker is replaced, and its successor dies.
+//!
+//! ```
+//! # use shovel_worker::{App, Error, FetchEvent, MessageEvent, Response};
+//! # async fn fetch(mut event: FetchEvent<()>) -> Result<Response, Error> {
+//! #     let (connection, response) = event.upgrade_websocket()?;
+//! #     connection.attach_bytes(1, b"Ada")?;
+//! #     connection.subscribe("chat")?;
+//! #     Ok(response)
+//! # }
+//! # async fn message(event: MessageEvent<()>) -> Result<(), Error> {
+//! #     let (_, name) = event.connection().attachment_bytes().unwrap_or_default();
+//! #     let name = String::from_utf8_lossy(&name).into_owned();
+//! #     let text = event.message().as_text().unwrap_or_default();
+//! #     event.connection().publish("chat", format!("{name}: {text}")).await?;
+//! #     Ok(())
+//! # }
+//! # fn app() -> App<()> { App::new(()).on_fetch(fetch).on_message(message).portable() }
+//! use shovel_worker::testing::TestApp;
+//!
+//! #[tokio::test]
+//! # async fn the_attribute_is_taken_by_this_so_that_the_next_runs_here() {}
+//! async fn ada_stays_ada() {
+//!     let test = TestApp::start(app()).await.unwrap();
+//!     let client = test.connect("/chat?Ada").await.unwrap();
+//!     test.reload(app()).await.unwrap();
+//!     test.crash(app()).await.unwrap();
+//!     client.send("hello").await;
+//!     assert_eq!(client.next().await.as_text(), Some("Ada: hello"));
+//! }
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+//! #     .block_on(ada_stays_ada());
 //! ```
 //!
 //! Subscriptions move along by themselves. [`App::on_adopt`] is told when a connection arrives, if

@@ -216,6 +216,11 @@ impl<O, M, E: Default> Connection<O, M, E> {
         self.committed
     }
 
+    /// Number of the last event that is finished or given up.
+    pub fn acked(&self) -> u64 {
+        self.acked
+    }
+
     /// How many events have come and are not finished.
     pub fn uncommitted(&self) -> u64 {
         self.read() - self.acked

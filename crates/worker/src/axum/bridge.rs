@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::{Error as WebSocketError, Message as Framed}
 
 use super::carrier::{Carrier, Pipe};
 use super::delivery::{Event, Events, GRACE};
-use super::offer::{self, Offer, Taken};
+use super::offer::{Offer, Taken};
 use crate::event::Accepted;
 use crate::{Connection, Error, Message, SendError};
 
@@ -58,7 +58,7 @@ fn accept(theirs: &Response, offer: Offer, carrier: Carrier) -> Result<Response,
         response.headers_mut().remove(name);
     }
     let bridge = Bridge { connection: connection.clone(), events };
-    offer::spawn(&connection, async move {
+    offer.spawn(&connection, async move {
         // Without it the carrier is dropped, which tells the other end that the upgrade failed.
         if bridge.connection.tenure.accepted().await {
             bridge.run(carrier).await;

@@ -268,7 +268,7 @@ async fn adopt(router: Router, event: AdoptEvent<()>) -> Result<(), Error> {
     extensions.insert(event.worker().clone());
     extensions.insert(connection.id());
     extensions.insert(Adopted { cause: event.cause() });
-    extensions.insert(Offer::adopted(connection.clone()));
+    extensions.insert(Offer::adopted(connection.clone(), event.work().clone()));
     if let Some(client) = event.client() {
         extensions.insert(ConnectInfo(client));
         extensions.insert(ClientAddress(client));

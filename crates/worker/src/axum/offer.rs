@@ -10,11 +10,16 @@ use http::{HeaderValue, StatusCode};
 use super::delivery::{Delivery, Events};
 use crate::event::{Accepted, offered_protocols};
 use crate::lock::lock;
+use crate::work::Work;
 use crate::{Connection, FetchEvent, UpgradeError};
 
 /// In the extensions of each request that offers an upgrade.
 #[derive(Clone)]
-pub(super) struct Offer(Arc<Mutex<Source>>);
+pub(super) struct Offer {
+    source: Arc<Mutex<Source>>,
+    /// Whose task will hold the socket.
+    work: Work,
+}
 
 enum Source {
     Request(Box<FetchEvent<()>>),
@@ -36,16 +41,18 @@ pub(super) struct Taken {
 
 impl Offer {
     pub(super) fn new(event: FetchEvent<()>) -> Offer {
-        Offer(Arc::new(Mutex::new(Source::Request(Box::new(event)))))
+        let work = event.work().clone();
+        Offer { source: Arc::new(Mutex::new(Source::Request(Box::new(event)))), work }
     }
 
-    pub(super) fn adopted(connection: Connection) -> Offer {
-        Offer(Arc::new(Mutex::new(Source::Connection { connection, is_taken: false })))
+    pub(super) fn adopted(connection: Connection, work: Work) -> Offer {
+        let source = Source::Connection { connection, is_taken: false };
+        Offer { source: Arc::new(Mutex::new(source)), work }
     }
 
     /// The subprotocols that the client offers, the preferred one first.
     pub(super) fn protocols(&self) -> Vec<HeaderValue> {
-        let source = lock(&self.0);
+        let source = lock(&self.source);
         let headers = match &*source {
             Source::Request(event) => event.request().headers(),
             Source::Connection { connection, .. } => connection.headers(),
@@ -55,7 +62,7 @@ impl Offer {
 
     /// Upgrades the request, or takes the connection over: that one keeps its subprotocol.
     pub(super) fn take(&self, protocol: Option<&str>) -> Result<Taken, UpgradeError> {
-        let mut source = lock(&self.0);
+        let mut source = lock(&self.source);
         let is_adopted = matches!(&*source, Source::Connection { .. });
         let (connection, response) = match (&mut *source, protocol) {
             (Source::Request(event), Some(protocol)) => {
@@ -76,11 +83,18 @@ impl Offer {
         let _ = connection.tenure.delivery.set(delivery);
         Ok(Taken { connection, events, response, is_adopted })
     }
-}
 
-/// Starts the task that holds a connection's socket. The close event waits for it.
-pub(super) fn spawn(connection: &Connection, task: impl Future<Output = ()> + Send + 'static) {
-    if let Some(delivery) = connection.tenure.delivery.get() {
-        delivery.set_task(tokio::spawn(task));
+    /// Starts the task that holds the socket of the connection that was taken. The close event waits
+    /// for it.
+    pub(super) fn spawn(
+        &self,
+        connection: &Connection,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        if let Some(delivery) = connection.tenure.delivery.get() {
+            let task = tokio::spawn(task);
+            self.work.note(&task);
+            delivery.set_task(task);
+        }
     }
 }

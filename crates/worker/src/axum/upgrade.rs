@@ -10,7 +10,7 @@ use http::HeaderValue;
 use http::request::Parts;
 
 use super::WebSocket;
-use super::offer::{self, Offer, Taken};
+use super::offer::{Offer, Taken};
 use crate::{Attachment, UpgradeError};
 
 /// Extracts the upgrade that a request offers: axum's `WebSocketUpgrade`, but for the buffers and
@@ -158,7 +158,7 @@ impl<F> WebSocketUpgrade<F> {
         let socket =
             WebSocket::new(connection.clone(), events, self.selected, self.max_message_bytes);
         let (tenure, on_failed_upgrade) = (connection.tenure.clone(), self.on_failed_upgrade);
-        offer::spawn(&connection, async move {
+        self.offer.spawn(&connection, async move {
             if tenure.accepted().await {
                 callback(socket).await;
             } else {
@@ -227,11 +227,12 @@ impl WebSocketUpgrade {
         C: FnOnce(super::Connection<T>) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
+        let offer = self.offer.clone();
         match self.take_portable(initial) {
             Ok((conn, response)) => {
                 let connection = conn.connection().clone();
                 let tenure = connection.tenure.clone();
-                offer::spawn(&connection, async move {
+                offer.spawn(&connection, async move {
                     if tenure.accepted().await {
                         callback(conn).await;
                     }

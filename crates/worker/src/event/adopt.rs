@@ -9,6 +9,7 @@ use shovel_protocol::control;
 use super::{Context, attachment, shared_methods, wait_until};
 use crate::Connection;
 use crate::pool::tenure::Adoption;
+use crate::work::Work;
 
 /// This worker takes over a connection that another one had: its first event here.
 ///
@@ -131,6 +132,11 @@ impl<S> AdoptEvent<S> {
     /// The head of the request that became the connection.
     pub(crate) fn request(&self) -> (&Method, &Uri, &HeaderMap) {
         (&self.adoption.method, &self.adoption.uri, &self.adoption.headers)
+    }
+
+    /// What the worker has under way.
+    pub(crate) fn work(&self) -> &Work {
+        &self.context.work
     }
 
     attachment!();

@@ -9,6 +9,7 @@ use http::{HeaderMap, Request, StatusCode, header};
 
 use super::{Context, shared_methods, wait_until};
 use crate::pool::exchange::Exchange;
+use crate::work::Work;
 use crate::{Connection, ConnectionId};
 
 /// A client has sent a request, which may offer an upgrade to WebSocket.
@@ -238,6 +239,11 @@ impl<S> FetchEvent<S> {
         protocol: &str,
     ) -> Result<(Connection, Response), UpgradeError> {
         self.upgrade(Some(protocol))
+    }
+
+    /// What the worker has under way.
+    pub(crate) fn work(&self) -> &Work {
+        &self.context.work
     }
 
     shared_methods!();

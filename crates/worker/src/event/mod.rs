@@ -117,7 +117,7 @@ macro_rules! wait_until {
         /// }
         /// ```
         pub fn wait_until(&self, work: impl Future<Output = ()> + Send + 'static) {
-            self.context.work.spawn(work);
+            drop(self.context.work.spawn(work));
         }
     };
 }

@@ -68,12 +68,8 @@ impl<S: Send + Sync + 'static> Dispatch<S> {
         while let Some(begun) = next {
             let mut handling = self.call(connection, begun);
             if self.poll(connection, &mut handling, &mut in_place).is_pending() {
-                let busy = self.context.work.begin();
                 let (dispatch, connection) = (self.clone(), connection.clone());
-                tokio::spawn(async move {
-                    dispatch.go_on(connection, handling).await;
-                    drop(busy);
-                });
+                self.context.work.spawn(dispatch.go_on(connection, handling));
                 return;
             }
             next = connection.tenure.end(handling.after);
@@ -91,12 +87,7 @@ impl<S: Send + Sync + 'static> Dispatch<S> {
             Box::pin(self.clone().fetch(exchange.clone(), request, client));
         let mut in_place = TaskContext::from_waker(Waker::noop());
         if answer.as_mut().poll(&mut in_place).is_pending() {
-            let busy = self.context.work.begin();
-            let task = tokio::spawn(async move {
-                answer.await;
-                drop(busy);
-            });
-            exchange.set_task(task.abort_handle());
+            exchange.set_task(self.context.work.spawn(answer).abort_handle());
         }
     }
 

@@ -45,8 +45,13 @@ use crate::{Channels, RunError, ShutdownEvent, StartEvent, WorkerInfo};
 /// How long an upgrade that came too late may wait for its answer when the worker is to leave.
 const LATE_ANSWER: Duration = Duration::from_secs(1);
 
-/// Runs an app on its links until the supervisor tells it to stop.
-pub(crate) async fn serve<S>(app: App<S>, streams: Vec<UnixStream>) -> Result<(), RunError>
+/// Runs an app on its links until the supervisor tells it to stop. Handlers and what they leave
+/// behind are begun as `work`.
+pub(crate) async fn serve<S>(
+    app: App<S>,
+    streams: Vec<UnixStream>,
+    work: Work,
+) -> Result<(), RunError>
 where
     S: Send + Sync + 'static,
 {
@@ -67,13 +72,14 @@ where
         state: Arc::new(app.state),
         worker: worker_info(&first.welcome),
         channels: Channels::new(switchboard.clone()),
-        work: Work::default(),
+        work,
         portable: app.portable,
     });
     let shutdown = Arc::new(Notify::new());
     let dev = first.welcome.dev;
     let dispatch = Arc::new(Dispatch { handlers: app.handlers, context: context.clone(), dev });
 
+    let _cleared = Cleared { links: links.clone(), switchboard: switchboard.clone() };
     let mut tasks = JoinSet::new();
     for (greeted, link) in greeted.into_iter().zip(links.iter().cloned()) {
         tasks.spawn(Flusher { link: link.clone(), socket: greeted.socket.clone() }.run());
@@ -90,9 +96,21 @@ where
         Some(ended) = tasks.join_next() => Err(ended.unwrap_or_else(internal)),
     };
     tasks.shutdown().await;
-    life.links.iter().for_each(|link| link.end());
-    switchboard.end();
     result
+}
+
+/// Dropped when nothing reads the links any more: whoever waits for them goes on, and nobody begins
+/// to.
+struct Cleared {
+    links: Vec<Arc<Link>>,
+    switchboard: Arc<Switchboard>,
+}
+
+impl Drop for Cleared {
+    fn drop(&mut self) {
+        self.links.iter().for_each(|link| link.end());
+        self.switchboard.end();
+    }
 }
 
 /// A worker's life, beside its links.

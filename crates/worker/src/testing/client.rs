@@ -45,7 +45,8 @@ use crate::{Attachment, ConnectionId, Message};
 /// [`TestApp::connect`]: super::TestApp::connect
 pub struct TestClient {
     pub(super) supervisor: Arc<Supervisor>,
-    pub(super) connection: shovel_protocol::ConnectionId,
+    /// By which the supervisor knows it.
+    pub(super) slot: u32,
     pub(super) id: ConnectionId,
     pub(super) url: Uri,
     pub(super) protocol: Option<String>,
@@ -68,8 +69,12 @@ impl TestClient {
         &self.headers
     }
 
-    /// Sends a message, and waits until its handler has ended. What the handler has sent and
-    /// published has arrived by then; what it left to `wait_until`, or to other tasks, perhaps not.
+    /// Sends a message, and waits until its handler has ended, if need be on another worker. What
+    /// the handler has sent and published has arrived by then; what it left to `wait_until`, or to
+    /// other tasks, perhaps not.
+    ///
+    /// Returns too when no handler will end any more, since the connection was lost in a
+    /// [crash](super::TestApp::crash): [`TestClient::closed`] tells.
     ///
     /// To have several messages wait for a slow handler, `join!` several sends: each message is
     /// handed over when its future is first polled.
@@ -81,7 +86,7 @@ impl TestClient {
     /// Dropped after its first poll, the message has been sent all the same.
     pub async fn send(&self, message: impl Into<Message>) {
         let message = message.into();
-        let handed_over = self.supervisor.act(|state| state.hand_over(self.connection, &message));
+        let handed_over = self.supervisor.act(|state| state.hand_over(self.slot, &message));
         match handed_over {
             Ok(seq) => self.wait_until_finished(seq, "the message handler").await,
             Err((code, reason)) => {
@@ -100,8 +105,8 @@ impl TestClient {
     pub async fn next(&self) -> Message {
         let what = format!("a message from {}", self.url);
         let next = self.supervisor.until(&what, |state| {
-            let message = state.received(self.connection).pop_front();
-            match (message, state.closed(self.connection)) {
+            let message = state.next_received(self.slot);
+            match (message, state.closed(self.slot)) {
                 (Some(message), _) => Some(Ok(message)),
                 (None, Some(closed)) => Some(Err(closed)),
                 (None, None) => None,
@@ -116,7 +121,7 @@ impl TestClient {
     /// What the app has sent or published to this client so far and was not taken before, by this
     /// or by [`TestClient::next`].
     pub fn received(&self) -> Vec<Message> {
-        self.supervisor.act(|state| state.received(self.connection).drain(..).collect())
+        self.supervisor.act(|state| state.take_received(self.slot).into())
     }
 
     /// Closes the connection, and waits until the close handler has ended. Closing what is closed
@@ -149,7 +154,7 @@ impl TestClient {
     /// # Panics
     /// If it is none of `T`.
     pub fn attachment<T: Attachment>(&self) -> Option<T> {
-        let (version, data) = self.supervisor.act(|state| state.attached(self.connection))?;
+        let (version, data) = self.supervisor.act(|state| state.attached(self.slot))?;
         match crate::attachment::read(version, &data) {
             Ok(attached) => Some(attached),
             Err(error) => panic!("what is attached to {}: {error}", self.url),
@@ -159,22 +164,22 @@ impl TestClient {
     /// Code and reason with which the connection was closed, by whichever end; `None` while it is
     /// open.
     pub fn closed(&self) -> Option<(u16, String)> {
-        self.supervisor.act(|state| state.closed(self.connection))
+        self.supervisor.act(|state| state.closed(self.slot))
     }
 
-    /// Waits until the connection is closed and its close handler has ended; returns code and
-    /// reason.
+    /// Waits until the connection is closed and its close handler has ended, unless it was lost in a
+    /// crash, so that none runs; returns code and reason.
     ///
     /// # Panics
     /// If that does not happen.
     pub async fn until_closed(&self) -> (u16, String) {
         let what = format!("the close of {} and its close handler", self.url);
-        self.supervisor.until(&what, |state| state.settled(self.connection)).await
+        self.supervisor.until(&what, |state| state.settled(self.slot)).await
     }
 
     async fn wait_until_finished(&self, seq: u64, handler: &str) {
         let what = format!("{handler} of {} to end", self.url);
-        self.supervisor.until(&what, |state| state.has_finished(self.connection, seq)).await;
+        self.supervisor.until(&what, |state| state.has_finished(self.slot, seq)).await;
     }
 
     fn break_off(&self) {
@@ -182,7 +187,7 @@ impl TestClient {
     }
 
     fn end(&self, close: Close) {
-        self.supervisor.act(|state| state.close(self.connection, close));
+        self.supervisor.act(|state| state.close(self.slot, close));
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use shovel_protocol::ConnectionId;
 use shovel_protocol::control::{Headers, ResponseHead, UpgradeHead};
+use shovel_protocol::{ConnectionId, WorkerId};
 use tokio::sync::{Semaphore, mpsc};
 
 /// Most of a body that is under way, in either direction.
@@ -13,13 +13,24 @@ pub(super) const WINDOW_BYTES: u32 = 256 * 1024;
 
 /// A request that waits for its answer, or for the rest of it.
 pub(super) struct Exchange {
-    pub(super) offered: Option<ConnectionId>,
+    /// The worker that it was given to.
+    pub(super) worker: WorkerId,
+    /// The upgrade that it offers, until that is accepted.
+    offered: Option<Offered>,
     pub(super) answer: Option<Answer>,
     /// Where its body goes, once the head has come.
     chunks: Option<mpsc::UnboundedSender<Chunk>>,
     pub(super) is_answered: bool,
     /// How much of the request's body may be sent.
     pub(super) credit: Arc<Semaphore>,
+}
+
+/// What a request may become.
+pub(super) struct Offered {
+    pub(super) connection: ConnectionId,
+    pub(super) uuid: [u8; 16],
+    /// The head of the request, as another worker will read it.
+    pub(super) request: Box<[u8]>,
 }
 
 /// How a request was answered.
@@ -43,9 +54,9 @@ pub(super) enum Chunk {
 
 impl Exchange {
     /// A request just sent, which perhaps offers an upgrade.
-    pub(super) fn new(offered: Option<ConnectionId>) -> Exchange {
+    pub(super) fn new(worker: WorkerId, offered: Option<Offered>) -> Exchange {
         let credit = Arc::new(Semaphore::new(WINDOW_BYTES as usize));
-        Exchange { offered, answer: None, chunks: None, is_answered: false, credit }
+        Exchange { worker, offered, answer: None, chunks: None, is_answered: false, credit }
     }
 
     /// The head of the response; its body follows unless `end` says that it has none.
@@ -62,16 +73,41 @@ impl Exchange {
         }
     }
 
-    /// The upgrade is accepted.
-    pub(super) fn upgrade(&mut self, upgrade: &UpgradeHead<'_>) {
+    /// The upgrade is accepted. `None` if it is not this request's, or not any more.
+    pub(super) fn upgrade(
+        &mut self,
+        worker: WorkerId,
+        connection: ConnectionId,
+        upgrade: &UpgradeHead<'_>,
+    ) -> Option<Offered> {
+        let is_this = |offered: &mut Offered| offered.connection == connection;
+        let offered = self.offered.take_if(is_this).filter(|_| self.worker == worker)?;
         let protocol = upgrade.protocol.map(str::to_owned);
         let headers = read_headers(&upgrade.headers);
         self.answer = Some(Answer::Upgrade { protocol, headers });
         self.finish();
+        Some(offered)
     }
 
-    /// A part of the body.
-    pub(super) fn send(&self, chunk: Chunk) {
+    /// A part of the response's body.
+    pub(super) fn take_body(&mut self, data: &[u8], end: bool) {
+        let chunk = Chunk::Data(Bytes::copy_from_slice(data));
+        match end {
+            true => self.end(chunk),
+            false => self.send(chunk),
+        }
+    }
+
+    /// Its worker has ended. `is_replaced`: as happens to workers, so the client gets a 502.
+    pub(super) fn lose(&mut self, is_replaced: bool) {
+        if is_replaced && !self.is_answered && self.chunks.is_none() {
+            let (status, headers) = (StatusCode::BAD_GATEWAY.as_u16(), Headers::default());
+            return self.respond(&ResponseHead { status, headers }, true);
+        }
+        self.end(Chunk::CutOff);
+    }
+
+    fn send(&self, chunk: Chunk) {
         if let Some(chunks) = &self.chunks {
             // Nobody reads any more if the response was dropped.
             let _ = chunks.send(chunk);

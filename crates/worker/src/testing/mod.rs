@@ -1,7 +1,7 @@
 //! Tests of an app, without sockets, supervisor or processes.
 //!
-//! A [`TestApp`] runs an [`App`] in the test's own runtime, over the same link and with the same
-//! code as under a supervisor, and plays the supervisor itself: it sends requests, opens
+//! A [`TestApp`] runs an [`App`](crate::App) in the test's own runtime, over the same link and with
+//! the same code as under a supervisor, and plays the supervisor itself: it sends requests, opens
 //! WebSockets, hands their messages over and shares out what is published. Nothing of it is in a
 //! program that does not use it.
 //!
@@ -45,326 +45,79 @@
 //! These ten seconds are of real time, so an app with timers is tested at full speed under
 //! `#[tokio::test(start_paused = true)]`.
 //!
+//! # Connections that outlive their worker
+//!
+//! [`TestApp::reload`] puts another worker in the place of the one that serves, and
+//! [`TestApp::crash`] has that one die first. Portable connections move to the new one, by the same
+//! code as in the pool; others close. So a test shows that what is attached is enough to go on with.
+//!
+//! ```
+//! use serde::{Deserialize, Serialize};
+//! use shovel_worker::testing::TestApp;
+//! use shovel_worker::{App, Attachment, Error, FetchEvent, MessageEvent, Response};
+//!
+//! #[derive(Default, Serialize, Deserialize)]
+//! struct Score(u32);
+//!
+//! impl Attachment for Score {}
+//!
+//! async fn fetch(mut event: FetchEvent<()>) -> Result<Response, Error> {
+//!     let (connection, response) = event.upgrade_websocket()?;
+//!     connection.attach(&Score(0))?;
+//!     Ok(response)
+//! }
+//!
+//! async fn message(event: MessageEvent<()>) -> Result<(), Error> {
+//!     let Score(before) = event.attachment()?.unwrap_or_default();
+//!     event.connection().attach(&Score(before + 1))?;
+//!     event.connection().send((before + 1).to_string()).await?;
+//!     Ok(())
+//! }
+//!
+//! fn game() -> App<()> {
+//!     App::new(()).on_fetch(fetch).on_message(message).portable()
+//! }
+//!
+//! # async fn test() -> Result<(), shovel_worker::RunError> {
+//! let app = TestApp::start(game()).await?;
+//! let client = app.connect("/game").await.unwrap();
+//! client.send("hit").await;
+//! app.reload(game()).await?;
+//! client.send("hit").await;
+//! app.crash(game()).await?;
+//! client.send("hit").await;
+//! assert_eq!(client.received(), ["1".into(), "2".into(), "3".into()]);
+//! # Ok(())
+//! # }
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+//! #     .block_on(test()).unwrap();
+//! ```
+//!
+//! A Router is tested likewise, `App::from(router)` being its app: each call of the test's function
+//! makes the Router of one worker.
+//!
 //! # What is different
 //!
-//! There is one worker, so nothing is published by another, except by [`TestApp::publish`]. A
-//! client reads at once whatever is sent to it: [`Connection::send`](crate::Connection::send)
-//! never waits for it. What the supervisor does by itself is not there: limits and timeouts, the
-//! headers that it adds or removes, reloads.
+//! One worker serves at a time, so nothing is published by another, except by
+//! [`TestApp::publish`]. A client reads at once whatever is sent to it:
+//! [`Connection::send`](crate::Connection::send) never waits for it. All workers share the test's
+//! process, and so its statics and its pid. What the supervisor does by itself is not there: limits
+//! and most timeouts, the headers that it adds or removes, the repetition of requests.
 //!
 //! Failures of handlers are logged to the test's output, unless the test has set a subscriber of
 //! `tracing` before [`TestApp::start`].
 
+mod app;
 mod client;
 mod exchange;
 mod patience;
+mod replacing;
 mod request;
 mod response;
+mod running;
 mod state;
 mod supervisor;
 
-use std::fmt;
-use std::os::unix::net::UnixStream;
-use std::sync::Arc;
-
-use axum::body::Body;
-use http::Request;
-use shovel_link::Socket;
-use shovel_protocol::control::OfferedConnection;
-use shovel_protocol::id::Leased;
-use shovel_protocol::{ConnectionId, PublishToken};
-use tokio::task::{JoinHandle, JoinSet};
-use tracing_subscriber::filter::LevelFilter;
-use uuid::Uuid;
-
-use self::exchange::Answer;
-use self::patience::patiently;
-use self::supervisor::Supervisor;
-use crate::channel::check_name;
-use crate::{App, Message, Published, RunError};
-
+pub use self::app::TestApp;
 pub use self::client::TestClient;
 pub use self::response::TestResponse;
-
-/// An app that runs within a test. See the [module](self).
-///
-/// Dropped, it ends at once, as if its supervisor had gone.
-pub struct TestApp {
-    supervisor: Arc<Supervisor>,
-    worker: JoinHandle<Result<(), RunError>>,
-    /// The tasks that hold our end of the link, which ends when they are dropped.
-    _link: JoinSet<()>,
-}
-
-impl TestApp {
-    /// Starts an app, and waits until its start handler has ended. Call it within a runtime of
-    /// tokio, such as `#[tokio::test]` makes.
-    ///
-    /// ```
-    /// use shovel_worker::testing::TestApp;
-    /// use shovel_worker::{App, Error, StartEvent};
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() {
-    /// let app = App::new(())
-    ///     .on_start(async |_event: StartEvent<()>| Err::<(), _>(Error::message("no database")));
-    /// let error = TestApp::start(app).await.unwrap_err();
-    /// assert_eq!(error.to_string(), "start failed: no database");
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`RunError::Start`] if the start handler fails.
-    pub async fn start<S: Send + Sync + 'static>(app: App<S>) -> Result<TestApp, RunError> {
-        log_to_test_output();
-        let (ours, theirs) = UnixStream::pair().map_err(RunError::Runtime)?;
-        let socket = Arc::new(Socket::new(ours).map_err(RunError::Runtime)?);
-        let supervisor = Arc::new(Supervisor::default());
-        let mut link = JoinSet::new();
-        link.spawn(supervisor.clone().read(socket.clone()));
-        link.spawn(supervisor.clone().write(socket));
-        let worker = tokio::spawn(app.serve_on(vec![theirs]));
-        let test = TestApp { supervisor, worker, _link: link };
-        test.supervisor.act(|state| state.say_hello());
-        match test.supervisor.until("the start handler", |state| state.started()).await {
-            true => Ok(test),
-            false => Err(test.ended().await.err().unwrap_or(RunError::SupervisorGone)),
-        }
-    }
-
-    /// Sends a request, and waits for the head of its response. Dropped before, the future takes
-    /// the client away.
-    ///
-    /// The body streams both ways. The client's address is 127.0.0.1:49152, unless a
-    /// [`ClientAddress`](crate::ClientAddress) stands in the request's extensions.
-    ///
-    /// ```
-    /// use shovel_worker::testing::TestApp;
-    /// use shovel_worker::{App, Error, FetchEvent, Request};
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() {
-    /// let echo = App::new(())
-    ///     .on_fetch(async |mut event: FetchEvent<()>| Ok::<_, Error>(event.take_body()));
-    /// let app = TestApp::start(echo).await.unwrap();
-    /// let response = app.request(Request::post("/echo").body("hello").unwrap()).await;
-    /// assert_eq!(response.status(), 200);
-    /// assert_eq!(response.text().await, "hello");
-    /// # }
-    /// ```
-    ///
-    /// # Panics
-    /// If no response comes, or the body of the request fails.
-    pub async fn request(&self, request: Request<impl Into<Body>>) -> TestResponse {
-        let request = request.map(Into::into);
-        let what = format!("the response to {} {}", request.method(), request.uri());
-        let asked = request::ask(&self.supervisor, request, None);
-        match self.supervisor.until(&what, |state| state.take_answer(asked.request)).await {
-            Answer::Response(head, chunks) => TestResponse::new(head, chunks, asked),
-            Answer::Upgrade { .. } => panic!("the app upgraded a request that offers no upgrade"),
-            Answer::NoBody(error) => panic!("the body of the request failed: {error}"),
-        }
-    }
-
-    /// Requests a path with GET: short for [`TestApp::request`].
-    ///
-    /// # Panics
-    /// If the path cannot be one, or no response comes.
-    pub async fn get(&self, path: &str) -> TestResponse {
-        self.request(get(path).map(|()| Body::empty())).await
-    }
-
-    /// Opens a WebSocket at a path, query included.
-    ///
-    /// ```
-    /// use shovel_worker::testing::TestApp;
-    /// use shovel_worker::{App, Error, FetchEvent, Response, StatusCode};
-    ///
-    /// async fn fetch(mut event: FetchEvent<()>) -> Result<Response, Error> {
-    ///     if event.request().uri().query() != Some("key=secret") {
-    ///         return Err(Error::status(StatusCode::UNAUTHORIZED, "a key is needed\n"));
-    ///     }
-    ///     let (connection, response) = event.upgrade_websocket()?;
-    ///     connection.send("welcome").await?;
-    ///     Ok(response)
-    /// }
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() {
-    /// let app = TestApp::start(App::new(()).on_fetch(fetch)).await.unwrap();
-    /// let client = app.connect("/?key=secret").await.unwrap();
-    /// assert_eq!(client.next().await.as_text(), Some("welcome"));
-    ///
-    /// let refusal = app.connect("/").await.unwrap_err();
-    /// assert_eq!(refusal.status(), 401);
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// The app's response, if it did not accept the upgrade.
-    ///
-    /// # Panics
-    /// If the path cannot be one, or the app does not answer.
-    pub async fn connect(&self, path: &str) -> Result<TestClient, TestResponse> {
-        self.connect_with(get(path)).await
-    }
-
-    /// Opens a WebSocket by a request of the test's own, for one with more headers, such as
-    /// cookies, or `Sec-WebSocket-Protocol` with the subprotocols that the client speaks.
-    ///
-    /// ```
-    /// use shovel_worker::testing::TestApp;
-    /// use shovel_worker::{App, Error, FetchEvent, Request, Response};
-    ///
-    /// async fn fetch(mut event: FetchEvent<()>) -> Result<Response, Error> {
-    ///     let (_connection, response) = event.upgrade_websocket_with_protocol("chat.v2")?;
-    ///     Ok(response)
-    /// }
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() {
-    /// let app = TestApp::start(App::new(()).on_fetch(fetch)).await.unwrap();
-    /// let request = Request::get("/").header("sec-websocket-protocol", "chat.v2, chat.v1");
-    /// let client = app.connect_with(request.body(()).unwrap()).await.unwrap();
-    /// assert_eq!(client.protocol(), Some("chat.v2"));
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// The app's response, if it did not accept the upgrade.
-    ///
-    /// # Panics
-    /// If the app does not answer.
-    pub async fn connect_with(&self, request: Request<()>) -> Result<TestClient, TestResponse> {
-        let what = format!("the answer to the upgrade of {}", request.uri());
-        let connection = ConnectionId(Leased { slot: self.supervisor.next_id(), lease: 1 });
-        let uuid = Uuid::now_v7();
-        let offer = OfferedConnection { connection: connection.to_wire(), uuid: uuid.into_bytes() };
-        let url = request.uri().clone();
-        let asked = request::ask(&self.supervisor, request.map(|()| Body::empty()), Some(offer));
-        match self.supervisor.until(&what, |state| state.take_answer(asked.request)).await {
-            Answer::Upgrade { protocol, headers } => {
-                let supervisor = self.supervisor.clone();
-                let id = crate::ConnectionId(shovel_protocol::ConnectionUuid(uuid));
-                Ok(TestClient { supervisor, connection, id, url, protocol, headers })
-            }
-            Answer::Response(head, chunks) => Err(TestResponse::new(head, chunks, asked)),
-            Answer::NoBody(error) => unreachable!("an empty body failed: {error}"),
-        }
-    }
-
-    /// Publishes as if another worker did. Returns once all clients that are subscribed have the
-    /// message; the app's own [`Subscription`](crate::Subscription)s get it too.
-    ///
-    /// ```
-    /// use shovel_worker::testing::TestApp;
-    /// # use shovel_worker::{App, Error, FetchEvent, Response};
-    /// # async fn fetch(mut event: FetchEvent<()>) -> Result<Response, Error> {
-    /// #     let (connection, response) = event.upgrade_websocket()?;
-    /// #     connection.subscribe("news")?;
-    /// #     Ok(response)
-    /// # }
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() {
-    /// # let app = TestApp::start(App::new(()).on_fetch(fetch)).await.unwrap();
-    /// // The app subscribes each client to "news".
-    /// let client = app.connect("/").await.unwrap();
-    /// assert_eq!(app.publish("news", "rain").delivered, 1);
-    /// assert_eq!(client.received(), ["rain".into()]);
-    /// # }
-    /// ```
-    ///
-    /// # Panics
-    /// If the channel's name has not 1 to 1,024 bytes.
-    pub fn publish(&self, channel: &str, message: impl Into<Message>) -> Published {
-        if let Err(error) = check_name(channel) {
-            panic!("cannot publish: {error}");
-        }
-        let message = message.into();
-        self.supervisor.act(|state| state.fan_out(PublishToken::NONE, channel, &message))
-    }
-
-    /// What the app has published on a channel so far and was not taken before, by this or by
-    /// [`TestApp::next_published`]. Whether anybody was subscribed does not matter.
-    pub fn published(&self, channel: &str) -> Vec<Message> {
-        self.supervisor.act(|state| state.published(channel).drain(..).collect())
-    }
-
-    /// The next message that the app publishes on a channel; waits until it does.
-    ///
-    /// ```
-    /// use shovel_worker::testing::TestApp;
-    /// use shovel_worker::{App, Error, StartEvent};
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() {
-    /// let app = App::new(()).on_start(async |event: StartEvent<()>| {
-    ///     let channel = event.channel("status")?;
-    ///     tokio::spawn(async move { channel.publish("ready").await });
-    ///     Ok::<_, Error>(())
-    /// });
-    /// let app = TestApp::start(app).await.unwrap();
-    /// assert_eq!(app.next_published("status").await.as_text(), Some("ready"));
-    /// # }
-    /// ```
-    ///
-    /// # Panics
-    /// If it does not.
-    pub async fn next_published(&self, channel: &str) -> Message {
-        let what = format!("a message published on {channel:?}");
-        self.supervisor.until(&what, |state| state.published(channel).pop_front()).await
-    }
-
-    /// Stops the app, as SIGTERM does: closes every WebSocket with 1001, lets close handlers,
-    /// other handlers and work given to `wait_until` end, then runs the shutdown handler.
-    ///
-    /// # Errors
-    /// [`RunError`], if the app did not end well.
-    ///
-    /// # Panics
-    /// If something of it does not end.
-    pub async fn shut_down(self) -> Result<(), RunError> {
-        self.supervisor.act(|state| state.close_all());
-        self.supervisor.until("close handlers", |state| state.all_settled()).await;
-        self.supervisor.act(|state| state.shut_down());
-        self.ended().await
-    }
-
-    /// Waits until the app has ended.
-    async fn ended(mut self) -> Result<(), RunError> {
-        let what = "the end of the app: of handlers, responses and work given to `wait_until`";
-        let ended = patiently(what, &mut self.worker).await;
-        ended.unwrap_or_else(|error| Err(RunError::Internal(error.to_string())))
-    }
-}
-
-impl Drop for TestApp {
-    fn drop(&mut self) {
-        self.supervisor.act(|state| state.end());
-    }
-}
-
-impl fmt::Debug for TestApp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TestApp").finish_non_exhaustive()
-    }
-}
-
-fn get(path: &str) -> Request<()> {
-    match Request::get(path).body(()) {
-        Ok(request) => request,
-        Err(error) => panic!("{path:?} cannot be requested: {error}"),
-    }
-}
-
-/// Else a handler that fails would do so unseen.
-fn log_to_test_output() {
-    // An error only says that the test has set a subscriber of its own.
-    let _ = tracing_subscriber::fmt()
-        .compact()
-        .with_ansi(false)
-        .without_time()
-        .with_test_writer()
-        .with_max_level(LevelFilter::INFO)
-        .try_init();
-}

@@ -108,7 +108,7 @@ impl Upload {
     }
 
     fn tell(&self, frame: &ToWorker<'_>) {
-        self.supervisor.act(|state| state.tell(frame));
+        self.supervisor.act(|state| state.tell_of(self.request, frame));
     }
 }
 

@@ -119,7 +119,7 @@ impl HttpBody for ResponseBody {
             Chunk::Data(data) => {
                 let (request, bytes) = (self.asked.request, data.len() as u32);
                 let credit = ToWorker::Credit { request, bytes };
-                self.asked.supervisor.act(|state| state.tell(&credit));
+                self.asked.supervisor.act(|state| state.tell_of(request, &credit));
                 Some(Ok(Frame::data(data)))
             }
             Chunk::Trailers(trailers) => Some(Ok(Frame::trailers(trailers))),

@@ -1,27 +1,41 @@
-//! The supervisor's end of the link: bytes to and from the app's side of the [`State`].
+//! The supervisor's ends of the links: bytes to and from the workers' side of the [`State`].
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use shovel_core::transfer::OutOfTurn;
 use shovel_link::{Filled, Incoming, Socket, Written};
 use shovel_protocol::limits::payload_bytes;
 use shovel_protocol::pieces::Pieces;
-use shovel_protocol::{BadFrame, ToSupervisor};
+use shovel_protocol::{BadFrame, ToSupervisor, WorkerId};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use super::patience::patiently;
-use super::state::{MAX_MESSAGE_BYTES, State};
+use super::state::{MAX_MESSAGE_BYTES, Question, State};
 use crate::lock::lock;
 
-/// A supervisor of one worker, in the worker's own process.
+/// How long a worker may take to give a connection up, or to take one over: the supervisor's default
+/// of `--handler-timeout` and of `--adopt-timeout`.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// A supervisor whose workers are in its own process.
 #[derive(Default)]
 pub(super) struct Supervisor {
     state: Mutex<State>,
-    /// Told when there is something to write.
-    filled: Notify,
     /// Told when the state has changed.
     changed: Notify,
     ids: AtomicU32,
+}
+
+/// What a worker sent that the supervisor would end its link for.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error(transparent)]
+    Frame(#[from] BadFrame),
+    #[error(transparent)]
+    OutOfTurn(#[from] OutOfTurn),
 }
 
 impl Supervisor {
@@ -31,9 +45,14 @@ impl Supervisor {
     }
 
     /// Does something to the state, and sees to what comes of it.
-    pub(super) fn act<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
-        let done = act(&mut lock(&self.state));
-        self.filled.notify_one();
+    pub(super) fn act<T>(self: &Arc<Self>, act: impl FnOnce(&mut State) -> T) -> T {
+        let (done, questions) = {
+            let mut state = lock(&self.state);
+            (act(&mut state), state.look_after())
+        };
+        for question in questions {
+            tokio::spawn(self.clone().await_answer(question));
+        }
         self.changed.notify_waiters();
         done
     }
@@ -42,45 +61,63 @@ impl Supervisor {
     pub(super) async fn until<T>(
         &self,
         what: &str,
-        mut look: impl FnMut(&mut State) -> Option<T>,
+        look: impl FnMut(&mut State) -> Option<T>,
     ) -> T {
-        let found = async {
-            loop {
-                let mut changed = std::pin::pin!(self.changed.notified());
-                changed.as_mut().enable();
-                {
-                    let mut state = lock(&self.state);
-                    if let Some(found) = look(&mut state) {
-                        return found;
-                    }
-                    assert!(!state.has_ended(), "the app has ended; waited for {what}");
-                }
-                changed.await;
-            }
-        };
-        patiently(what, found).await
+        match patiently(what, self.reached(look)).await {
+            Some(found) => found,
+            None => panic!("the app has ended; waited for {what}"),
+        }
     }
 
-    /// Reads until the app ends.
-    pub(super) async fn read(self: Arc<Self>, socket: Arc<Socket>) {
+    /// Waits until the state has what is looked for; `None` if all workers end before.
+    async fn reached<T>(&self, mut look: impl FnMut(&mut State) -> Option<T>) -> Option<T> {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            {
+                let mut state = lock(&self.state);
+                let found = look(&mut state);
+                if found.is_some() || state.have_all_ended() {
+                    return found;
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// Tells a worker that does not answer in time to do so at once.
+    async fn await_answer(self: Arc<Self>, question: Question) {
+        let answered = self.reached(|state| state.is_answered(question));
+        if timeout(ANSWER_WITHIN, answered).await.is_err() {
+            self.act(|state| state.hurry(question));
+        }
+    }
+
+    /// Reads until a worker ends.
+    pub(super) async fn read(self: Arc<Self>, worker: WorkerId, socket: Arc<Socket>) {
         let (mut incoming, mut pieces) =
             (Incoming::default(), Pieces::new(payload_bytes(MAX_MESSAGE_BYTES)));
         while let Ok(Filled::Bytes | Filled::Nothing) = incoming.fill(&socket).await {
-            let handled = self.act(|state| handle_all(state, &mut incoming, &mut pieces));
-            if let Err(bad) = handled {
-                tracing::error!("the app's link: {bad}");
+            let handled = self.act(|state| handle_all(state, worker, &mut incoming, &mut pieces));
+            if let Err(broken) = handled {
+                tracing::error!("the app's link: {broken}");
                 break;
             }
         }
-        self.act(|state| state.end());
+        self.act(|state| state.end(worker));
     }
 
-    /// Writes what is put, until the app ends.
-    pub(super) async fn write(self: Arc<Self>, socket: Arc<Socket>) {
+    /// Writes what is put, until a worker ends. `filled` tells when there is something.
+    pub(super) async fn write(
+        self: Arc<Self>,
+        worker: WorkerId,
+        socket: Arc<Socket>,
+        filled: Arc<Notify>,
+    ) {
         loop {
-            self.filled.notified().await;
+            filled.notified().await;
             loop {
-                let written = lock(&self.state).outgoing.write_to(&socket);
+                let written = lock(&self.state).write_to(worker, &socket);
                 match written {
                     Ok(Written::All) => break,
                     Ok(Written::Full) => {
@@ -98,14 +135,15 @@ impl Supervisor {
 
 fn handle_all(
     state: &mut State,
+    worker: WorkerId,
     incoming: &mut Incoming,
     pieces: &mut Pieces,
-) -> Result<(), BadFrame> {
+) -> Result<(), Broken> {
     while let Some(frame) = incoming.next_frame()? {
         if let Some(frame) = pieces.push(frame)?
             && let Some(frame) = ToSupervisor::read(frame)?
         {
-            state.handle(frame);
+            state.handle(worker, frame)?;
         }
     }
     Ok(())

@@ -3,6 +3,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 mod http;
+mod moves;
 mod portable;
 mod upgrade;
 mod websocket;

@@ -1,5 +1,7 @@
 //! The module that apps are tested with.
 
+mod moves;
+
 use std::any::Any;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};

@@ -1,0 +1,296 @@
+//! The app under test.
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::body::Body;
+use http::Request;
+use shovel_protocol::ConnectionId;
+use shovel_protocol::control::OfferedConnection;
+use shovel_protocol::id::Leased;
+use tokio::sync::Mutex;
+use tracing_subscriber::filter::LevelFilter;
+use uuid::Uuid;
+
+use super::exchange::Answer;
+use super::request;
+use super::running::Running;
+use super::supervisor::Supervisor;
+use super::{TestClient, TestResponse};
+use crate::channel::check_name;
+use crate::{App, Message, Published, RunError};
+
+/// An app that runs within a test. See the [module](super).
+///
+/// Dropped, it ends at once, as if its supervisor had gone.
+pub struct TestApp {
+    pub(super) supervisor: Arc<Supervisor>,
+    /// The worker that serves. Locked while another takes its place.
+    pub(super) worker: Mutex<Running>,
+}
+
+impl TestApp {
+    /// Starts an app, and waits until its start handler has ended. Call it within a runtime of
+    /// tokio, such as `#[tokio::test]` makes.
+    ///
+    /// ```
+    /// use shovel_worker::testing::TestApp;
+    /// use shovel_worker::{App, Error, StartEvent};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let app = App::new(())
+    ///     .on_start(async |_event: StartEvent<()>| Err::<(), _>(Error::message("no database")));
+    /// let error = TestApp::start(app).await.unwrap_err();
+    /// assert_eq!(error.to_string(), "start failed: no database");
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`RunError::Start`] if the start handler fails.
+    pub async fn start<S: Send + Sync + 'static>(app: App<S>) -> Result<TestApp, RunError> {
+        log_to_test_output();
+        let supervisor = Arc::new(Supervisor::default());
+        let worker = Running::start(&supervisor, app, 1).await?;
+        supervisor.act(|state| state.offer(worker.id));
+        Ok(TestApp { supervisor, worker: Mutex::new(worker) })
+    }
+
+    /// Sends a request, and waits for the head of its response. Dropped before, the future takes
+    /// the client away.
+    ///
+    /// The body streams both ways. The client's address is 127.0.0.1:49152, unless a
+    /// [`ClientAddress`](crate::ClientAddress) stands in the request's extensions.
+    ///
+    /// ```
+    /// use shovel_worker::testing::TestApp;
+    /// use shovel_worker::{App, Error, FetchEvent, Request};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let echo = App::new(())
+    ///     .on_fetch(async |mut event: FetchEvent<()>| Ok::<_, Error>(event.take_body()));
+    /// let app = TestApp::start(echo).await.unwrap();
+    /// let response = app.request(Request::post("/echo").body("hello").unwrap()).await;
+    /// assert_eq!(response.status(), 200);
+    /// assert_eq!(response.text().await, "hello");
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// If no response comes, or the body of the request fails.
+    pub async fn request(&self, request: Request<impl Into<Body>>) -> TestResponse {
+        let request = request.map(Into::into);
+        let what = format!("the response to {} {}", request.method(), request.uri());
+        self.until_somebody_serves().await;
+        let asked = request::ask(&self.supervisor, request, None);
+        match self.supervisor.until(&what, |state| state.take_answer(asked.request)).await {
+            Answer::Response(head, chunks) => TestResponse::new(head, chunks, asked),
+            Answer::Upgrade { .. } => panic!("the app upgraded a request that offers no upgrade"),
+            Answer::NoBody(error) => panic!("the body of the request failed: {error}"),
+        }
+    }
+
+    /// Requests a path with GET: short for [`TestApp::request`].
+    ///
+    /// # Panics
+    /// If the path cannot be one, or no response comes.
+    pub async fn get(&self, path: &str) -> TestResponse {
+        self.request(get(path).map(|()| Body::empty())).await
+    }
+
+    /// Opens a WebSocket at a path, query included.
+    ///
+    /// ```
+    /// use shovel_worker::testing::TestApp;
+    /// use shovel_worker::{App, Error, FetchEvent, Response, StatusCode};
+    ///
+    /// async fn fetch(mut event: FetchEvent<()>) -> Result<Response, Error> {
+    ///     if event.request().uri().query() != Some("key=secret") {
+    ///         return Err(Error::status(StatusCode::UNAUTHORIZED, "a key is needed\n"));
+    ///     }
+    ///     let (connection, response) = event.upgrade_websocket()?;
+    ///     connection.send("welcome").await?;
+    ///     Ok(response)
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let app = TestApp::start(App::new(()).on_fetch(fetch)).await.unwrap();
+    /// let client = app.connect("/?key=secret").await.unwrap();
+    /// assert_eq!(client.next().await.as_text(), Some("welcome"));
+    ///
+    /// let refusal = app.connect("/").await.unwrap_err();
+    /// assert_eq!(refusal.status(), 401);
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The app's response, if it did not accept the upgrade.
+    ///
+    /// # Panics
+    /// If the path cannot be one, or the app does not answer.
+    pub async fn connect(&self, path: &str) -> Result<TestClient, TestResponse> {
+        self.connect_with(get(path)).await
+    }
+
+    /// Opens a WebSocket by a request of the test's own, for one with more headers, such as
+    /// cookies, or `Sec-WebSocket-Protocol` with the subprotocols that the client speaks.
+    ///
+    /// ```
+    /// use shovel_worker::testing::TestApp;
+    /// use shovel_worker::{App, Error, FetchEvent, Request, Response};
+    ///
+    /// async fn fetch(mut event: FetchEvent<()>) -> Result<Response, Error> {
+    ///     let (_connection, response) = event.upgrade_websocket_with_protocol("chat.v2")?;
+    ///     Ok(response)
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let app = TestApp::start(App::new(()).on_fetch(fetch)).await.unwrap();
+    /// let request = Request::get("/").header("sec-websocket-protocol", "chat.v2, chat.v1");
+    /// let client = app.connect_with(request.body(()).unwrap()).await.unwrap();
+    /// assert_eq!(client.protocol(), Some("chat.v2"));
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The app's response, if it did not accept the upgrade.
+    ///
+    /// # Panics
+    /// If the app does not answer.
+    pub async fn connect_with(&self, request: Request<()>) -> Result<TestClient, TestResponse> {
+        let what = format!("the answer to the upgrade of {}", request.uri());
+        self.until_somebody_serves().await;
+        let slot = self.supervisor.next_id();
+        let connection = ConnectionId(Leased { slot, lease: 1 });
+        let uuid = Uuid::now_v7();
+        let offer = OfferedConnection { connection: connection.to_wire(), uuid: uuid.into_bytes() };
+        let url = request.uri().clone();
+        let asked = request::ask(&self.supervisor, request.map(|()| Body::empty()), Some(offer));
+        match self.supervisor.until(&what, |state| state.take_answer(asked.request)).await {
+            Answer::Upgrade { protocol, headers } => {
+                let supervisor = self.supervisor.clone();
+                let id = crate::ConnectionId(shovel_protocol::ConnectionUuid(uuid));
+                Ok(TestClient { supervisor, slot, id, url, protocol, headers })
+            }
+            Answer::Response(head, chunks) => Err(TestResponse::new(head, chunks, asked)),
+            Answer::NoBody(error) => unreachable!("an empty body failed: {error}"),
+        }
+    }
+
+    /// Publishes as if another worker did. Returns once all clients that are subscribed have the
+    /// message; the app's own [`Subscription`](crate::Subscription)s get it too.
+    ///
+    /// ```
+    /// use shovel_worker::testing::TestApp;
+    /// # use shovel_worker::{App, Error, FetchEvent, Response};
+    /// # async fn fetch(mut event: FetchEvent<()>) -> Result<Response, Error> {
+    /// #     let (connection, response) = event.upgrade_websocket()?;
+    /// #     connection.subscribe("news")?;
+    /// #     Ok(response)
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let app = TestApp::start(App::new(()).on_fetch(fetch)).await.unwrap();
+    /// // The app subscribes each client to "news".
+    /// let client = app.connect("/").await.unwrap();
+    /// assert_eq!(app.publish("news", "rain").delivered, 1);
+    /// assert_eq!(client.received(), ["rain".into()]);
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// If the channel's name has not 1 to 1,024 bytes.
+    pub fn publish(&self, channel: &str, message: impl Into<Message>) -> Published {
+        if let Err(error) = check_name(channel) {
+            panic!("cannot publish: {error}");
+        }
+        let message = message.into();
+        self.supervisor.act(|state| state.fan_out(None, channel, &message))
+    }
+
+    /// What the app has published on a channel so far and was not taken before, by this or by
+    /// [`TestApp::next_published`]. Whether anybody was subscribed does not matter.
+    pub fn published(&self, channel: &str) -> Vec<Message> {
+        self.supervisor.act(|state| state.published(channel).drain(..).collect())
+    }
+
+    /// The next message that the app publishes on a channel; waits until it does.
+    ///
+    /// ```
+    /// use shovel_worker::testing::TestApp;
+    /// use shovel_worker::{App, Error, StartEvent};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let app = App::new(()).on_start(async |event: StartEvent<()>| {
+    ///     let channel = event.channel("status")?;
+    ///     tokio::spawn(async move { channel.publish("ready").await });
+    ///     Ok::<_, Error>(())
+    /// });
+    /// let app = TestApp::start(app).await.unwrap();
+    /// assert_eq!(app.next_published("status").await.as_text(), Some("ready"));
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// If it does not.
+    pub async fn next_published(&self, channel: &str) -> Message {
+        let what = format!("a message published on {channel:?}");
+        self.supervisor.until(&what, |state| state.published(channel).pop_front()).await
+    }
+
+    /// Stops the app, as SIGTERM does: closes every WebSocket with 1001, lets close handlers,
+    /// other handlers and work given to `wait_until` end, then runs the shutdown handler.
+    ///
+    /// # Errors
+    /// [`RunError`], if the app did not end well.
+    ///
+    /// # Panics
+    /// If something of it does not end.
+    pub async fn shut_down(self) -> Result<(), RunError> {
+        self.supervisor.act(|state| state.close_all());
+        self.supervisor.until("close handlers", |state| state.all_settled()).await;
+        let mut worker = self.worker.lock().await;
+        self.supervisor.act(|state| state.shut_down(worker.id));
+        worker.ended().await
+    }
+
+    /// At once, but while a worker that has crashed is being replaced.
+    async fn until_somebody_serves(&self) {
+        self.supervisor.until("a worker that serves", |state| state.serving()).await;
+    }
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        self.supervisor.act(|state| state.end_all());
+    }
+}
+
+impl fmt::Debug for TestApp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TestApp").finish_non_exhaustive()
+    }
+}
+
+fn get(path: &str) -> Request<()> {
+    match Request::get(path).body(()) {
+        Ok(request) => request,
+        Err(error) => panic!("{path:?} cannot be requested: {error}"),
+    }
+}
+
+/// Else a handler that fails would do so unseen.
+fn log_to_test_output() {
+    // An error only says that the test has set a subscriber of its own.
+    let _ = tracing_subscriber::fmt()
+        .compact()
+        .with_ansi(false)
+        .without_time()
+        .with_test_writer()
+        .with_max_level(LevelFilter::INFO)
+        .try_init();
+}
