@@ -1,5 +1,6 @@
 //! A running `shovel-pool`, its log and its processes.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::net::SocketAddr;
@@ -77,7 +78,7 @@ impl Options {
         Self::program(deploy.path())
     }
 
-    /// The program serves by itself, without a supervisor; flags say nothing then.
+    /// The program serves by itself, without a supervisor; flags become variables then.
     pub fn alone(mut self) -> Self {
         self.alone = true;
         self
@@ -180,7 +181,24 @@ impl Options {
         let mut command = Command::new("sh");
         command.args(["-c", "exec \"$@\" >&2", "sh"]).arg(&self.program).args(&self.arguments);
         command.env("HOST", "127.0.0.1").env("PORT", "0");
+        command.envs(self.flags_as_variables());
         command
+    }
+
+    /// The flags as the variables of the same settings: `--dev` is `SHOVEL_DEV=true`, and a flag
+    /// that is repeated one list.
+    fn flags_as_variables(&self) -> BTreeMap<String, String> {
+        let mut variables = BTreeMap::<String, String>::new();
+        let mut words = self.flags.iter().map(|word| word.to_str().expect("UTF-8")).peekable();
+        while let Some(flag) = words.next() {
+            let key = flag.strip_prefix("--").expect("a flag");
+            let name = format!("SHOVEL_{}", key.replace('-', "_").to_uppercase());
+            let value = words.next_if(|word| !word.starts_with("--")).unwrap_or("true");
+            let values = variables.entry(name).or_default();
+            values.push_str(if values.is_empty() { "" } else { " " });
+            values.push_str(value);
+        }
+        variables
     }
 
     fn command_of_pool(&self) -> Command {
@@ -311,7 +329,8 @@ impl Pool {
 
     /// Memory of the supervisor and all its workers that is resident, in bytes.
     pub fn resident_bytes(&self) -> u64 {
-        let workers = self.workers().into_iter().map(|worker| worker.pid);
+        let workers = if self.alone { Vec::new() } else { self.workers() };
+        let workers = workers.into_iter().map(|worker| worker.pid);
         workers.chain([self.pid()]).map(resident_bytes).sum()
     }
 
@@ -324,6 +343,11 @@ impl Pool {
             true => children(self.supervisor.id())[0],
             false => self.supervisor.id(),
         }
+    }
+
+    /// Whether this is an app by itself.
+    pub fn is_alone(&self) -> bool {
+        self.alone
     }
 
     /// What it wrote.

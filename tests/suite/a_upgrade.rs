@@ -2,12 +2,14 @@
 
 use std::collections::HashSet;
 
-use shovel_tests::{Options, Pool, WebSocket, get};
+use shovel_tests::{Pool, WebSocket, get};
 
+in_both_modes!(
+    an_upgrade_gives_a_connection_with_an_id_of_its_own_its_url_and_headers,
+    Options::app().workers(2)
+);
 /// A1.
-#[tokio::test]
-async fn an_upgrade_gives_a_connection_with_an_id_of_its_own_its_url_and_headers() {
-    let pool = Pool::start(Options::app().workers(2)).await;
+async fn an_upgrade_gives_a_connection_with_an_id_of_its_own_its_url_and_headers(pool: Pool) {
     let mut ids = HashSet::new();
     for number in 0..4 {
         let path = format!("/ws?subscribe=room-{number}");

@@ -68,10 +68,12 @@ async fn a_client_that_leaves_after_the_handler_upgraded_is_a_close_with_1006_on
     assert_eq!(closes_with(&pool, 1006), 1);
 }
 
+in_both_modes!(
+    an_upgrade_that_comes_after_its_timeout_is_gone_with_1011,
+    Options::app().with("--upgrade-timeout", "200ms")
+);
 /// A10.
-#[tokio::test]
-async fn an_upgrade_that_comes_after_its_timeout_is_gone_with_1011() {
-    let pool = Pool::start(Options::app().with("--upgrade-timeout", "200ms")).await;
+async fn an_upgrade_that_comes_after_its_timeout_is_gone_with_1011(pool: Pool) {
     let mut listener = WebSocket::connect(pool.address(), "/ws?subscribe=left").await;
     let path = "/ws?upgrade&send=hello&subscribe=left&farewell=left&gate=late";
     let refused = WebSocket::try_connect(pool.address(), path).await.unwrap_err();
@@ -90,10 +92,12 @@ async fn an_upgrade_that_comes_after_its_timeout_is_gone_with_1011() {
     assert_eq!(closes_with(&pool, 1011), 1);
 }
 
+in_both_modes!(
+    a_thousand_timed_out_upgrades_leave_nothing_behind,
+    Options::app().with("--upgrade-timeout", "200ms")
+);
 /// A10.
-#[tokio::test]
-async fn a_thousand_timed_out_upgrades_leave_nothing_behind() {
-    let pool = Pool::start(Options::app().with("--upgrade-timeout", "200ms")).await;
+async fn a_thousand_timed_out_upgrades_leave_nothing_behind(pool: Pool) {
     let worker = pool.workers()[0].pid;
     let measure =
         || (open_descriptors(pool.pid()), open_descriptors(worker), pool.resident_bytes());

@@ -20,11 +20,24 @@ async fn a_ping_is_answered_though_the_worker_stands_still() {
     assert_eq!(socket.ask("and you").await, "and you");
 }
 
+in_both_modes!(a_ping_is_answered_though_the_handler_is_busy);
 /// B21.
-#[tokio::test]
-async fn a_client_that_answers_no_pings_is_closed_with_1006_toward_the_app() {
-    let options = Options::app().with("--ping-interval", "100ms").with("--pong-timeout", "200ms");
-    let pool = Pool::start(options).await;
+async fn a_ping_is_answered_though_the_handler_is_busy(pool: Pool) {
+    let mut socket = WebSocket::connect(pool.address(), "/ws").await;
+    socket.send("gate busy").await;
+    pool.wait_at_gate("busy").await;
+    socket.send_message(Message::Ping("are you there".into())).await;
+    assert_eq!(socket.next().await, Message::Pong("are you there".into()));
+    pool.open_gate("busy");
+    socket.expect_text("passed busy").await;
+}
+
+in_both_modes!(
+    a_client_that_answers_no_pings_is_closed_with_1006_toward_the_app,
+    Options::app().with("--ping-interval", "100ms").with("--pong-timeout", "200ms")
+);
+/// B21.
+async fn a_client_that_answers_no_pings_is_closed_with_1006_toward_the_app(pool: Pool) {
     let mut raw = Raw::websocket(pool.address(), "/ws").await;
     let begun = Instant::now();
     assert_eq!(raw.frame().await.opcode, 9);
@@ -33,11 +46,12 @@ async fn a_client_that_answers_no_pings_is_closed_with_1006_toward_the_app() {
     assert!(begun.elapsed() >= Duration::from_millis(200), "{:?}", begun.elapsed());
 }
 
+in_both_modes!(
+    a_client_that_answers_pings_stays_open,
+    Options::app().with("--ping-interval", "50ms").with("--pong-timeout", "2s")
+);
 /// B21.
-#[tokio::test]
-async fn a_client_that_answers_pings_stays_open() {
-    let options = Options::app().with("--ping-interval", "50ms").with("--pong-timeout", "2s");
-    let pool = Pool::start(options).await;
+async fn a_client_that_answers_pings_stays_open(pool: Pool) {
     let mut raw = Raw::websocket(pool.address(), "/ws/echo").await;
     for _ in 0..5 {
         let ping = raw.frame().await;
@@ -53,10 +67,12 @@ async fn a_client_that_answers_pings_stays_open() {
     }
 }
 
+in_both_modes!(
+    a_message_over_the_limit_is_closed_with_1009_in_one_frame_or_in_many,
+    Options::app().with("--max-message-size", "64KiB")
+);
 /// B22.
-#[tokio::test]
-async fn a_message_over_the_limit_is_closed_with_1009_in_one_frame_or_in_many() {
-    let pool = Pool::start(Options::app().with("--max-message-size", "64KiB")).await;
+async fn a_message_over_the_limit_is_closed_with_1009_in_one_frame_or_in_many(pool: Pool) {
     let mut socket = WebSocket::connect(pool.address(), "/ws/echo").await;
     let longest = "x".repeat(64 << 10);
     socket.send(longest.clone()).await;

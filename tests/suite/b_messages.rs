@@ -18,10 +18,9 @@ async fn text_and_binary_of_every_length_come_back_as_they_went(pool: Pool) {
     }
 }
 
+in_both_modes!(ten_thousand_messages_come_back_in_order, Options::app().with("--io-threads", "2"));
 /// B13.
-#[tokio::test]
-async fn ten_thousand_messages_come_back_in_order() {
-    let pool = Pool::start(Options::app().with("--io-threads", "2")).await;
+async fn ten_thousand_messages_come_back_in_order(pool: Pool) {
     let mut socket = WebSocket::connect(pool.address(), "/ws/echo").await;
     const AT_ONCE: usize = 500;
     for batch in 0..10_000 / AT_ONCE {

@@ -3,16 +3,18 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use shovel_tests::{Options, Pool, Raw, WebSocket, post};
+use shovel_tests::{Pool, Raw, WebSocket, post};
 
 /// Far more than the kernel takes for one socket.
 const MESSAGES: usize = 1000;
 const MESSAGE_BYTES: usize = 64 << 10;
 
+in_both_modes!(
+    a_send_waits_for_a_client_that_does_not_read_and_loses_nothing,
+    Options::app().with("--outbox-limit", "64KiB")
+);
 /// 60.
-#[tokio::test]
-async fn a_send_waits_for_a_client_that_does_not_read_and_loses_nothing() {
-    let pool = Pool::start(Options::app().with("--outbox-limit", "64KiB")).await;
+async fn a_send_waits_for_a_client_that_does_not_read_and_loses_nothing(pool: Pool) {
     let mut slow = Raw::websocket(pool.address(), "/ws").await;
     let mut other = WebSocket::connect(pool.address(), "/ws").await;
     let before = pool.resident_bytes();
@@ -34,11 +36,12 @@ async fn a_send_waits_for_a_client_that_does_not_read_and_loses_nothing() {
     assert_eq!(slow.frame().await.payload, b"echo after");
 }
 
+in_both_modes!(
+    a_subscriber_that_does_not_read_is_closed_1008_and_delays_nobody,
+    Options::app().workers(2).with("--outbox-limit", "64KiB")
+);
 /// 60.
-#[tokio::test]
-async fn a_subscriber_that_does_not_read_is_closed_1008_and_delays_nobody() {
-    let options = Options::app().workers(2).with("--outbox-limit", "64KiB");
-    let pool = Pool::start(options).await;
+async fn a_subscriber_that_does_not_read_is_closed_1008_and_delays_nobody(pool: Pool) {
     let mut slow = Raw::websocket(pool.address(), "/ws?subscribe=news").await;
     let mut quick = WebSocket::connect(pool.address(), "/ws?subscribe=news").await;
     let mut closed = 0;

@@ -228,6 +228,45 @@ async fn an_app_by_itself_says_in_one_line_why_it_cannot_listen() {
     }
 }
 
+/// 65 and 66.
+#[test]
+fn an_app_by_itself_says_which_variables_are_wrong_and_why() {
+    let mut command = Command::new(program("user-app"));
+    command.env("SHOVEL_PING_INTERVAL", "soon").env("SHOVEL_ALLOW_ORIGIN", "http://a.test b.test");
+    let output = command.env("HOST", "127.0.0.1").env("PORT", "0").output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let told = stderr(&output);
+    for part in [
+        "Error: SHOVEL_",
+        "SHOVEL_PING_INTERVAL: invalid value 'soon' for ping-interval: a duration is a whole number",
+        "SHOVEL_ALLOW_ORIGIN: invalid value 'b.test' for allow-origin: an origin is SCHEME://HOST",
+    ] {
+        assert!(told.contains(part), "no {part:?} in {told}");
+    }
+    assert_eq!(told.lines().count(), 1, "{told}");
+}
+
+/// 65 and 66.
+#[tokio::test]
+async fn an_app_by_itself_names_the_variables_that_mean_nothing_to_it() {
+    let options = Options::app().alone().workers(2).with("--io-threads", "2");
+    let pool = Pool::start(options.with("--pnig-interval", "1s")).await;
+    let lines = pool.log().lines();
+    let line = lines.iter().find(|line| line.raw.contains("mean nothing without a supervisor"));
+    let line = &line.expect("a line about them").raw;
+    assert!(line.ends_with(": SHOVEL_IO_THREADS, SHOVEL_PNIG_INTERVAL"), "{line}");
+}
+
+/// 66 and 52: those who do not end in time are not waited for.
+#[tokio::test]
+async fn an_app_by_itself_that_does_not_end_in_time_exits_with_a_failure() {
+    let options = Options::app().alone().with("--shutdown-timeout", "100ms");
+    let mut alone = Pool::start(options).await;
+    get(alone.address(), "/background?gate=never").await;
+    alone.sigterm();
+    assert_eq!(alone.exit_status().await.code(), Some(1), "{}", alone.log());
+}
+
 /// 66, and 52 without a supervisor.
 #[tokio::test]
 async fn an_app_by_itself_ends_as_a_pool_does() {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, StreamBody};
-use shovel_tests::{Http, Options, Pool, Raw, get, request, send};
+use shovel_tests::{Http, Pool, Raw, get, request, send};
 
 in_both_modes!(methods_targets_and_bodies_pass_both_ways_unchanged);
 /// D29.
@@ -79,10 +79,9 @@ async fn a_panic_is_a_500_that_tells_nothing_of_the_inside(pool: Pool) {
     assert_eq!(http.get("/info").await.unwrap().status, 200, "the worker lives");
 }
 
+in_both_modes!(the_operators_dev_flag_tells_the_inside, Options::app().flag("--dev"));
 /// D33.
-#[tokio::test]
-async fn the_operators_dev_flag_tells_the_inside() {
-    let pool = Pool::start(Options::app().flag("--dev")).await;
+async fn the_operators_dev_flag_tells_the_inside(pool: Pool) {
     let answer = get(pool.address(), "/fail").await;
     assert_eq!(answer.status, 500);
     assert!(answer.text().contains("the secret is 42"), "{}", answer.text());

@@ -7,10 +7,12 @@ use http_body_util::BodyExt;
 use nix::sys::signal::Signal;
 use shovel_tests::{Http, Options, Pool, get, post, request, signal, until};
 
+in_both_modes!(
+    a_request_without_an_answer_in_time_is_a_504_and_its_handler_is_dropped,
+    Options::app().with("--request-timeout", "300ms")
+);
 /// D32.
-#[tokio::test]
-async fn a_request_without_an_answer_in_time_is_a_504_and_its_handler_is_dropped() {
-    let pool = Pool::start(Options::app().with("--request-timeout", "300ms")).await;
+async fn a_request_without_an_answer_in_time_is_a_504_and_its_handler_is_dropped(pool: Pool) {
     let mut http = Http::connect(pool.address()).await;
     let begun = Instant::now();
     let answer = http.get("/gated?gate=slow").await.unwrap();
@@ -36,10 +38,12 @@ async fn an_answer_that_comes_after_the_504_goes_nowhere() {
     }
 }
 
+in_both_modes!(
+    a_response_that_streams_may_last_longer_than_the_timeout,
+    Options::app().with("--request-timeout", "200ms")
+);
 /// D32.
-#[tokio::test]
-async fn a_response_that_streams_may_last_longer_than_the_timeout() {
-    let pool = Pool::start(Options::app().with("--request-timeout", "200ms")).await;
+async fn a_response_that_streams_may_last_longer_than_the_timeout(pool: Pool) {
     let mut http = Http::connect(pool.address()).await;
     let answer = http.stream(request(Method::GET, "/stream?gate=last", "")).await.unwrap();
     // Another request that times out in the meantime tells that the time is over.

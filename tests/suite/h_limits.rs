@@ -8,10 +8,12 @@ use shovel_tests::{
 
 const ASK: &str = "GET /info HTTP/1.1\r\nHost: a\r\n\r\n";
 
+in_both_modes!(
+    clients_over_max_connections_wait_until_others_leave,
+    Options::app().with("--max-connections", "2")
+);
 /// 62.
-#[tokio::test]
-async fn clients_over_max_connections_wait_until_others_leave() {
-    let pool = Pool::start(Options::app().with("--max-connections", "2")).await;
+async fn clients_over_max_connections_wait_until_others_leave(pool: Pool) {
     let mut socket = WebSocket::connect(pool.address(), "/ws").await;
     let mut second = Raw::connect(pool.address()).await;
     second.write(ASK).await;
@@ -27,11 +29,12 @@ async fn clients_over_max_connections_wait_until_others_leave() {
     assert!(third.head().await.starts_with("HTTP/1.1 200 "));
 }
 
+in_both_modes!(
+    clients_over_the_limit_of_their_address_are_refused_and_others_stay,
+    Options::app().with("--max-connections-per-ip", "2").with("--io-threads", "2")
+);
 /// 62.
-#[tokio::test]
-async fn clients_over_the_limit_of_their_address_are_refused_and_others_stay() {
-    let options = Options::app().with("--max-connections-per-ip", "2").with("--io-threads", "2");
-    let pool = Pool::start(options).await;
+async fn clients_over_the_limit_of_their_address_are_refused_and_others_stay(pool: Pool) {
     let mut socket = WebSocket::connect(pool.address(), "/ws").await;
     let mut second = Raw::connect(pool.address()).await;
     second.write(ASK).await;
@@ -59,12 +62,12 @@ async fn until_admitted(pool: &Pool) {
     }
 }
 
+in_both_modes!(
+    a_trusted_proxy_may_have_any_number_of_connections,
+    Options::app().with("--max-connections-per-ip", "1").with("--trust-proxy", "127.0.0.0/8")
+);
 /// 62.
-#[tokio::test]
-async fn a_trusted_proxy_may_have_any_number_of_connections() {
-    let options =
-        Options::app().with("--max-connections-per-ip", "1").with("--trust-proxy", "127.0.0.0/8");
-    let pool = Pool::start(options).await;
+async fn a_trusted_proxy_may_have_any_number_of_connections(pool: Pool) {
     let mut sockets = Vec::new();
     for _ in 0..5 {
         sockets.push(WebSocket::connect(pool.address(), "/ws").await);
@@ -79,13 +82,14 @@ async fn upgraded_from(pool: &Pool, origin: Option<&str>) -> String {
     raw.head().await.split(' ').nth(1).unwrap().to_owned()
 }
 
-/// 63.
-#[tokio::test]
-async fn upgrades_from_other_origins_are_refused_with_403() {
-    let options = Options::app()
+in_both_modes!(
+    upgrades_from_other_origins_are_refused_with_403,
+    Options::app()
         .with("--allow-origin", "https://example.com")
-        .with("--allow-origin", "http://localhost:3000");
-    let pool = Pool::start(options).await;
+        .with("--allow-origin", "http://localhost:3000")
+);
+/// 63.
+async fn upgrades_from_other_origins_are_refused_with_403(pool: Pool) {
     for (origin, status) in [
         (Some("https://example.com"), "101"),
         (Some("http://localhost:3000"), "101"),
@@ -104,16 +108,15 @@ async fn upgrades_from_other_origins_are_refused_with_403() {
     assert!(!pool.log().lines().iter().any(is_about_origins));
 }
 
+in_both_modes!(without_a_list_every_origin_passes_and_the_log_says_so);
 /// 63.
-#[tokio::test]
-async fn without_a_list_every_origin_passes_and_the_log_says_so() {
-    let pool = Pool::start(Options::app()).await;
+async fn without_a_list_every_origin_passes_and_the_log_says_so(pool: Pool) {
     pool.wait_for("a line about origins", is_about_origins).await;
     assert_eq!(upgraded_from(&pool, Some("https://anyone.test")).await, "101");
 }
 
 fn is_about_origins(line: &Line) -> bool {
-    line.message().contains("--allow-origin")
+    line.raw.contains("web pages of every origin may open WebSockets")
 }
 
 fn forwarded(path: &str) -> Request<Full<bytes::Bytes>> {
@@ -140,11 +143,12 @@ fn seen(answer: &Answer) -> [&str; 5] {
     ]
 }
 
+in_both_modes!(
+    what_a_trusted_proxy_says_goes_on_and_tells_who_the_client_is,
+    Options::app().with("--trust-proxy", "127.0.0.1")
+);
 /// D36.
-#[tokio::test]
-async fn what_a_trusted_proxy_says_goes_on_and_tells_who_the_client_is() {
-    let options = Options::app().with("--trust-proxy", "127.0.0.1").flag("--access-log");
-    let pool = Pool::start(options).await;
+async fn what_a_trusted_proxy_says_goes_on_and_tells_who_the_client_is(pool: Pool) {
     let answer = send(pool.address(), forwarded("/mirror")).await;
     assert_eq!(
         seen(&answer),
@@ -157,16 +161,35 @@ async fn what_a_trusted_proxy_says_goes_on_and_tells_who_the_client_is() {
         ]
     );
     assert_eq!(send(pool.address(), forwarded("/info")).await.json()["client"], "7.7.7.7:0");
+}
+
+/// D36 and 71.
+#[tokio::test]
+async fn the_access_log_has_the_client_and_the_id_that_a_trusted_proxy_told() {
+    let options = Options::app().with("--trust-proxy", "127.0.0.1").flag("--access-log");
+    let pool = Pool::start(options).await;
+    send(pool.address(), forwarded("/info")).await;
     let is_it = |line: &Line| line.is("request") && line.text("path") == "/info";
     let line = pool.wait_for("the line", is_it).await;
     assert_eq!((line.text("client"), line.text("id")), ("7.7.7.7:0", "from-the-proxy"));
 }
 
-/// D36.
-#[tokio::test]
-async fn what_anyone_else_says_of_itself_is_dropped() {
-    for options in [Options::app(), Options::app().with("--trust-proxy", "10.0.0.0/8")] {
-        let pool = Pool::start(options).await;
+mod what_anyone_else_says_of_itself_is_dropped {
+    use super::*;
+
+    in_both_modes!(without_proxies);
+    /// D36.
+    async fn without_proxies(pool: Pool) {
+        is_dropped(pool).await;
+    }
+
+    in_both_modes!(with_other_proxies, Options::app().with("--trust-proxy", "10.0.0.0/8"));
+    /// D36.
+    async fn with_other_proxies(pool: Pool) {
+        is_dropped(pool).await;
+    }
+
+    async fn is_dropped(pool: Pool) {
         let answer = send(pool.address(), forwarded("/mirror")).await;
         let [list, proto, host, whole, id] = seen(&answer);
         assert_eq!([list, proto, host], ["127.0.0.1", "http", "shovel.test"]);

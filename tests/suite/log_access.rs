@@ -52,6 +52,28 @@ async fn there_is_an_access_log_if_it_is_asked_for_or_in_development() {
     }
 }
 
+/// 71 and 66.
+#[tokio::test]
+async fn an_app_by_itself_has_an_access_log_too() {
+    let quiet = "error,shovel_worker::direct=info";
+    for (options, written) in
+        [(Options::app(), 0), (logging(), 1), (logging().variable("RUST_LOG", quiet), 1)]
+    {
+        let mut pool = Pool::start(options.alone()).await;
+        get(pool.address(), "/mirror?secret=42").await;
+        pool.sigterm();
+        pool.exit_status().await;
+        let lines = pool.log().lines();
+        let lines: Vec<_> = lines.iter().filter(|line| line.raw.contains("/mirror")).collect();
+        assert_eq!(lines.len(), written, "{}", pool.log());
+        for line in lines {
+            for part in ["request", "method=\"GET\"", "status=200", "client=127."] {
+                assert!(line.raw.contains(part), "no {part:?} in {}", line.raw);
+            }
+        }
+    }
+}
+
 /// 71.
 #[tokio::test]
 async fn the_access_log_is_written_though_little_else_is() {

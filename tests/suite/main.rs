@@ -4,20 +4,24 @@
 //! One program with a module per topic rather than one program each: it is linked once.
 
 /// Makes two tests of a function that is given a running app: behind a supervisor, and by itself.
-/// For the cases that BEHAVIOUR marks (D).
+/// For the cases that BEHAVIOUR marks (D). The options are those of the fixture app, unless others
+/// are given; of their flags an app by itself has those that it knows as variables.
 macro_rules! in_both_modes {
     ($body:ident) => {
+        in_both_modes!($body, Options::app());
+    };
+    ($body:ident, $options:expr) => {
         mod $body {
             use shovel_tests::{Options, Pool};
 
             #[tokio::test]
             async fn in_the_pool() {
-                super::$body(Pool::start(Options::app()).await).await;
+                super::$body(Pool::start($options).await).await;
             }
 
             #[tokio::test]
             async fn alone() {
-                super::$body(Pool::start(Options::app().alone()).await).await;
+                super::$body(Pool::start($options.alone()).await).await;
             }
         }
     };
@@ -76,8 +80,10 @@ mod service_sockets;
 
 use shovel_tests::{Pool, WebSocket};
 
-/// Connects until each worker of the pool owns a connection; returns one of each, by pid.
+/// Connects until each worker of the pool owns a connection; returns one of each, by pid. An app by
+/// itself is its only worker.
 async fn connection_on_each_worker(pool: &Pool, path: &str, workers: usize) -> Vec<Owned> {
+    let workers = if pool.is_alone() { 1 } else { workers };
     let mut owned: Vec<Owned> = Vec::new();
     // Kept until the end, so that new ones go to the workers that have fewer.
     let mut surplus = Vec::new();

@@ -11,7 +11,8 @@
 //! `publish` fan-out; `drain` the ways in which a worker loses what it has; `transfer` and `moves`
 //! how connections go from one worker to another; `sleep` which
 //! workers nobody needs; `counts` what is counted and `inspect` how others
-//! learn of it.
+//! learn of it; `units` how values of settings are written, and `variables` the settings of an app
+//! without a supervisor.
 
 mod body;
 mod closing;
@@ -34,7 +35,9 @@ mod router;
 mod sleep;
 mod slots;
 mod transfer;
+pub mod units;
 mod upload;
+pub mod variables;
 
 use std::io;
 use std::os::unix::net::UnixStream;

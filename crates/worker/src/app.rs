@@ -295,7 +295,9 @@ impl<S: Send + Sync + 'static> App<S> {
     ///
     /// Started by a supervisor, it serves that one's clients. Started by itself (with the feature
     /// `direct`, which is on by default) it listens on `HOST` and `PORT`, 127.0.0.1:8080 without
-    /// them, and SIGTERM or SIGINT end it as they end a pool.
+    /// them, and SIGTERM or SIGINT end it as they end a pool. Limits, timeouts, origins and the
+    /// access log are chosen by the variables that a supervisor knows, such as
+    /// `SHOVEL_PING_INTERVAL=10s`; `docs/configuration.md` lists them.
     ///
     /// Returning the error from `main` prints it in one line and exits 1.
     ///
@@ -308,7 +310,8 @@ impl<S: Send + Sync + 'static> App<S> {
     /// ```
     ///
     /// # Errors
-    /// [`RunError`]: it could not start, could not listen, or lost its supervisor.
+    /// [`RunError`]: it could not start, could not listen, found wrong variables, or lost its
+    /// supervisor.
     pub fn run(self) -> Result<(), RunError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

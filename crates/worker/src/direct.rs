@@ -4,7 +4,10 @@
 //! other end of a link to it. So there is no second implementation of anything, and what holds for
 //! the pool holds here, but for what a supervisor is for: reloads and crashes.
 //!
-//! The walk: bind -> I/O thread -> link -> the app's start handler -> ready -> offered … SIGTERM ->
+//! What a supervisor can be told about clients and their requests, this can be told by the same
+//! variables (`shovel_router::variables`).
+//!
+//! The walk: variables -> bind -> I/O thread -> link -> the app's start handler -> ready -> offered … SIGTERM ->
 //! drained (1001) -> `shutdown` -> shutdown handler -> the last bytes to clients -> end.
 
 use std::net::TcpListener;
@@ -16,18 +19,14 @@ use shovel_edge::listener::{Bound, address_of_environment};
 use shovel_protocol::WorkerId;
 use shovel_protocol::control::Welcome;
 use shovel_router::crossing::Crossings;
-use shovel_router::{
-    BODY_WINDOW_BYTES, Counters, FromThread, IoThread, Reports, Settings, Start, ToThread,
-};
+use shovel_router::variables::Chosen;
+use shovel_router::{BODY_WINDOW_BYTES, Counters, FromThread, IoThread, Reports, Start, ToThread};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use crate::work::Work;
 use crate::{App, RunError, pool};
-
-/// How long handlers and clients may take in the end; the supervisor's default.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// How long clients may take to read what was sent to them last.
 const LAST_MOMENTS: Duration = Duration::from_secs(5);
@@ -40,15 +39,19 @@ pub(crate) async fn serve<S>(app: App<S>) -> Result<(), RunError>
 where
     S: Send + Sync + 'static,
 {
+    let chosen = Chosen::of_variables(std::env::vars_os());
+    let chosen = chosen.map_err(|wrong| RunError::Settings(wrong.join("; ")))?;
     let address = address_of_environment().map_err(RunError::Listen)?;
     let listener = TcpListener::bind(address)
         .map_err(|error| RunError::Listen(format!("{address}: {error}")))?;
+    remark(&chosen);
     let signals = Signals::new().map_err(RunError::Runtime)?;
     let bound = Bound::Tcp(listener);
     let address = bound.describe();
     let (sender, reports) = mpsc::unbounded_channel();
-    let (thread, link) = start(bound, Reports::new(sender)).map_err(RunError::Runtime)?;
-    let mut conductor = Conductor { thread: &thread, reports, signals, address };
+    let (thread, link) = start(bound, &chosen, Reports::new(sender)).map_err(RunError::Runtime)?;
+    let patience = chosen.shutdown_timeout;
+    let mut conductor = Conductor { thread: &thread, reports, signals, address, patience };
     // Neither branch is taken up again, so neither need be cancel-safe.
     let result = tokio::select! {
         result = pool::serve(app, vec![link], Work::default()) => result,
@@ -67,15 +70,31 @@ where
     result
 }
 
-fn start(bound: Bound, reports: Reports) -> std::io::Result<(IoThread, UnixStream)> {
+/// Says what stands open, and what was said in vain.
+fn remark(chosen: &Chosen) {
+    if chosen.http.allowed_origins.is_empty() {
+        let origins = "web pages of every origin may open WebSockets";
+        tracing::info!("{origins}; SHOVEL_ALLOW_ORIGIN limits them");
+    }
+    if !chosen.unused.is_empty() {
+        let names = chosen.unused.join(", ");
+        tracing::info!("these variables mean nothing without a supervisor: {names}");
+    }
+}
+
+fn start(
+    bound: Bound,
+    chosen: &Chosen,
+    reports: Reports,
+) -> std::io::Result<(IoThread, UnixStream)> {
     let (ours, theirs) = UnixStream::pair()?;
-    let settings = Settings::default();
+    let settings = chosen.settings;
     let max_message_bytes = settings.ws.max_message_bytes as u64;
     let crossings = Crossings::alone();
     let start = Start {
         listeners: vec![bound],
         settings,
-        http: Default::default(),
+        http: chosen.http.clone(),
         crowd: Default::default(),
         reports,
         crossings,
@@ -89,7 +108,7 @@ fn start(bound: Bound, reports: Reports) -> std::io::Result<(IoThread, UnixStrea
         links: 1,
         max_message_bytes,
         body_window_bytes: BODY_WINDOW_BYTES,
-        dev: false,
+        dev: chosen.dev,
     };
     let counters = std::sync::Arc::<Counters>::default();
     thread.tell(ToThread::Join { worker: SELF, stream: ours, welcome, counters });
@@ -102,14 +121,16 @@ struct Conductor<'a> {
     reports: mpsc::UnboundedReceiver<FromThread>,
     signals: Signals,
     address: String,
+    /// How long handlers and clients may take in the end.
+    patience: Duration,
 }
 
 impl Conductor<'_> {
     /// Ends only in a hurry: else the app ends first.
     async fn conduct(&mut self) -> RunError {
         self.until_told_to_end().await;
-        let deadline = Instant::now() + SHUTDOWN_TIMEOUT;
-        tracing::info!(within = ?SHUTDOWN_TIMEOUT, "terminating");
+        let deadline = Instant::now() + self.patience;
+        tracing::info!(within = ?self.patience, "terminating");
         self.thread.tell(ToThread::StopAccepting);
         self.thread.tell(ToThread::Drain { worker: SELF, why: DrainReason::Terminate });
         // Either is the end of all patience.

@@ -38,7 +38,8 @@
 //! }
 //! ```
 //!
-//! `cargo build && shovel-pool --workers 4 ./target/debug/chat` serves it on 127.0.0.1:8080.
+//! `cargo build && shovel-pool --workers 4 ./target/debug/chat` serves it on 127.0.0.1:8080. So does
+//! `./target/debug/chat` by itself, in one process that nothing outlives: see [`App::run`].
 //!
 //! **3. A client joins.** An upgrade gives a [`Connection`], usable at once, and the response that
 //! accepts it. What is not a WebSocket is told to upgrade: the `?` makes that answer.

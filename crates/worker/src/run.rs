@@ -31,7 +31,11 @@ pub enum RunError {
     /// Run by itself, the app cannot listen where it should.
     #[error("cannot listen: {0}")]
     Listen(String),
-    /// Run by itself, the app was told to end and did not within 25 seconds, or was told twice.
+    /// Run by itself, the app finds variables that it cannot use; all of them, in one line.
+    #[error("{0}")]
+    Settings(String),
+    /// Run by itself, the app was told to end and did not within `SHOVEL_SHUTDOWN_TIMEOUT` (25 s),
+    /// or was told twice.
     #[error("ended before everything was finished")]
     CutShort,
     /// `SHOVEL_LINK_FDS` does not name links.
@@ -74,10 +78,16 @@ impl fmt::Debug for RunError {
     }
 }
 
-/// Logs to stderr unless the app logs elsewhere. A supervisor adds time and worker to each line.
+/// Logs to stderr unless the app logs elsewhere. A supervisor adds time and worker to each line. The
+/// access log, which has a setting of its own, is written whatever else is.
 pub(crate) fn log_to_stderr() {
-    let filter =
+    let mut filter =
         EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
+    let is_named = std::env::var(EnvFilter::DEFAULT_ENV).is_ok_and(|it| it.contains("access"));
+    // It is a directive, so it can be read.
+    if !is_named && let Ok(access) = "access=info".parse() {
+        filter = filter.add_directive(access);
+    }
     // An error only says that the app has set a subscriber of its own.
     let _ = tracing_subscriber::fmt()
         .compact()

@@ -17,10 +17,10 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use shovel_router::units;
 
 use self::connect::{AskError, Line};
 use crate::admin::wire::{Connections, PAGE, Published, Question, Reloaded, Scaled, Status};
-use crate::config::units;
 
 /// What is asked of a pool that runs.
 #[derive(Debug, Subcommand)]

@@ -1,7 +1,10 @@
 //! `docs/configuration.md` has every setting as clap knows it.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
+
+use shovel_router::variables;
 
 use super::setting::{self, Setting};
 
@@ -50,6 +53,19 @@ fn every_setting_is_documented_as_it_is() {
         std::fs::write(&path, expected).unwrap();
         panic!("what should stand there: cp target/configuration.md docs/configuration.md");
     }
+}
+
+/// Beside the tables it says which of the variables an app without a supervisor reads.
+#[test]
+fn what_an_app_without_a_supervisor_reads_is_documented() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let document = std::fs::read_to_string(root.join("docs/configuration.md")).unwrap();
+    let list =
+        document.split("They are ").nth(1).and_then(|rest| rest.split(" Wrong values").next());
+    let documented: BTreeSet<_> =
+        list.unwrap().split('`').filter(|word| word.starts_with("SHOVEL_")).collect();
+    let read: BTreeSet<_> = variables::keys().map(variables::variable).collect();
+    assert_eq!(documented, read.iter().map(String::as_str).collect());
 }
 
 /// The example is a file that could be used.

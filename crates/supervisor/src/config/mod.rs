@@ -11,7 +11,6 @@ pub mod file;
 pub mod print;
 pub mod setting;
 pub mod sources;
-pub mod units;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -21,7 +20,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum, ValueHint};
 use shovel_core::pool;
 use shovel_edge::{http, ws};
-use shovel_router::Settings;
+use shovel_router::{Settings, units};
 
 use self::address::Address;
 
@@ -50,12 +49,12 @@ pub struct Config {
     /// So many clients may be connected and no more; others wait until some have left. Shared evenly
     /// among I/O threads [default: as many as descriptors allow]
     #[arg(long, help_heading = LISTENING, value_name = "N")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(value_parser = units::limit)]
     pub max_connections: Option<u32>,
 
     /// So many clients of one address, or of one /64 of IPv6, and no more; others are answered 429
     #[arg(long, help_heading = LISTENING, value_name = "N")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(value_parser = units::limit)]
     pub max_connections_per_ip: Option<u32>,
 
     /// Take the word of these proxies about their clients: a network as 10.0.0.0/8, an address, or
@@ -346,13 +345,72 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use shovel_router::variables::{self, Chosen};
+
     use super::*;
     use crate::config::sources::Sources;
 
+    /// What a supervisor makes of these settings for one I/O thread, beside what an app without a
+    /// supervisor does.
+    fn both(variables: &[(&str, &str)]) -> [Chosen; 2] {
+        let config = Sources::of(&["app"], variables).read().unwrap().config;
+        // No descriptors are kept for links.
+        let limit = config.max_connections.map_or(usize::MAX, |limit| limit as usize);
+        let of_pool = Chosen {
+            settings: Settings { client_limit: limit, ..config.io(u64::MAX) },
+            http: config.http(),
+            shutdown_timeout: config.shutdown_timeout,
+            dev: config.dev,
+            unused: Vec::new(),
+        };
+        let variables = variables.iter().map(|(name, value)| (name.into(), value.into()));
+        [of_pool, Chosen::of_variables(variables).unwrap()]
+    }
+
     #[test]
-    fn the_flags_default_to_what_an_app_without_a_supervisor_has() {
-        let config = Sources::of(&["app"], &[]).read().unwrap().config;
-        let flags = Settings { client_limit: usize::MAX, ..config.io(u64::MAX) };
-        assert_eq!(flags, Settings::default());
+    fn an_app_without_a_supervisor_has_the_same_settings() {
+        let values = [
+            ("max-connections", "7"),
+            ("max-connections-per-ip", "3"),
+            ("trust-proxy", "10.0.0.0/8  unix"),
+            ("shutdown-timeout", "2m"),
+            ("request-timeout", "1s"),
+            ("upgrade-timeout", "2s"),
+            ("queue-timeout", "0s"),
+            ("allow-origin", "https://a.test http://b.test:81"),
+            ("ping-interval", "3s"),
+            ("pong-timeout", "4s"),
+            ("max-message-size", "1KiB"),
+            ("outbox-limit", "2MiB"),
+            ("access-log", "yes"),
+            ("dev", "on"),
+        ];
+        let [of_pool, alone] = both(&[]);
+        assert_eq!(of_pool, alone, "defaults");
+        for key in variables::keys() {
+            let (_, value) = values.iter().find(|(other, _)| *other == key).expect(key);
+            let [of_pool, chosen] = both(&[(&variables::variable(key), value)]);
+            assert_eq!(of_pool, chosen, "{key}");
+            assert_ne!(chosen, alone, "{key} changes nothing");
+        }
+    }
+
+    #[test]
+    fn an_app_without_a_supervisor_says_the_same_of_wrong_values() {
+        for key in variables::keys() {
+            let name = variables::variable(key);
+            let variables = [(name.as_str(), "?!")];
+            let of_pool = Sources::of(&["app"], &variables).read().unwrap_err();
+            let variables = variables.map(|(name, value)| (name.into(), value.into()));
+            assert_eq!(of_pool.lines(), Chosen::of_variables(variables).unwrap_err());
+        }
+    }
+
+    #[test]
+    fn an_app_without_a_supervisor_knows_what_means_nothing_to_it() {
+        let variables = ["SHOVEL_WORKERS", "SHOVEL_PNIG_INTERVAL", "HOME", "SHOVEL_DEV"];
+        let variables = variables.map(|name| (name.into(), "0".into()));
+        let chosen = Chosen::of_variables(variables).unwrap();
+        assert_eq!(chosen.unused, ["SHOVEL_WORKERS", "SHOVEL_PNIG_INTERVAL"]);
     }
 }

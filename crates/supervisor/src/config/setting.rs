@@ -9,14 +9,11 @@ use std::error::Error;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use clap::builder::BoolishValueParser;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgAction, Args, Command};
+use shovel_router::{units, variables};
 
 use super::{Config, READ_AGAIN};
-
-/// What the names of our variables begin with.
-pub const PREFIX: &str = "SHOVEL_";
 
 /// How alike a word must be to be offered instead of an unknown one, from 0 to 1.
 const ALIKE: f64 = 0.8;
@@ -46,7 +43,7 @@ pub fn with_value(arg: Arg) -> Arg {
             .default_value("false")
             .default_missing_value("true")
             .value_name("BOOL")
-            .value_parser(BoolishValueParser::new())
+            .value_parser(units::switch)
             .hide_default_value(true)
             .hide_possible_values(true),
         _ => arg,
@@ -61,7 +58,7 @@ impl Setting {
 
     /// Its name in the environment.
     pub fn variable(&self) -> String {
-        format!("{PREFIX}{}", self.key().replace('-', "_").to_uppercase())
+        variables::variable(self.key())
     }
 
     /// Its name on the command line.

@@ -12,10 +12,11 @@ use std::path::{Path, PathBuf};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, FromArgMatches};
 use shovel_edge::listener::address_of_environment;
+use shovel_router::variables::PREFIX;
 
 use super::Config;
 use super::file::{self, FileError, Value};
-use super::setting::{self, PREFIX, Setting};
+use super::setting::{self, Setting};
 use crate::service;
 
 /// Everything that settings are read from. The file is read anew each time.

@@ -7,11 +7,11 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use command_fds::{CommandFdExt, FdMapping};
+use shovel_router::variables;
 use tokio::process::Child;
 
 use super::descriptors::{self, Limit};
 use super::image::Image;
-use crate::config::setting;
 use crate::service;
 
 /// The first descriptor that is a link; those before are stdin, stdout and stderr.
@@ -84,7 +84,7 @@ impl Launch {
 pub fn keep_to_ourselves(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if text.starts_with(setting::PREFIX) || service::VARIABLES.contains(&&*text) {
+        if text.starts_with(variables::PREFIX) || service::VARIABLES.contains(&&*text) {
             command.env_remove(name);
         }
     }

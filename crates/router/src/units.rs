@@ -1,4 +1,5 @@
-//! Durations and sizes as one writes them: `250ms`, `5s`, `2m`; `64KiB`, `16MiB`.
+//! Values of settings as one writes them: durations (`250ms`, `5s`, `2m`), sizes (`64KiB`, `16MiB`),
+//! limits and switches.
 
 use std::time::Duration;
 
@@ -52,6 +53,29 @@ pub fn size(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Reads how many of something there may be: a whole number, at least 1.
+///
+/// # Errors
+/// What was expected.
+pub fn limit(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(limit @ 1..) => Ok(limit),
+        _ => Err(format!("a limit is a whole number from 1 to {}", u32::MAX)),
+    }
+}
+
+/// Reads whether something is on: `true`, `yes`, `on`, `1`, or their opposites, in any case.
+///
+/// # Errors
+/// What was expected.
+pub fn switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "t" | "yes" | "y" | "on" | "1" => Ok(true),
+        "false" | "f" | "no" | "n" | "off" | "0" => Ok(false),
+        _ => Err("expected true or false".into()),
+    }
+}
+
 fn split(text: &str) -> (&str, &str) {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     text.split_at(digits)
@@ -62,17 +86,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_and_sizes_are_read_as_written() {
+    fn values_are_read_as_written() {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("5s"), Ok(Duration::from_secs(5)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         assert_eq!(size("64KiB"), Ok(65_536));
         assert_eq!(size("16MiB"), Ok(16 << 20));
         assert_eq!(size("100"), Ok(100));
+        assert_eq!((limit("1"), limit("4294967295")), (Ok(1), Ok(u32::MAX)));
+        assert_eq!((switch("Yes"), switch("0")), (Ok(true), Ok(false)));
     }
 
     #[test]
-    fn what_is_neither_is_refused() {
+    fn what_is_none_is_refused() {
         for text in ["", "5", "s", "-1s", "1.5s", "5 s", "5d", "99999999999999999999s"] {
             assert!(duration(text).is_err(), "{text}");
         }
@@ -80,5 +106,9 @@ mod tests {
             assert!(size(text).is_err(), "{text}");
         }
         assert!(some_duration("0s").is_err());
+        for text in ["", "0", "-1", "many", "4294967296"] {
+            assert!(limit(text).is_err(), "{text}");
+        }
+        assert!(switch("perhaps").is_err() && switch("").is_err());
     }
 }

@@ -1,0 +1,154 @@
+//! The settings of an app without a supervisor, which it reads from variables.
+//!
+//! Names, values and what is said of wrong ones are those of the supervisor's settings, of which
+//! these are what concerns one I/O thread and the end; a test there compares the two. No clap here:
+//! an app has a command line of its own.
+
+use std::ffi::{OsStr, OsString};
+use std::str::FromStr;
+use std::time::Duration;
+
+use shovel_edge::http;
+
+use super::{Settings, units};
+
+/// What the names of our variables begin with.
+pub const PREFIX: &str = "SHOVEL_";
+
+/// What was chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// About connections and waits.
+    pub settings: Settings,
+    /// About requests.
+    pub http: http::Settings,
+    /// How long handlers and clients may take in the end.
+    pub shutdown_timeout: Duration,
+    /// Whether clients are told of the app's errors.
+    pub dev: bool,
+    /// Variables with our prefix that say nothing here: the pool's, or misspelt ones.
+    pub unused: Vec<String>,
+}
+
+impl Default for Chosen {
+    fn default() -> Self {
+        Chosen {
+            settings: Settings::default(),
+            http: http::Settings::default(),
+            shutdown_timeout: Duration::from_secs(25),
+            dev: false,
+            unused: Vec::new(),
+        }
+    }
+}
+
+/// Reads a value into its place.
+type Take = fn(&mut Chosen, &str) -> Result<(), String>;
+
+/// What can be chosen: its key, from which its variable follows as a supervisor's does, and how it
+/// is read.
+const ONES: [(&str, Take); 12] = [
+    ("max-connections", |chosen, text| {
+        let limit = units::limit(text)?;
+        chosen.settings.client_limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        Ok(())
+    }),
+    ("max-connections-per-ip", |chosen, text| {
+        set(&mut chosen.http.clients_per_address, units::limit(text).map(Some))
+    }),
+    ("shutdown-timeout", |chosen, text| set(&mut chosen.shutdown_timeout, units::duration(text))),
+    ("request-timeout", |chosen, text| {
+        set(&mut chosen.settings.request_timeout, units::some_duration(text))
+    }),
+    ("upgrade-timeout", |chosen, text| {
+        set(&mut chosen.settings.upgrade_timeout, units::some_duration(text))
+    }),
+    ("queue-timeout", |chosen, text| {
+        set(&mut chosen.settings.queue_timeout, units::duration(text))
+    }),
+    ("ping-interval", |chosen, text| {
+        set(&mut chosen.settings.ws.ping_interval, units::some_duration(text))
+    }),
+    ("pong-timeout", |chosen, text| {
+        set(&mut chosen.settings.ws.pong_timeout, units::some_duration(text))
+    }),
+    ("max-message-size", |chosen, text| {
+        set(&mut chosen.settings.ws.max_message_bytes, units::size(text))
+    }),
+    ("outbox-limit", |chosen, text| {
+        set(&mut chosen.settings.ws.outbox_limit_bytes, units::size(text))
+    }),
+    ("access-log", |chosen, text| set(&mut chosen.http.access_log, units::switch(text))),
+    ("dev", |chosen, text| set(&mut chosen.dev, units::switch(text))),
+];
+
+/// The same for lists, which are separated by spaces.
+const LISTS: [(&str, Take); 2] = [
+    ("trust-proxy", |chosen, text| add(&mut chosen.http.trusted_proxies, text)),
+    ("allow-origin", |chosen, text| add(&mut chosen.http.allowed_origins, text)),
+];
+
+fn set<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
+    *place = value?;
+    Ok(())
+}
+
+fn add<T: FromStr<Err = &'static str>>(list: &mut Vec<T>, text: &str) -> Result<(), String> {
+    list.push(text.parse()?);
+    Ok(())
+}
+
+impl Chosen {
+    /// Reads these variables, of which an empty one counts as none.
+    ///
+    /// # Errors
+    /// What is wrong with each that is, in a line.
+    pub fn of_variables(
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, Vec<String>> {
+        let (mut chosen, mut wrong) = (Chosen::default(), Vec::new());
+        for (name, value) in variables {
+            let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else {
+                continue;
+            };
+            if !value.is_empty()
+                && let Err(why) = chosen.take(name, &value)
+            {
+                wrong.push(format!("{name}: {why}"));
+            }
+        }
+        // As for the supervisor: whoever develops wants to see who asks.
+        chosen.http.access_log |= chosen.dev;
+        match wrong.is_empty() {
+            true => Ok(chosen),
+            false => Err(wrong),
+        }
+    }
+
+    fn take(&mut self, name: &str, value: &OsStr) -> Result<(), String> {
+        let is_it = |(key, _): &&(&str, Take)| variable(key) == name;
+        let (one, list) = (ONES.iter().find(is_it), LISTS.iter().find(is_it));
+        let Some((key, take)) = one.or(list) else {
+            self.unused.push(name.to_owned());
+            return Ok(());
+        };
+        let text = value.to_string_lossy();
+        let parts = match list {
+            Some(_) => text.split_ascii_whitespace().collect(),
+            None => vec![text.as_ref()],
+        };
+        parts.into_iter().try_for_each(|part| {
+            take(self, part).map_err(|why| format!("invalid value '{part}' for {key}: {why}"))
+        })
+    }
+}
+
+/// The name of a setting in the environment.
+pub fn variable(key: &str) -> String {
+    format!("{PREFIX}{}", key.replace('-', "_").to_uppercase())
+}
+
+/// The keys of all settings that an app without a supervisor has.
+pub fn keys() -> impl Iterator<Item = &'static str> {
+    ONES.iter().chain(&LISTS).map(|(key, _)| *key)
+}
