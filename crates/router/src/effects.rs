@@ -17,7 +17,6 @@ use shovel_protocol::{
 use super::counts::OfWorker;
 use super::frames::{accepted, out_of_turn};
 use super::link::Link;
-use super::registry::Pressure;
 use super::router::Router;
 
 /// What may be staged for one connection beside its longest message: the SDK lets effects out when
@@ -131,46 +130,21 @@ impl Router {
     /// The owner knows that its client reads too slowly.
     pub(super) fn on_pressed(&self, link: &Rc<Link>, id: ConnectionId) {
         let mut registry = self.registry.borrow_mut();
-        if let Some(connection) = registry.of_owner(id, link)
-            && let Pressure::Told { .. } = connection.pressure
-        {
-            connection.pressure = Pressure::Known;
+        if let Some(connection) = registry.of_owner(id, link) {
+            connection.pressure.answered();
         }
-    }
-
-    /// What may still come of a worker that was told of pressure.
-    pub(super) fn grace_bytes(&self) -> usize {
-        self.settings.get().ws.max_message_bytes + PRESSURE_GRACE_BYTES
     }
 
     /// Tells the owner, if there is one, whether its client reads too slowly.
     pub(super) fn press(&self, id: ConnectionId, over: bool) {
         let mut registry = self.registry.borrow_mut();
         let Some(connection) = registry.get_mut(id) else { return };
-        let grace_bytes = self.grace_bytes();
-        connection.pressure = if over { Pressure::Told { grace_bytes } } else { Pressure::None };
+        match over {
+            true => connection.pressure.begin(self.settings.get().ws.max_message_bytes),
+            false => connection.pressure.end(),
+        }
         if let Some(link) = connection.link() {
             link.send(&ToWorker::Pressure { connection: id, over });
-        }
-    }
-}
-
-/// What a worker may still send after it was told of pressure, beside one message: what its own
-/// bound and both socket buffers hold.
-const PRESSURE_GRACE_BYTES: usize = 4 * 1024 * 1024;
-
-impl Pressure {
-    /// Whether a send over the limit is forgiven, since the owner did not know when it sent it.
-    fn forgives(&mut self, bytes: usize) -> bool {
-        match self {
-            // Not told yet: that happens at the end of the turn.
-            Pressure::None => true,
-            Pressure::Told { grace_bytes } => {
-                let left = grace_bytes.checked_sub(bytes);
-                *grace_bytes = left.unwrap_or(0);
-                left.is_some()
-            }
-            Pressure::Known => false,
         }
     }
 }

@@ -8,7 +8,7 @@
 //! Rooms: `router` is the table of everything and what the edge calls; `registry` the owner map;
 //! `requests` those under way; `offer` who gets the next one; `reader` reads links, `frames` and
 //! `responses` do what their frames ask for; `effects` what handlers do to their connections;
-//! `publish` fan-out; `drain` the ways in which a worker loses what it has; `transfer` and `moves`
+//! `publish` fan-out; `pressure` what owners know of slow clients; `drain` the ways in which a worker loses what it has; `transfer` and `moves`
 //! how connections go from one worker to another; `sleep` which
 //! workers nobody needs; `counts` what is counted and `inspect` how others
 //! learn of it; `units` how values of settings are written, and `variables` the settings of an app
@@ -26,6 +26,7 @@ mod kept;
 mod link;
 mod moves;
 mod offer;
+mod pressure;
 mod publish;
 mod reader;
 mod registry;

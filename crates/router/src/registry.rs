@@ -17,6 +17,7 @@ use super::inspect::Origin;
 use super::kept::KeptMessage;
 use super::link::{Holding, Link};
 use super::moves::Ticket;
+use super::pressure::Pressure;
 use super::slots::Slots;
 
 /// A connection that a worker has or is offered, or that waits for one.
@@ -60,17 +61,6 @@ pub struct Route {
     born: u32,
 }
 
-/// How far the owner knows that its client reads too slowly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pressure {
-    /// The client keeps up.
-    None,
-    /// The owner was told. What it had already sent may still come: this much.
-    Told { grace_bytes: usize },
-    /// The owner has said that it knows.
-    Known,
-}
-
 impl Connection {
     /// The link of its owner, or of whom it is offered to.
     pub fn link(&self) -> Option<&Rc<Link>> {
@@ -86,7 +76,7 @@ impl Connection {
     pub fn must_hold(&self) -> bool {
         self.is_accepted()
             && (!self.state.is_open()
-                || self.pressure != Pressure::None
+                || self.pressure.is_on()
                 || self.link().is_some_and(|link| link.is_over()))
     }
 }
@@ -134,7 +124,7 @@ impl Registry {
             state: transfer::Connection::offered(holding),
             socket,
             subscriptions: Subscriptions::default(),
-            pressure: Pressure::None,
+            pressure: Pressure::default(),
             held: false,
             request: Some(request),
             uuid,

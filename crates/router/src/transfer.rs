@@ -22,7 +22,8 @@ use super::frames::{accepted, out_of_turn, stranger};
 use super::link::{Holding, Link};
 use super::moves;
 use super::offer::Adopter;
-use super::registry::{Connection, Pressure, Registry, Route};
+use super::pressure::Pressure;
+use super::registry::{Connection, Registry, Route};
 use super::router::Router;
 
 /// The adopting worker is told of so many subscriptions, by the bytes of their names: they hold
@@ -184,9 +185,8 @@ impl Router {
     fn adopt(&self, connection: &mut Connection, id: ConnectionId, route: Route, link: &Rc<Link>) {
         let Some(cause) = connection.state.adopt(Holding::new(link)) else { return };
         let pressed = connection.socket.is_over();
-        // Its adopt handler may send all the same.
-        let grace_bytes = self.grace_bytes();
-        connection.pressure = if pressed { Pressure::Told { grace_bytes } } else { Pressure::None };
+        let max_message_bytes = self.settings.get().ws.max_message_bytes;
+        connection.pressure = Pressure::found(pressed, max_message_bytes);
         let channels = self.channels.borrow();
         let names = connection.subscriptions.channels().map(|channel| channels.name(channel));
         let mut room = CHANNEL_NAMES_BYTES;

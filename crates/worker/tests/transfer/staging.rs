@@ -243,7 +243,7 @@ async fn pressure_is_known_only_behind_what_was_held_when_it_came() {
     supervisor.expect(attached(CONNECTION, When::Staged, "a")).await;
     supervisor.expect(staged("one", true)).await;
     supervisor.expect(pressed.clone()).await;
-    // Likewise if it is flushed; and relief needs no answer any more.
+    // Likewise if it is flushed; and if there is relief meanwhile, since answers are counted.
     supervisor.send(&[below.clone(), text(2, "send two; wait; flush; wait")]).await;
     assert_eq!(heard.next().await, "waits");
     supervisor.send(std::slice::from_ref(&over)).await;
@@ -261,6 +261,7 @@ async fn pressure_is_known_only_behind_what_was_held_when_it_came() {
     supervisor.expect_nothing().await;
     state.go.notify_one();
     supervisor.expect(staged("three", true)).await;
+    supervisor.expect(pressed.clone()).await;
     supervisor.send(std::slice::from_ref(&over)).await;
     supervisor.expect(pressed).await;
     supervisor.shut_down().await;

@@ -86,7 +86,7 @@ struct Portable {
     adopting: bool,
     /// The supervisor is told that the pressure is known once what is held is on its way: behind
     /// that, a send counts as one in spite of it.
-    owes_pressed: bool,
+    owes_pressed: u32,
     /// The task of the running handler, if it has one.
     task: Option<Waker>,
 }
@@ -275,7 +275,7 @@ impl Tenure {
         state.pressed = over;
         let holds = state.held().is_some_and(|held| !held.is_empty());
         if let Some(portable) = &mut state.portable {
-            portable.owes_pressed = over && holds;
+            portable.owes_pressed += u32::from(over && holds);
         }
         if !over {
             drop(state);
@@ -287,10 +287,8 @@ impl Tenure {
 
     /// Once what was held is on its way.
     fn answer_pressure(&self, state: &mut State) {
-        if let Some(portable) = &mut state.portable
-            && std::mem::take(&mut portable.owes_pressed)
-        {
-            self.put_pressed();
+        if let Some(portable) = &mut state.portable {
+            (0..std::mem::take(&mut portable.owes_pressed)).for_each(|_| self.put_pressed());
         }
     }
 
