@@ -7,6 +7,8 @@ use http_body_util::BodyExt;
 use nix::sys::signal::Signal;
 use shovel_tests::{Http, Options, Pool, get, post, request, signal, until};
 
+use crate::watched::Watched;
+
 in_both_modes!(
     a_request_without_an_answer_in_time_is_a_504_and_its_handler_is_dropped,
     Options::app().with("--request-timeout", "300ms")
@@ -76,6 +78,7 @@ async fn a_request_that_no_worker_takes_in_time_is_a_503_with_retry_after() {
     pool.open_gate("start");
     pool.wait_until_ready(1, 1).await;
     assert_eq!(get(pool.address(), "/info").await.status, 200);
+    expect_failures(pool, 1, 0).await;
 }
 
 /// D34.
@@ -101,11 +104,22 @@ async fn no_more_than_1024_requests_wait() {
         assert!(status == 503 || status == 200, "{status}");
     }
     assert_eq!(refused, 6);
+    expect_failures(pool, 0, 6).await;
+}
+
+/// I68: what the metrics tell of requests that found no worker in time, or too many that wait.
+async fn expect_failures(pool: Pool, no_worker: u32, queue_full: u32) {
+    let metrics = Watched::of(pool).await.metrics().await;
+    for (reason, expected) in [("no-worker", no_worker), ("queue-full", queue_full)] {
+        let series = format!("shovel_request_failures_total{{reason=\"{reason}\"}}");
+        assert_eq!(metrics.of(&series), f64::from(expected), "{reason}");
+    }
 }
 
 /// A pool that listens while its worker waits at the gate `start`.
 async fn starting(options: Options) -> Pool {
-    let mut pool = Pool::launch(options.variable("FIXTURE_START_GATE", "start"));
+    let options = Watched::options(options).variable("FIXTURE_START_GATE", "start");
+    let mut pool = Pool::launch(options);
     pool.wait_until_it_listens().await;
     pool
 }

@@ -1,95 +1,12 @@
 //! BEHAVIOUR I68: the admin address. What it tells is compared with what the test itself has done
 //! and seen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use shovel_tests::{
-    Deploy, Http, Options, Pool, Raw, WebSocket, get, post, program, until, within,
-};
+use shovel_tests::{Deploy, Http, Options, Pool, Raw, WebSocket, get, post, until, within};
 
-/// A pool and its admin address.
-struct Watched {
-    pool: Pool,
-    admin: SocketAddr,
-}
-
-/// Every sample by its name and labels, as they are written.
-struct Metrics(BTreeMap<String, f64>);
-
-impl Watched {
-    async fn start(options: Options) -> Self {
-        let pool = Pool::start(options.with("--admin-listen", "127.0.0.1:0")).await;
-        let line = pool.wait_for("the address", |line| line.is("listening for operators")).await;
-        let admin = line.text("address").trim_start_matches("http://").parse().unwrap();
-        Watched { pool, admin }
-    }
-
-    async fn metrics(&self) -> Metrics {
-        let answer = get(self.admin, "/metrics").await;
-        assert_eq!(answer.status, 200);
-        assert!(answer.header("content-type").starts_with("text/plain; version=0.0.4"));
-        Metrics::read(answer.text())
-    }
-
-    async fn until(&self, what: &str, is_so: impl Fn(&Metrics) -> bool) -> Metrics {
-        within(what, async {
-            loop {
-                let metrics = self.metrics().await;
-                if is_so(&metrics) {
-                    return metrics;
-                }
-            }
-        })
-        .await
-    }
-}
-
-impl Metrics {
-    /// Also checks what the format wants: each metric has its help and its type, once, before its
-    /// samples, and no sample comes twice.
-    fn read(text: &str) -> Self {
-        let (mut samples, mut types, mut helps) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        assert!(text.ends_with('\n'));
-        for line in text.lines() {
-            if let Some(rest) = line.strip_prefix("# TYPE ") {
-                let (name, kind) = rest.split_once(' ').unwrap();
-                assert_eq!(types.insert(name.to_owned(), kind.to_owned()), None, "{line}");
-                assert_eq!(helps.last(), Some(&name), "{line}");
-                continue;
-            }
-            if let Some(rest) = line.strip_prefix("# HELP ") {
-                helps.push(rest.split_once(' ').unwrap().0);
-                continue;
-            }
-            let (series, value) = line.rsplit_once(' ').unwrap();
-            let name = series.split('{').next().unwrap();
-            let kind = types.get(name).map(String::as_str);
-            let histogram = name.rsplit_once('_').and_then(|(name, _)| types.get(name));
-            match kind {
-                Some("counter") => assert!(name.ends_with("_total"), "{line}"),
-                Some("gauge") => {}
-                _ => assert_eq!(histogram.map(String::as_str), Some("histogram"), "{line}"),
-            }
-            assert_eq!(samples.insert(series.to_owned(), value.parse().unwrap()), None, "{line}");
-        }
-        Metrics(samples)
-    }
-
-    fn of(&self, series: &str) -> f64 {
-        *self.0.get(series).unwrap_or_else(|| panic!("no {series} in {:?}", self.0.keys()))
-    }
-
-    /// The sum over all places.
-    fn of_workers(&self, name: &str) -> f64 {
-        let prefix = format!("{name}{{worker=\"");
-        self.0
-            .iter()
-            .filter(|(series, _)| series.starts_with(&prefix))
-            .map(|(_, value)| value)
-            .sum()
-    }
-}
+use crate::watched::Watched;
 
 /// I68.
 #[tokio::test]
@@ -271,63 +188,6 @@ async fn readyz_says_whether_requests_would_be_answered_and_healthz_whether_the_
     pool.open_gate("slow");
     assert_eq!(request.await.unwrap().status, 200);
     assert_eq!(pool.exit_status().await.code(), Some(0));
-}
-
-/// I68, G54, G55.
-#[tokio::test]
-async fn moves_are_counted_by_their_causes() {
-    let watched = Watched::start(Options::program(program("user-app")).workers(1)).await;
-    let (pool, address) = (&watched.pool, watched.pool.address());
-    let mut socket = WebSocket::connect(address, "/ws/counter").await;
-    socket.ask("one").await;
-    pool.reload(2).await;
-    socket.ask("two").await;
-    pool.kill_worker(pool.workers()[0].pid);
-    socket.ask("three").await;
-    let metrics = watched.metrics().await;
-    let counts = [
-        ("from_workers_total{how=\"released\"}", 1.0),
-        ("from_workers_total{how=\"revoked\"}", 0.0),
-        ("to_workers_total{cause=\"reload\"}", 1.0),
-        ("to_workers_total{cause=\"crash\"}", 1.0),
-        ("to_workers_total{cause=\"wake\"}", 0.0),
-    ];
-    for (series, expected) in counts {
-        assert_eq!(metrics.of(&format!("shovel_connections_moved_{series}")), expected, "{series}");
-    }
-    for name in ["connections_refused_total", "connections_quarantined_total"] {
-        assert_eq!(metrics.of(&format!("shovel_{name}")), 0.0, "{name}");
-    }
-    let idle = |now: &Metrics| {
-        now.of("shovel_connections_unowned") == 0.0 && now.of("shovel_kept_message_bytes") == 0.0
-    };
-    let metrics = watched.until("nothing under way", idle).await;
-    assert_eq!(metrics.of("shovel_connections"), 1.0);
-}
-
-/// I68, G58: who sleeps is there all the same, and fit to be sent requests.
-#[tokio::test]
-async fn a_pool_that_sleeps_says_so_and_counts_its_connections() {
-    let options = Options::program(program("user-app"))
-        .workers(2)
-        .with("--sleep-after", "100ms")
-        .with("--min-workers", "0");
-    let watched = Watched::start(options).await;
-    let mut socket = WebSocket::connect(watched.pool.address(), "/ws/counter").await;
-    socket.ask("one").await;
-    let all_sleep = |now: &Metrics| {
-        now.of("shovel_workers_asleep") == 2.0 && now.of("shovel_connections_unowned") == 1.0
-    };
-    let metrics = watched.until("all to sleep", all_sleep).await;
-    assert_eq!(metrics.of("shovel_connections"), 1.0);
-    assert_eq!(get(watched.admin, "/readyz").await.status, 200);
-    let status = get(watched.admin, "/status").await.json();
-    assert_eq!((&status["workers_asleep"], &status["connections"]), (&2.into(), &1.into()));
-    let text = watched.pool.operate(&["status"]).await.text().to_owned();
-    assert!(text.contains("2 wanted, ") && text.contains("2 asleep"), "{text}");
-    socket.ask("two").await;
-    let metrics = watched.metrics().await;
-    assert_eq!(metrics.of("shovel_connections_moved_to_workers_total{cause=\"wake\"}"), 1.0);
 }
 
 #[tokio::test]

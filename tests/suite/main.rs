@@ -66,6 +66,8 @@ mod h_limits;
 mod i_admin_socket;
 mod i_configuration;
 mod i_metrics;
+mod i_metrics_moves;
+mod i_metrics_refusals;
 mod i_operate;
 mod k_development;
 mod load;
@@ -77,6 +79,7 @@ mod service_container;
 mod service_init;
 mod service_notify;
 mod service_sockets;
+mod watched;
 
 use shovel_tests::{Pool, WebSocket};
 

@@ -57,6 +57,24 @@ pub trait Backend: 'static {
 
     /// The socket has ended; called once per accepted connection.
     fn closed(&self, route: Self::Route, close: Close);
+
+    /// Somebody was turned away before this backend was asked.
+    fn refused(&self, why: Refused);
+}
+
+/// Why a client, or its request, was turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Too many clients of its address: 429.
+    OverAddressLimit,
+    /// A page of an origin that may open no WebSocket: 403.
+    ForeignOrigin,
+    /// An upgrade that breaks the rules of WebSockets: 400 or 426.
+    BadHandshake,
+    /// What is no head of a request, or too long a one: 400, 414 or 431.
+    BadHead,
+    /// No whole head of a request in time: closed.
+    SlowHead,
 }
 
 /// A response, or an upgrade.
@@ -88,6 +106,13 @@ pub enum Failure {
     /// Nobody can take the request now: 503 with `Retry-After`.
     #[error("no worker is ready")]
     Unavailable {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// So many wait for somebody to take their request that one more may not: 503 with
+    /// `Retry-After`.
+    #[error("too many requests wait already")]
+    Crowded {
         /// When to try again.
         retry_after: Duration,
     },

@@ -10,10 +10,10 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
 
-use crate::backend::{Backend, Client};
+use crate::backend::{Backend, Client, Refused};
 use crate::crowd::{Crowd, Place};
 use crate::http;
-use crate::http::patience::{Patience, Watched};
+use crate::http::patience::{Patience, Phase, Watched};
 use crate::listener::Listener;
 use crate::transport::Transport;
 use crate::ws::{Deadlines, Settings};
@@ -81,6 +81,7 @@ impl<B: Backend> Server<B> {
             };
             self.accepted.set(self.accepted.get() + 1);
             let Some(peer) = self.admit(client) else {
+                self.backend.refused(Refused::OverAddressLimit);
                 refuse(&transport);
                 continue;
             };
@@ -96,6 +97,11 @@ impl<B: Backend> Server<B> {
     /// Sockets of clients that are open, WebSockets among them.
     pub fn clients(&self) -> usize {
         self.live.0.count.get()
+    }
+
+    /// So many clients may be connected.
+    pub fn client_limit(&self) -> usize {
+        self.client_limit.get()
     }
 
     /// Clients that were ever accepted.
@@ -154,6 +160,13 @@ impl<B: Backend> Server<B> {
         listener.accept().await
     }
 
+    /// A client is closed because it was slow. One that rests between requests is not turned away.
+    fn given_up(&self, slow_with: Phase) {
+        if slow_with == Phase::Head {
+            self.backend.refused(Refused::SlowHead);
+        }
+    }
+
     /// `None` if there are too many of its address.
     fn admit(&self, client: Client) -> Option<Peer> {
         let settings = self.http();
@@ -182,17 +195,20 @@ impl<B: Backend> Server<B> {
         // Cancel-safe: the connection is polled in place; the other branches only wait.
         let result = tokio::select! {
             result = connection.as_mut() => result,
-            () = exhausted => return,
+            slow_with = exhausted => return self.given_up(slow_with),
             () = stopped(&mut stopping) => {
                 connection.as_mut().graceful_shutdown();
                 // Half a head has been sent, or a response is on its way. Cancel-safe as above.
                 tokio::select! {
                     result = connection => result,
-                    () = patience.exhausted_in_the_end() => return,
+                    _ = patience.exhausted_in_the_end() => return,
                 }
             }
         };
         if let Err(error) = result {
+            if error.is_parse() {
+                self.backend.refused(Refused::BadHead);
+            }
             tracing::debug!(client = %peer.client.text, %error, "connection ended early");
         }
     }

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use shovel_edge::Failure;
+use shovel_edge::{Failure, Refused};
 use shovel_protocol::WorkerIndex;
 
 use super::link::Link;
@@ -64,12 +64,26 @@ pub enum OfThread {
     ServerErrors,
     /// 503 because no worker was ready in time.
     Unavailable,
+    /// 503 because too many requests waited for one already.
+    Crowded,
     /// 504 because a worker did not answer in time.
     TimedOut,
     /// 502 because a worker was lost, or answered what cannot be passed on.
     BadGateway,
     /// 400 because the client broke off its request's body.
     BrokenOff,
+    /// Clients refused because there were too many of their address.
+    OverAddressLimit,
+    /// Upgrades refused because of the page that asked.
+    ForeignOrigin,
+    /// Upgrades refused because they break the rules of WebSockets.
+    BadHandshake,
+    /// Requests refused because of their heads.
+    BadHead,
+    /// Clients closed because no whole head came in time.
+    SlowHead,
+    /// Upgrades that a worker accepted when their client had been answered already, or had gone.
+    LateUpgrade,
     /// Connections that a worker gave up when it was asked to.
     Released,
     /// Connections that a worker gave up in the middle of a handler, which took too long.
@@ -194,10 +208,22 @@ impl OfThread {
         }
     }
 
+    /// Under what it is counted that somebody was turned away.
+    pub(crate) fn of_refusal(why: Refused) -> Self {
+        match why {
+            Refused::OverAddressLimit => OfThread::OverAddressLimit,
+            Refused::ForeignOrigin => OfThread::ForeignOrigin,
+            Refused::BadHandshake => OfThread::BadHandshake,
+            Refused::BadHead => OfThread::BadHead,
+            Refused::SlowHead => OfThread::SlowHead,
+        }
+    }
+
     /// Under what a failure is counted, and the status that its client is told.
     pub(crate) fn of_failure(failure: &Failure) -> (Self, u16) {
         match failure {
             Failure::Unavailable { .. } => (OfThread::Unavailable, 503),
+            Failure::Crowded { .. } => (OfThread::Crowded, 503),
             Failure::BadGateway(_) => (OfThread::BadGateway, 502),
             Failure::TimedOut => (OfThread::TimedOut, 504),
             Failure::BadRequest => (OfThread::BrokenOff, 400),

@@ -14,7 +14,7 @@ use shovel_protocol::{
     BadFrame, ConnectionId, MessageKind, Publisher, RequestId, ToSupervisor, ToWorker, When,
 };
 
-use super::counts::OfWorker;
+use super::counts::{OfThread, OfWorker};
 use super::link::Link;
 use super::registry::{Connection, Late, Registry};
 use super::requests::{Outcome, header_map};
@@ -243,6 +243,9 @@ impl Router {
         let request = RequestId::from_wire(upgrade.request);
         let mut registry = self.registry.borrow_mut();
         let Some(connection) = registry.of_owner(id, link) else {
+            if registry.get(id).is_none() {
+                self.measures.tally.add(OfThread::LateUpgrade, 1);
+            }
             let close = registry.late(id).close();
             drop(registry);
             link.send(&ToWorker::Gone { connection: id, close });

@@ -75,6 +75,8 @@ pub struct Numbers {
     pub latencies: LatencySums,
     /// Sockets of clients, WebSockets among them.
     pub clients: u64,
+    /// So many of them may be there.
+    pub client_limit: u64,
     /// Clients that were ever accepted.
     pub accepted: u64,
     /// WebSockets that no worker has: they sleep, or wait for one.
@@ -223,6 +225,7 @@ pub(crate) fn answer(router: &Rc<Router>, server: &Server<Router>, question: Ins
         Inspect::Numbers(answer) => {
             let numbers = Numbers {
                 clients: server.clients() as u64,
+                client_limit: server.client_limit() as u64,
                 accepted: server.accepted(),
                 ..router.numbers()
             };
@@ -351,6 +354,7 @@ impl std::ops::AddAssign for Numbers {
         self.thread += other.thread;
         self.latencies += other.latencies;
         self.clients += other.clients;
+        self.client_limit = self.client_limit.saturating_add(other.client_limit);
         self.accepted += other.accepted;
         self.unowned += other.unowned;
         self.kept_bytes += other.kept_bytes;

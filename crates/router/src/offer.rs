@@ -64,15 +64,16 @@ impl Offer {
     /// The ready worker with the fewest connections and requests; waits for one if there is none.
     ///
     /// # Errors
-    /// [`Failure::Unavailable`] if too many wait already, or none comes in time or at all.
+    /// [`Failure::Crowded`] if too many wait already, [`Failure::Unavailable`] if none comes in time
+    /// or at all.
     pub async fn pick(&self, timeout: Duration) -> Result<Rc<Link>, Failure> {
         if let Some(link) = self.pick_now() {
             return Ok(link);
         }
-        let unavailable = Failure::Unavailable { retry_after: RETRY_AFTER };
         if self.waiting.get() >= WAITING_LIMIT {
-            return Err(unavailable);
+            return Err(Failure::Crowded { retry_after: RETRY_AFTER });
         }
+        let unavailable = Failure::Unavailable { retry_after: RETRY_AFTER };
         let _waiting = Waiting::new(&self.waiting);
         let picked = async {
             loop {

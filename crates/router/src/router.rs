@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use shovel_core::channels::Channels;
 use shovel_core::transfer::Closing;
 use shovel_edge::ws::Socket;
-use shovel_edge::{Answer, Backend, Client, Failure, Notes, Turn, Upgrade};
+use shovel_edge::{Answer, Backend, Client, Failure, Notes, Refused, Turn, Upgrade};
 use shovel_link as link_io;
 use shovel_protocol::control::Welcome;
 use shovel_protocol::handshake::Capabilities;
@@ -299,6 +299,10 @@ impl Backend for Router {
                 self.seek(route);
             }
         }
+    }
+
+    fn refused(&self, why: Refused) {
+        self.measures.tally.add(OfThread::of_refusal(why), 1);
     }
 }
 

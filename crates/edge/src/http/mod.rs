@@ -29,7 +29,7 @@ pub use self::origins::Origin;
 use self::patience::{Patience, Watched};
 pub use self::proxies::Proxy;
 pub(crate) use self::proxies::trusts;
-use crate::backend::{Accepted, Backend, Client, Failure, Notes, Upgrade};
+use crate::backend::{Accepted, Backend, Client, Failure, Notes, Refused, Upgrade};
 use crate::connection::{Peer, Server};
 use crate::ws::handshake::{self, Handshake, Offer, Refusal};
 use crate::ws::reader::Reader;
@@ -95,6 +95,7 @@ async fn respond<B: Backend>(
     notes: Notes,
 ) -> Response<Body<B::Body>> {
     if !headers::names_its_host(request.version(), request.headers()) {
+        server.backend.refused(Refused::BadHead);
         return plain(StatusCode::BAD_REQUEST, "the Host header must be given once");
     }
     let handshake = handshake::examine(request.method(), request.version(), request.headers());
@@ -103,10 +104,14 @@ async fn respond<B: Backend>(
         Handshake::Offer(_)
             if !origins::allows(&server.http().allowed_origins, request.headers()) =>
         {
+            server.backend.refused(Refused::ForeignOrigin);
             Ok(plain(StatusCode::FORBIDDEN, "pages of this origin may open no WebSocket here"))
         }
         Handshake::Offer(offer) => upgrade(server, request, peer, client, notes, offer).await,
-        Handshake::Refused(refusal) => Ok(refused(refusal)),
+        Handshake::Refused(refusal) => {
+            server.backend.refused(Refused::BadHandshake);
+            Ok(refused(refusal))
+        }
     };
     response.unwrap_or_else(|failure| failed(&failure))
 }
@@ -205,7 +210,7 @@ fn refused<Inner>(refusal: Refusal) -> Response<Body<Inner>> {
 
 fn failed<Inner>(failure: &Failure) -> Response<Body<Inner>> {
     match failure {
-        Failure::Unavailable { retry_after } => {
+        Failure::Unavailable { retry_after } | Failure::Crowded { retry_after } => {
             let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable");
             let seconds = HeaderValue::from(retry_after.as_secs().max(1));
             response.headers_mut().insert(::http::header::RETRY_AFTER, seconds);

@@ -34,6 +34,15 @@ const HEAD: u64 = 0;
 const BUSY: u64 = 1;
 const RESTING: u64 = 2;
 
+/// In which a client can be too slow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It sends the head of a request, or is to.
+    Head,
+    /// It rests between two requests.
+    Resting,
+}
+
 impl Default for Patience {
     fn default() -> Self {
         let patience = Patience(Arc::new(AtomicU64::new(0)));
@@ -49,17 +58,17 @@ impl Patience {
         Busy(self.clone())
     }
 
-    /// Waits until the client has been slow for too long.
-    pub(crate) async fn exhausted(&self) {
-        self.exhausted_after(HEAD_TIMEOUT).await;
+    /// Waits until the client has been slow for too long, and tells with what.
+    pub(crate) async fn exhausted(&self) -> Phase {
+        self.exhausted_after(HEAD_TIMEOUT).await
     }
 
     /// The same when the server stops: whoever has not sent a whole head by now has one second.
-    pub(crate) async fn exhausted_in_the_end(&self) {
-        self.exhausted_after(LAST_HEAD_TIMEOUT).await;
+    pub(crate) async fn exhausted_in_the_end(&self) -> Phase {
+        self.exhausted_after(LAST_HEAD_TIMEOUT).await
     }
 
-    async fn exhausted_after(&self, head_timeout: Duration) {
+    async fn exhausted_after(&self, head_timeout: Duration) -> Phase {
         loop {
             let word = self.0.load(Ordering::Relaxed);
             let limit = match word % 4 {
@@ -69,7 +78,7 @@ impl Patience {
             };
             let spent = now().saturating_sub(Duration::from_millis(word / 4));
             let Some(left) = limit.checked_sub(spent).filter(|left| !left.is_zero()) else {
-                return;
+                return if word % 4 == HEAD { Phase::Head } else { Phase::Resting };
             };
             // A phase that begins meanwhile may be over sooner than this one.
             tokio::time::sleep(left.min(head_timeout)).await;

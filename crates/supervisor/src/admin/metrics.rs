@@ -90,11 +90,22 @@ const RESPONSES: [(&str, OfThread); 5] = [
 ];
 
 /// Why the pool itself answered in place of a worker, as the label `reason` has it.
-const FAILURES: [(&str, OfThread); 4] = [
+const FAILURES: [(&str, OfThread); 5] = [
     ("no-worker", OfThread::Unavailable),
+    ("queue-full", OfThread::Crowded),
     ("timeout", OfThread::TimedOut),
     ("worker-lost", OfThread::BadGateway),
     ("client-broke-off", OfThread::BrokenOff),
+];
+
+/// Why clients, their requests and their upgrades were turned away, as the label `reason` has it.
+const REFUSALS: [(&str, OfThread); 6] = [
+    ("address-limit", OfThread::OverAddressLimit),
+    ("origin", OfThread::ForeignOrigin),
+    ("bad-handshake", OfThread::BadHandshake),
+    ("bad-head", OfThread::BadHead),
+    ("slow-head", OfThread::SlowHead),
+    ("late-upgrade", OfThread::LateUpgrade),
 ];
 
 /// How workers gave connections up, as the label `how` has it.
@@ -172,6 +183,8 @@ impl Snapshot {
         let numbers = &self.numbers;
         let (all, thread) = (numbers.all(), numbers.thread);
         page.gauge("clients", "Open sockets of clients", numbers.clients as f64)?;
+        let help = "As many may be open, others wait";
+        page.gauge("clients_limit", help, numbers.client_limit as f64)?;
         page.counter("clients_accepted", "Sockets of clients, ever", numbers.accepted)?;
         page.gauge("connections", "Open WebSockets", numbers.connections() as f64)?;
         for (name, what, help) in OF_WORKERS {
@@ -185,6 +198,9 @@ impl Snapshot {
         let help = "Requests that the pool answered in place of a worker";
         let failures = FAILURES.map(|(name, what)| (name, thread.of(what)));
         page.counters("request_failures", help, "reason", failures)?;
+        let help = "Clients, requests and upgrades that were turned away";
+        let refusals = REFUSALS.map(|(name, what)| (name, thread.of(what)));
+        page.counters("refusals", help, "reason", refusals)?;
         let help = "Time until the head of the response";
         page.histogram("request_duration_seconds", help, &numbers.latencies)
     }
