@@ -21,7 +21,7 @@ main() {
     need_rust
     need python3 python3
     # The process tests run these by path, and `cargo test` would not build them.
-    cargo build --workspace --bins --locked
+    cargo build --workspace --bins --examples --locked
     cargo test --workspace --locked
     if [ "$browser" = yes ]; then
         check_in_browser

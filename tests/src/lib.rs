@@ -6,7 +6,7 @@
 //! bound after which the whole log is shown.
 //!
 //! The programs are taken from the folder that the tests were built into, or from
-//! `SHOVEL_TEST_BIN_DIR`. Build them first: `cargo build --workspace --bins`.
+//! `SHOVEL_TEST_BIN_DIR`. Build them first: `cargo build --workspace --bins --examples`.
 
 pub mod checker;
 mod client;
@@ -25,7 +25,7 @@ pub use log::{Line, Log};
 pub use operator::{Told, operate};
 pub use pool::{Options, Pool, Worker, can_unshare};
 pub use process::{children, is_alive, open_descriptors, processor_time, resident_bytes, signal};
-pub use program::{Deploy, program, python_worker};
+pub use program::{Deploy, example, program, python_worker};
 pub use raw::{Raw, RawFrame, masked_frame, upgrade_request};
 pub use service_manager::{Notice, ServiceManager};
 pub use wait::{PATIENCE, eventually, until, within};

@@ -13,8 +13,20 @@ use tempfile::TempDir;
 pub fn program(name: &str) -> PathBuf {
     let folder = std::env::var_os("SHOVEL_TEST_BIN_DIR").map_or_else(beside_the_tests, Into::into);
     let path = folder.join(name);
-    assert!(path.exists(), "{} is missing: cargo build --workspace --bins", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: cargo build --workspace --bins --examples",
+        path.display()
+    );
     path
+}
+
+/// Path of one of the SDK's examples.
+///
+/// # Panics
+/// If it has not been built.
+pub fn example(name: &str) -> PathBuf {
+    program(&format!("examples/{name}"))
 }
 
 /// Path of the worker that is written in Python.

@@ -106,7 +106,15 @@ struct Answer<'a> {
 
 /// The count and its answer take effect together, when the next message is asked for.
 async fn count(mut conn: Connection<Count>, worker: WorkerInfo) -> Result<(), Error> {
-    while let Some(Ok(Message::Text(echo))) = conn.recv().await {
+    while let Some(Ok(message)) = conn.recv().await {
+        let echo = match message {
+            Message::Text(echo) => echo,
+            Message::Binary(_) => {
+                conn.connection().close(1003, "text only")?;
+                continue;
+            }
+            _ => continue,
+        };
         conn.state.n += 1;
         let answer = Answer {
             n: conn.state.n,
