@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use serde_json::Value;
 use tokio::sync::watch;
@@ -87,12 +87,14 @@ pub struct Log {
 }
 
 impl Log {
-    /// Reads `source` to its end on a thread of its own.
-    pub(crate) fn read(source: impl Read + Send + 'static) -> Self {
+    /// Reads `source` to its end on a thread of its own, from the moment on that `begin` says it, or
+    /// is dropped.
+    pub(crate) fn read(source: impl Read + Send + 'static, begin: mpsc::Receiver<()>) -> Self {
         let (change, changed) = watch::channel(());
         let lines = Arc::new(Mutex::new(Vec::new()));
         let log = Log { lines: Arc::clone(&lines), changed };
         std::thread::spawn(move || {
+            let _ = begin.recv();
             for raw in BufReader::new(source).lines().map_while(Result::ok) {
                 lines.lock().unwrap_or_else(PoisonError::into_inner).push(Line::new(raw));
                 let _ = change.send(());

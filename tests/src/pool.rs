@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt, FdMapping};
@@ -37,6 +38,7 @@ pub struct Options {
     inherited: Vec<OwnedFd>,
     is_init: bool,
     alone: bool,
+    log_waits: bool,
 }
 
 impl Options {
@@ -55,6 +57,7 @@ impl Options {
             inherited: Vec::new(),
             is_init: false,
             alone: false,
+            log_waits: false,
         }
     }
 
@@ -122,6 +125,12 @@ impl Options {
     /// A log in text, of which tests see the raw lines only.
     pub fn log_in_text(mut self) -> Self {
         self.log_format = "text";
+        self
+    }
+
+    /// A log that nobody reads until [`Pool::read_log`].
+    pub fn log_unread(mut self) -> Self {
+        self.log_waits = true;
         self
     }
 
@@ -264,6 +273,8 @@ impl Worker {
 pub struct Pool {
     supervisor: Child,
     log: Log,
+    /// The log is read once this is dropped.
+    log_waits: Option<mpsc::Sender<()>>,
     address: Option<SocketAddr>,
     gates: TempDir,
     /// Where its admin socket is.
@@ -307,11 +318,13 @@ impl Pool {
             .env("FIXTURE_GATES", gates.path())
             .spawn()
             .expect("start of the supervisor");
-        let log = Log::read(supervisor.stderr.take().expect("piped"));
+        let (begin, begun) = mpsc::channel();
+        let log = Log::read(supervisor.stderr.take().expect("piped"), begun);
+        let log_waits = options.log_waits.then_some(begin);
         let given = options.environment.iter().find(|(name, _)| name == RUNTIME_FOLDER);
         let runtime = given.map_or_else(|| gates.path().into(), |(_, folder)| folder.into());
         let (is_init, alone) = (options.is_init, options.alone);
-        Pool { supervisor, log, address: None, gates, runtime, is_init, alone }
+        Pool { supervisor, log, log_waits, address: None, gates, runtime, is_init, alone }
     }
 
     /// Waits until it listens on TCP; [`Pool::address`] knows from then on.
@@ -343,6 +356,11 @@ impl Pool {
             true => children(self.supervisor.id())[0],
             false => self.supervisor.id(),
         }
+    }
+
+    /// Begins to read the log, if [`Options::log_unread`] was chosen.
+    pub fn read_log(&mut self) {
+        self.log_waits = None;
     }
 
     /// Whether this is an app by itself.

@@ -12,7 +12,7 @@
 //! how connections go from one worker to another; `sleep` which
 //! workers nobody needs; `counts` what is counted and `inspect` how others
 //! learn of it; `units` how values of settings are written, and `variables` the settings of an app
-//! without a supervisor.
+//! without a supervisor; `scribe` writes the log, which must hold no thread up.
 
 mod body;
 mod closing;
@@ -33,6 +33,7 @@ mod registry;
 mod requests;
 mod responses;
 mod router;
+pub mod scribe;
 mod sleep;
 mod slots;
 mod transfer;

@@ -48,7 +48,13 @@ fn run(sources: Sources) -> ExitCode {
     if let Some(error) = cli::misplaced(&settings.config.program) {
         error.exit();
     }
-    log::start(settings.config.log_format, settings.config.dev);
+    let _log = match log::start(settings.config.log_format, settings.config.dev) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("error: cannot start the log: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     settings.remarks.iter().for_each(|remark| tracing::warn!("{remark}"));
     match driver::run(sources, settings) {
         Ok(()) => ExitCode::SUCCESS,

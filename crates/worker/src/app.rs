@@ -343,11 +343,11 @@ impl<S: Send + Sync + 'static> App<S> {
     /// # Cancel safety
     /// None: once dropped, it cannot be begun again.
     pub async fn serve(self) -> Result<(), RunError> {
-        run::log_to_stderr();
         #[cfg(feature = "direct")]
         if !pool::descriptors::are_given() {
             return crate::direct::serve(self).await;
         }
+        run::log_to(std::io::stderr);
         let links = pool::descriptors::take_links()?;
         self.serve_on(links).await
     }

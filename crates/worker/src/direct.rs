@@ -10,6 +10,7 @@
 //! The walk: variables -> bind -> I/O thread -> link -> the app's start handler -> ready -> offered … SIGTERM ->
 //! drained (1001) -> `shutdown` -> shutdown handler -> the last bytes to clients -> end.
 
+use std::io;
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -19,14 +20,18 @@ use shovel_edge::listener::{Bound, address_of_environment};
 use shovel_protocol::WorkerId;
 use shovel_protocol::control::Welcome;
 use shovel_router::crossing::Crossings;
+use shovel_router::scribe::{ACCESS, Cause, Entry, Pen, Scribe};
 use shovel_router::variables::Chosen;
 use shovel_router::{BODY_WINDOW_BYTES, Counters, FromThread, IoThread, Reports, Start, ToThread};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
+use tracing::Metadata;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::writer::EitherWriter;
 
 use crate::work::Work;
-use crate::{App, RunError, pool};
+use crate::{App, RunError, pool, run};
 
 /// How long clients may take to read what was sent to them last.
 const LAST_MOMENTS: Duration = Duration::from_secs(5);
@@ -41,6 +46,10 @@ where
 {
     let chosen = Chosen::of_variables(std::env::vars_os());
     let chosen = chosen.map_err(|wrong| RunError::Settings(wrong.join("; ")))?;
+    // Dropped last, when all has been said.
+    let scribe = chosen.http.access_log.then(|| Scribe::start(io::stderr())).transpose();
+    let scribe = scribe.map_err(RunError::Runtime)?;
+    run::log_to(Lines(scribe.as_ref().map(Scribe::pen)));
     let address = address_of_environment().map_err(RunError::Listen)?;
     let listener = TcpListener::bind(address)
         .map_err(|error| RunError::Listen(format!("{address}: {error}")))?;
@@ -70,6 +79,24 @@ where
     result
 }
 
+/// The access log is written by a thread of its own, since it is the I/O thread that tells it.
+struct Lines(Option<Pen>);
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = EitherWriter<Entry<'a>, io::Stderr>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        EitherWriter::B(io::stderr())
+    }
+
+    fn make_writer_for(&'a self, event: &Metadata<'_>) -> Self::Writer {
+        match &self.0 {
+            Some(pen) if event.target() == ACCESS => EitherWriter::A(pen.line(Cause::Others)),
+            _ => self.make_writer(),
+        }
+    }
+}
+
 /// Says what stands open, and what was said in vain.
 fn remark(chosen: &Chosen) {
     if chosen.http.allowed_origins.is_empty() {
@@ -82,11 +109,7 @@ fn remark(chosen: &Chosen) {
     }
 }
 
-fn start(
-    bound: Bound,
-    chosen: &Chosen,
-    reports: Reports,
-) -> std::io::Result<(IoThread, UnixStream)> {
+fn start(bound: Bound, chosen: &Chosen, reports: Reports) -> io::Result<(IoThread, UnixStream)> {
     let (ours, theirs) = UnixStream::pair()?;
     let settings = chosen.settings;
     let max_message_bytes = settings.ws.max_message_bytes as u64;
@@ -174,7 +197,7 @@ struct Signals {
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    fn new() -> io::Result<Self> {
         let terminate = signal(SignalKind::terminate())?;
         Ok(Signals { terminate, interrupt: signal(SignalKind::interrupt())? })
     }

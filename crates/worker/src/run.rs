@@ -5,6 +5,7 @@ use std::{fmt, io};
 use shovel_protocol::BadFrame;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
 /// Why an app stopped, or never started.
 ///
@@ -78,9 +79,12 @@ impl fmt::Debug for RunError {
     }
 }
 
-/// Logs to stderr unless the app logs elsewhere. A supervisor adds time and worker to each line. The
+/// Logs to stderr, written to by `stderr`, unless the app logs elsewhere. A supervisor adds time and worker to each line. The
 /// access log, which has a setting of its own, is written whatever else is.
-pub(crate) fn log_to_stderr() {
+pub(crate) fn log_to<W>(stderr: W)
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let mut filter =
         EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
     let is_named = std::env::var(EnvFilter::DEFAULT_ENV).is_ok_and(|it| it.contains("access"));
@@ -93,7 +97,7 @@ pub(crate) fn log_to_stderr() {
         .compact()
         .with_ansi(false)
         .without_time()
-        .with_writer(io::stderr)
+        .with_writer(stderr)
         .with_env_filter(filter)
         .try_init();
 }

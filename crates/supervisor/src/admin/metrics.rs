@@ -18,6 +18,7 @@ use shovel_core::pool::{ReloadState, WorkerState, WorkerView};
 use shovel_router::counts::{LATENCY_BOUNDS_MICROS, LatencySums, OfThread, OfWorker, WorkerSums};
 
 use super::status::Snapshot;
+use crate::log;
 use crate::worker::memory::resident_bytes;
 
 pub use prometheus_text::CONTENT_TYPE;
@@ -147,6 +148,8 @@ impl Snapshot {
         page.gauge("uptime_seconds", "Since the pool began", uptime)?;
         let rss = resident_bytes(std::process::id()) as f64;
         page.gauge("resident_memory_bytes", "Of the supervisor, without workers", rss)?;
+        let help = "Lines of the log that were dropped, as nobody read it";
+        page.counter("log_lines_dropped", help, log::dropped())?;
         page.gauge("generation", "The generation that serves", view.generation.0.into())?;
         page.gauge("workers_wanted", "Workers that a generation is to have", view.wanted.into())?;
         let help = "Places without a worker, because none is needed there for now";

@@ -1,32 +1,77 @@
-//! The log: one line per event on stderr, as text or JSON.
+//! The log: one line per event on stderr, as text or JSON, written by a thread of its own
+//! ([`scribe`](shovel_router::scribe)).
 
 mod pretty;
 
-use std::io::{IsTerminal, stderr};
+use std::io::{self, IsTerminal, stderr};
+use std::sync::OnceLock;
 
+use shovel_router::scribe::{ACCESS, Cause, Entry, Pen, Scribe};
+use tracing::Metadata;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
 use self::pretty::Pretty;
 use crate::config::LogFormat;
+use crate::worker::output;
 
-/// Starts the log. `RUST_LOG` chooses what is written, `info` by default; the access log, which has
+/// The log of this process is one, as tracing's is.
+static PEN: OnceLock<Pen> = OnceLock::new();
+
+/// Starts the log; it is written as long as what is returned lives. `RUST_LOG` chooses what is written, `info` by default; the access log, which has
 /// a flag of its own, is written whatever else is, unless the variable names it. `watched`: somebody
 /// sits before it, for whom text is made easy to read.
-pub fn start(format: LogFormat, watched: bool) {
+///
+/// # Errors
+/// Those of starting a thread.
+pub fn start(format: LogFormat, watched: bool) -> io::Result<Scribe> {
+    let scribe = Scribe::start(stderr())?;
+    let pen = PEN.get_or_init(|| scribe.pen()).clone();
     let chosen = std::env::var("RUST_LOG").ok().filter(|chosen| !chosen.is_empty());
     let chosen = chosen.unwrap_or_else(|| "info".to_owned());
     let mut filter = EnvFilter::try_new(&chosen).unwrap_or_else(|_| EnvFilter::new("info"));
     // It is a directive, so it can be read.
-    if !chosen.contains("access")
-        && let Ok(access) = "access=info".parse()
+    if !chosen.contains(ACCESS)
+        && let Ok(access) = format!("{ACCESS}=info").parse()
     {
         filter = filter.add_directive(access);
     }
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Lines(pen));
     match (format, watched) {
         (LogFormat::Text, true) => log.event_format(Pretty::new(has_colours())).init(),
         (LogFormat::Text, false) => log.with_target(false).with_ansi(has_colours()).init(),
         (LogFormat::Json, _) => log.json().init(),
+    }
+    Ok(scribe)
+}
+
+/// Waits until there is room in the log, for those who have much to tell and time to wait.
+pub async fn room() {
+    if let Some(pen) = PEN.get() {
+        pen.room().await;
+    }
+}
+
+/// Lines that the log has lost, since nobody read it.
+pub fn dropped() -> u64 {
+    PEN.get().map_or(0, Pen::dropped)
+}
+
+/// Gives each event a place for its line.
+struct Lines(Pen);
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Entry<'a>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        self.0.line(Cause::Own)
+    }
+
+    fn make_writer_for(&'a self, event: &Metadata<'_>) -> Self::Writer {
+        self.0.line(match event.target() {
+            ACCESS | output::TARGET => Cause::Others,
+            _ => Cause::Own,
+        })
     }
 }
 

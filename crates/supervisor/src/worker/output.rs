@@ -6,6 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use shovel_protocol::WorkerId;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
+use crate::log;
+
+/// The target of what workers print.
+pub const TARGET: &str = module_path!();
+
 /// A line longer than this is cut into several, between two characters.
 const LINE_BYTES: usize = 16 * 1024;
 
@@ -56,7 +61,9 @@ pub async fn pass_on(
                 "stderr"
             }
         };
-        tracing::info!(%worker, pid, stream = name, line = %text, "worker output");
+        // A log that is slow holds the worker up, as its reader would without us.
+        log::room().await;
+        tracing::info!(target: TARGET, %worker, pid, stream = name, line = %text, "worker output");
     }
 }
 
