@@ -60,6 +60,21 @@ async fn a_poison_adoption_closes_its_connection_and_no_busy_neighbour() {
     assert_eq!(pool.exited().len(), 5, "{}", pool.log());
 }
 
+/// G57: neither is a neighbour whose message a worker has died with for another reason before, so
+/// that it is as suspect as the poison.
+#[tokio::test]
+async fn a_poison_adoption_after_a_crash_closes_no_neighbour_that_was_there_too() {
+    let options = Options::portable().workers(2).with("--io-threads", "2");
+    let pool = Pool::start(options).await;
+    let busy = neighbours(&pool).await;
+    let mut poison = Counted::connect(&pool, "adopting=abort").await;
+    pool.kill_worker(poison.pid().await);
+    let _open = expect_only_its_own(&pool, &mut poison, busy).await;
+    assert_eq!(pool.events("close"), Vec::<Value>::new());
+    // The one that was killed, and three.
+    assert_eq!(pool.exited().len(), 4, "{}", pool.log());
+}
+
 /// G57: workers that were killed because they did not let go blame nobody.
 #[tokio::test]
 async fn a_connection_whose_workers_are_killed_for_a_move_is_not_blamed() {

@@ -102,12 +102,14 @@ impl Router {
     /// The worker is gone and its link read to the end: requests fail or are asked again, its
     /// connections go to other workers or close 1011.
     pub fn bury(self: &Rc<Self>, link: &Rc<Link>) {
-        link.end();
+        link.bury();
         for id in self.requests_of(link) {
             self.break_off(id, "the worker was lost", false);
         }
         let connections = self.registry.borrow().of_link(link);
-        connections.into_iter().for_each(|route| self.orphan(link, route));
+        let blame = self.blame(link);
+        connections.into_iter().for_each(|route| self.orphan(route, blame));
+        self.forget_put_off(link);
         self.channels.borrow_mut().forget_worker(link.worker);
         self.measures.bury(link);
         self.links.borrow_mut().remove(&link.worker);
@@ -169,103 +171,39 @@ impl Connection {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::UnixStream;
-
-    use shovel_edge::ws::{self, Deadlines, Socket};
-    use shovel_edge::{Client, Turn};
-    use shovel_protocol::control::Welcome;
-    use shovel_protocol::id::Leased;
-    use tokio::runtime::{Builder, LocalOptions};
-    use tokio::sync::mpsc;
-
     use super::*;
-    use crate::crossing::Crossings;
-    use crate::inspect::Origin;
     use crate::link::Holding;
-    use crate::{BODY_WINDOW_BYTES, Reports, Settings};
-
-    const WORKER: WorkerId = WorkerId(1);
-    const WS: ws::Settings = ws::Settings {
-        max_message_bytes: 1024,
-        outbox_limit_bytes: 1024,
-        ping_interval: Duration::from_secs(30),
-        pong_timeout: Duration::from_secs(10),
-    };
-
-    struct World {
-        router: Rc<Router>,
-        link: Rc<Link>,
-        reports: mpsc::UnboundedReceiver<FromThread>,
-        _worker: UnixStream,
-    }
-
-    /// A thread with one worker. Nothing is spawned that runs before the test waits.
-    fn with_worker(test: impl FnOnce(World)) {
-        let runtime =
-            Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-        runtime.unwrap().block_on(async {
-            let (sender, reports) = mpsc::unbounded_channel();
-            let settings = Settings { ws: WS, close_spread: Duration::ZERO, ..Settings::default() };
-            let (crossing, _) = Crossings::between(1).remove(0).into_parts();
-            let reported = Reports::new(sender);
-            let router = Router::new(Turn::default(), settings, reported, crossing);
-            let (ours, theirs) = UnixStream::pair().unwrap();
-            let welcome = Welcome {
-                worker: WORKER.0,
-                index: 0,
-                generation: 1,
-                link: 0,
-                links: 1,
-                max_message_bytes: 1024,
-                body_window_bytes: BODY_WINDOW_BYTES,
-                dev: false,
-            };
-            router.clone().join(WORKER, ours, welcome, Default::default());
-            let link = router.link(WORKER).unwrap();
-            test(World { router, link, reports, _worker: theirs });
-        });
-    }
-
-    impl World {
-        /// A connection that the worker has accepted and subscribed to a channel.
-        fn subscriber(&self, channel: &str) -> Route {
-            let socket = Socket::new(&self.router.turn, &Deadlines::new(&WS), &WS);
-            let request = RequestId(Leased { slot: 0, lease: 0 });
-            let mut registry = self.router.registry.borrow_mut();
-            let origin = Origin::new(&Client::new(None), "/");
-            let id = registry.reserve(Holding::new(&self.link), socket, request, origin);
-            let connection = registry.get_mut(id).unwrap();
-            connection.state.accept(false).unwrap();
-            let places = &mut connection.subscriptions;
-            self.router.channels.borrow_mut().subscribe(channel, id.0.slot, places);
-            registry.route(id).unwrap()
-        }
-    }
+    use crate::testing::{Thread, WORKER, run};
 
     #[test]
     fn a_late_close_leaves_the_next_connection_in_its_slot_alone() {
-        with_worker(|world| {
-            let lost = world.subscriber("news");
-            world.router.cut(WORKER);
-            let next = world.subscriber("news");
+        run(async || {
+            let thread = Thread::alone();
+            let link = thread.join(WORKER, &Default::default());
+            let lost = thread.subscriber(&link, "news");
+            thread.router.cut(WORKER);
+            let next = thread.subscriber(&link, "news");
             assert_eq!(lost.slot, next.slot);
-            world.router.abandon(lost);
-            assert!(world.router.channels.borrow().find("news").is_some());
+            thread.router.abandon(lost);
+            assert!(thread.router.channels.borrow().find("news").is_some());
         });
     }
 
     #[test]
     fn a_link_says_once_that_it_is_drained_and_then_takes_no_work() {
-        with_worker(|mut world| {
-            let holding = Holding::new(&world.link);
-            world.router.drain(WORKER, DrainReason::Terminate);
-            assert!(world.reports.try_recv().is_err());
-            assert!(world.link.takes_work());
+        run(async || {
+            let mut thread = Thread::alone();
+            let link = thread.join(WORKER, &Default::default());
+            let holding = Holding::new(&link);
+            thread.router.drain(WORKER, DrainReason::Terminate);
+            assert!(thread.reports.try_recv().is_err());
+            assert!(link.takes_work());
             drop(holding);
-            assert!(!world.link.takes_work());
-            drop(Holding::new(&world.link));
-            assert!(matches!(world.reports.try_recv(), Ok(FromThread::Drained { worker: WORKER })));
-            assert!(world.reports.try_recv().is_err());
+            assert!(!link.takes_work());
+            drop(Holding::new(&link));
+            let report = thread.reports.try_recv();
+            assert!(matches!(report, Ok(FromThread::Drained { worker: WORKER })));
+            assert!(thread.reports.try_recv().is_err());
         });
     }
 }

@@ -191,10 +191,13 @@ impl Router {
 
     /// Goes on with a connection after a commit.
     fn go_on(self: &Rc<Self>, link: &Rc<Link>, id: ConnectionId, left: Left) {
-        self.clear_suspect(link, id.0.slot);
         let mut registry = self.registry.borrow_mut();
+        if left == Left::Closed {
+            registry.remove(id);
+        }
+        self.make_way(&mut registry, link, id);
         match left {
-            Left::Closed => drop(registry.remove(id)),
+            Left::Closed => {}
             Left::Some { open: false } => self.pump(&mut registry, id),
             Left::Some { open: true } | Left::Nothing => {
                 self.pump(&mut registry, id);

@@ -8,8 +8,9 @@
 //! Rooms: `router` is the table of everything and what the edge calls; `registry` the owner map;
 //! `requests` those under way; `offer` who gets the next one; `reader` reads links, `frames` and
 //! `responses` do what their frames ask for; `effects` what handlers do to their connections;
-//! `publish` fan-out; `pressure` what owners know of slow clients; `drain` the ways in which a worker loses what it has; `transfer` and `moves`
-//! how connections go from one worker to another; `sleep` which
+//! `publish` fan-out; `pressure` what owners know of slow clients; `drain` the ways in which a worker
+//! loses what it has; `transfer` and `moves` how connections go from one worker to another;
+//! `quarantine` what is done with one connection alone; `sleep` which
 //! workers nobody needs; `counts` what is counted and `inspect` how others
 //! learn of it; `units` how values of settings are written, and `variables` the settings of an app
 //! without a supervisor; `scribe` writes the log, which must hold no thread up.
@@ -28,6 +29,7 @@ mod moves;
 mod offer;
 mod pressure;
 mod publish;
+mod quarantine;
 mod reader;
 mod registry;
 mod requests;
@@ -36,6 +38,8 @@ mod router;
 pub mod scribe;
 mod sleep;
 mod slots;
+#[cfg(test)]
+mod testing;
 mod transfer;
 pub mod units;
 mod upload;

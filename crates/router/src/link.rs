@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
 use super::counts::{OfWorker, WorkerTally};
+use super::quarantine::PutOff;
 use super::sleep::Rest;
 use super::{FromThread, Reports};
 
@@ -36,9 +37,11 @@ pub struct Counters {
     pub adopts: AtomicBool,
     /// On so many threads it has nothing to do.
     pub idle_threads: AtomicU32,
-    /// The connection whose next event has ended two workers, while this one has it: a number that
-    /// its thread made, or 0.
-    pub suspect: AtomicU64,
+    /// What it has under way and may die of: events and adoptions of connections that may move, and
+    /// requests without an answer.
+    pub doing: AtomicU32,
+    /// The one connection with which anything may be begun: a number that its thread made, or 0.
+    pub trial: AtomicU64,
 }
 
 /// A link to one worker.
@@ -62,6 +65,9 @@ pub struct Link {
     dirty: Cell<bool>,
     full: Cell<bool>,
     ended: Cell<bool>,
+    buried: Cell<bool>,
+    /// What waits for the end of a trial.
+    pub put_off: PutOff,
     /// Connections that wait until the link has room.
     held: RefCell<HashSet<ConnectionId>>,
     /// Requests and connections of this thread that the worker has or is offered.
@@ -102,6 +108,8 @@ impl Link {
             dirty: Cell::new(false),
             full: Cell::new(false),
             ended: Cell::new(false),
+            buried: Cell::new(false),
+            put_off: PutOff::default(),
             held: RefCell::default(),
             holdings: Cell::new(0),
             draining: Cell::new(None),
@@ -138,6 +146,22 @@ impl Link {
     pub fn end(&self) {
         self.ended.set(true);
         *self.outgoing.borrow_mut() = Outgoing::default();
+    }
+
+    /// Its worker is dead, and all that it said was read.
+    pub fn bury(&self) {
+        self.end();
+        self.buried.set(true);
+    }
+
+    /// Whether [`Link::bury`] was called.
+    pub fn is_buried(&self) -> bool {
+        self.buried.get()
+    }
+
+    /// Whether one connection is to be alone with the worker.
+    pub fn has_trial(&self) -> bool {
+        self.counters.trial.load(Ordering::Acquire) != 0
     }
 
     /// The process was reaped: the link is to be read to its end. `at_fault`: by its own fault.

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::FromThread;
 use super::offer::Adopter;
+use super::quarantine::RETRY;
 use super::registry::Route;
 use super::router::Router;
 
@@ -31,9 +32,6 @@ const SLOW: Duration = Duration::from_millis(50);
 
 /// How soon to ask for a worker again.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
-
-/// How soon to look again whether a suspect may be handed over.
-pub(super) const RETRY: Duration = Duration::from_millis(10);
 
 /// Moves that wait for their turn, and deadlines of those that do not.
 #[derive(Default)]
@@ -77,10 +75,8 @@ pub(super) enum Kind {
     Revoked(Phase),
     /// It waits for a worker.
     Owner,
-    /// Its next event is a suspect, and its worker had one.
-    Suspect,
-    /// The same, of a connection that waits for a worker.
-    Seek,
+    /// Others of its worker wait for it.
+    Trial,
 }
 
 impl Moves {
@@ -154,7 +150,8 @@ impl Drop for Ticket {
 pub async fn run(router: Rc<Router>) {
     loop {
         let changed = router.moves.under_way.changed.notified();
-        let next = router.moves.next_look();
+        let retry = router.has_put_off().then(|| Instant::now() + RETRY);
+        let next = router.moves.next_look().into_iter().chain(retry).min();
         // Cancel-safe: a notification that was not taken is kept, and the rest only waits.
         tokio::select! {
             () = changed => {}
@@ -166,6 +163,7 @@ pub async fn run(router: Rc<Router>) {
         while let Some(deadline) = router.moves.take_due(Instant::now()) {
             router.on_deadline(&deadline);
         }
+        router.look_at_all_put_off();
         router.begin_moves();
     }
 }
@@ -175,7 +173,7 @@ impl Router {
     /// they come first.
     fn begin_moves(self: &Rc<Self>) {
         let mut seeking = self.moves.seeking.borrow().len();
-        if !self.offer.has_ended() && matches!(self.offer.adopter(), Adopter::None) {
+        if !self.offer.has_ended() && matches!(self.offer.adopter(None), Adopter::None) {
             if seeking > 0 {
                 self.want_work();
             }
@@ -236,8 +234,7 @@ impl Router {
                 let why = "no worker could take the connection over";
                 self.lose(deadline.route, CloseCode::INTERNAL_ERROR, why);
             }
-            Kind::Suspect => self.pump(&mut registry, id),
-            Kind::Seek => self.moves.seek(deadline.route),
+            Kind::Trial => self.on_trial_over(&mut registry, deadline.route),
             Kind::Slow { .. } | Kind::Answer(_) | Kind::Revoked(_) | Kind::Owner => {}
         }
     }
@@ -252,10 +249,5 @@ impl Router {
     ) {
         let slow = SLOW.min(after);
         self.moves.set_deadline(slow, route, id, Kind::Slow { asked, answer_in: after - slow });
-    }
-
-    /// Looks again soon whether a suspect may be handed over.
-    pub(super) fn retry_suspect(&self, route: Route, id: ConnectionId) {
-        self.moves.set_deadline(RETRY, route, id, Kind::Suspect);
     }
 }

@@ -17,6 +17,9 @@ const WAITING_LIMIT: usize = 1024;
 /// What a client without an answer is told to wait.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// Added to the load of a worker that is to be left alone if there is another.
+const LEFT_ALONE: u32 = 1 << 30;
+
 /// Who could take a connection over.
 pub enum Adopter {
     /// This worker.
@@ -96,9 +99,14 @@ impl Offer {
         !self.links.borrow().iter().any(|link| link.takes_work())
     }
 
-    /// Who would take a connection over now. All workers that serve run the same program.
-    pub fn adopter(&self) -> Adopter {
-        match self.pick_now() {
+    /// Who would take a connection over now: `rather` this one. All workers that serve run the same
+    /// program.
+    pub fn adopter(&self, rather: Option<&Rc<Link>>) -> Adopter {
+        let is_offered = |wanted: &&Rc<Link>| {
+            wanted.takes_work() && self.links.borrow().iter().any(|link| Rc::ptr_eq(link, wanted))
+        };
+        let picked = rather.filter(is_offered).cloned();
+        match picked.or_else(|| self.pick_now()) {
             None => Adopter::None,
             Some(link) if link.adopts() => Adopter::Ready(link),
             Some(_) => Adopter::Unable,
@@ -109,9 +117,13 @@ impl Offer {
         let links = self.links.borrow();
         let mut loads = self.loads.borrow_mut();
         loads.clear();
-        loads.extend(links.iter().map(|link| match link.takes_work() {
-            true => link.counters.load.load(Ordering::Relaxed),
-            false => u32::MAX,
+        loads.extend(links.iter().map(|link| {
+            let load = link.counters.load.load(Ordering::Relaxed);
+            match link.takes_work() {
+                true if link.has_trial() => load | LEFT_ALONE,
+                true => load,
+                false => u32::MAX,
+            }
         }));
         let link = &links[self.rotation.borrow_mut().pick(&loads)?];
         link.takes_work().then(|| link.clone())

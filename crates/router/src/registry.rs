@@ -18,6 +18,7 @@ use super::kept::KeptMessage;
 use super::link::{Holding, Link};
 use super::moves::Ticket;
 use super::pressure::Pressure;
+use super::quarantine::{Doing, Trial};
 use super::slots::Slots;
 
 /// A connection that a worker has or is offered, or that waits for one.
@@ -38,6 +39,11 @@ pub struct Connection {
     pub ticket: Option<Ticket>,
     /// It waits for a worker.
     pub asked: bool,
+    /// Its worker has something of it under way.
+    pub doing: Option<Doing>,
+    pub trial: Option<Box<Trial>>,
+    /// It waits for the end of another's trial.
+    pub is_put_off: bool,
     /// The lease that it began with.
     born: u32,
 }
@@ -132,6 +138,9 @@ impl Registry {
             handshake: None,
             ticket: None,
             asked: false,
+            doing: None,
+            trial: None,
+            is_put_off: false,
             born: id.lease,
         }))
     }
@@ -148,6 +157,11 @@ impl Registry {
     pub fn route(&self, id: ConnectionId) -> Option<Route> {
         let born = self.get(id)?.born;
         Some(Route { slot: id.0.slot, born })
+    }
+
+    /// The same, of the connection in a slot.
+    pub fn route_at(&self, slot: Slot) -> Option<Route> {
+        Some(Route { slot, born: self.at(slot)?.born })
     }
 
     /// The connection under its present lease, whoever asks.

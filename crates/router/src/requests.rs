@@ -17,6 +17,7 @@ use super::body::{Download, Length, ResponseBody};
 use super::counts::OfWorker;
 use super::inspect::Origin;
 use super::link::{Holding, Link};
+use super::quarantine::Doing;
 use super::registry::{Late, Route};
 use super::router::Router;
 use super::upload::Upload;
@@ -25,6 +26,8 @@ use crate::BODY_WINDOW_BYTES;
 /// A request that a worker has.
 pub struct Request {
     pub holding: Holding,
+    /// Until the head of the response has come.
+    doing: Option<Doing>,
     /// Whoever waits for the head of the response; gone once it has come.
     pub waiting: Option<oneshot::Sender<Outcome>>,
     /// The body of the response, once it has begun.
@@ -138,6 +141,7 @@ impl Router {
 impl Request {
     /// Tells whoever waits for the head.
     pub fn answer(&mut self, outcome: Outcome) {
+        self.doing = None;
         if let Some(waiting) = self.waiting.take() {
             // Whoever does not wait any more has cancelled.
             let _ = waiting.send(outcome);
@@ -164,6 +168,7 @@ impl<'a> Pending<'a> {
         let is_head = question.parts.method == Method::HEAD;
         let id = RequestId(router.requests.borrow_mut().insert_with(|_| Request {
             holding: Holding::new(link),
+            doing: Some(Doing::new(link)),
             waiting: Some(waiting),
             download: None,
             upload: None,

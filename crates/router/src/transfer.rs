@@ -4,9 +4,7 @@
 //! wherever its owner is taken away, in the same turn.
 
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 
-use shovel_core::channels::Slot;
 use shovel_core::pool::DrainReason;
 use shovel_core::transfer::{Blame, Event, Orphaned, Phase, Released};
 use shovel_edge::Backend;
@@ -35,12 +33,12 @@ impl Router {
     pub(super) fn pump(&self, registry: &mut Registry, id: ConnectionId) {
         let route = registry.route(id);
         let (Some(route), Some(connection)) = (route, registry.get_mut(id)) else { return };
-        if connection.state.phase() != Phase::Owned || !connection.state.is_kept() {
+        if !connection.state.has_next() {
             return;
         }
         let Some(link) = connection.link().cloned() else { return };
-        if connection.state.is_suspect() && !self.take_suspect(&link, id.0.slot) {
-            return self.retry_suspect(route, id);
+        if !self.may_begin(connection, (id, route), &link) {
+            return;
         }
         while let Some(next) = connection.state.next() {
             let again = Again { redelivered: next.redelivered, partial: next.partial };
@@ -56,6 +54,7 @@ impl Router {
                 }
             }
         }
+        self.settle(&link, connection);
     }
 
     /// Takes a connection from a draining worker: at its turn, and as it is then.
@@ -77,7 +76,7 @@ impl Router {
             DrainReason::Sleep => AdoptCause::Wake,
             DrainReason::Terminate => return connection.say_farewell(why),
         };
-        let can_move = !matches!(self.offer.adopter(), Adopter::Unable);
+        let can_move = !matches!(self.offer.adopter(None), Adopter::Unable);
         if connection.socket.is_open() && !(can_move && connection.state.release(cause)) {
             // One that came when its worker was already falling asleep keeps it awake.
             return match why {
@@ -88,6 +87,7 @@ impl Router {
         if connection.state.phase() != Phase::Releasing {
             return;
         }
+        self.settle(&link, connection);
         link.send(&ToWorker::Release { connection: id });
         connection.ticket = Some(self.moves.ticket());
         self.expect_answer(self.settings.get().handler_timeout, route, id, Phase::Releasing);
@@ -112,12 +112,12 @@ impl Router {
         let released = connection.state.released(handled, started);
         let released = released.map_err(|why| out_of_turn(Kind::WsReleased, why))?;
         let Released { owner, effects, hopeless } = released;
+        self.settle(link, connection);
         let how = if started > handled { OfThread::Revoked } else { OfThread::Released };
         self.measures.tally.add(how, 1);
         registry.renew(route.slot);
         drop(registry);
         self.do_effects(link, route.slot, Effects::new(&effects));
-        self.clear_suspect(link, route.slot);
         let sleeps = link.draining() == Some(DrainReason::Sleep) && !self.offer.has_ended();
         if hopeless {
             self.lose(route, CloseCode::INTERNAL_ERROR, "no worker could take the connection over");
@@ -140,7 +140,8 @@ impl Router {
         if connection.state.phase() != Phase::Unowned {
             return;
         }
-        let link = match self.offer.adopter() {
+        let on_trial = connection.trial.as_ref().map(|trial| trial.link().clone());
+        let link = match self.offer.adopter(on_trial.as_ref()) {
             Adopter::Ready(link) => link,
             Adopter::Unable => {
                 drop(registry);
@@ -156,9 +157,11 @@ impl Router {
                 return self.seek(route);
             }
         };
-        if connection.state.is_suspect() && !self.take_suspect(&link, route.slot) {
-            drop(registry);
-            return self.seek_later(route);
+        connection.trial.take_if(|trial| !Rc::ptr_eq(trial.link(), &link));
+        if !self.may_begin(connection, (id, route), &link) {
+            connection.ticket = None;
+            connection.asked = true;
+            return;
         }
         self.want_help(&link);
         self.adopt(connection, id, route, &link);
@@ -184,6 +187,7 @@ impl Router {
 
     fn adopt(&self, connection: &mut Connection, id: ConnectionId, route: Route, link: &Rc<Link>) {
         let Some(cause) = connection.state.adopt(Holding::new(link)) else { return };
+        self.settle(link, connection);
         let pressed = connection.socket.is_over();
         let max_message_bytes = self.settings.get().ws.max_message_bytes;
         connection.pressure = Pressure::found(pressed, max_message_bytes);
@@ -259,8 +263,10 @@ impl Router {
             self.channels.borrow_mut().unsubscribe_all(route.slot, &mut *registry);
             drop(registry);
         }
-        self.clear_suspect(link, route.slot);
-        self.pump(&mut self.registry.borrow_mut(), id);
+        let mut registry = self.registry.borrow_mut();
+        self.make_way(&mut registry, link, id);
+        self.pump(&mut registry, id);
+        drop(registry);
         self.look_at_route(route);
         if link.draining().is_some() {
             self.leave(route);
@@ -269,14 +275,14 @@ impl Router {
     }
 
     /// The worker of a connection is dead and its link read to the end.
-    pub(super) fn orphan(self: &Rc<Self>, link: &Rc<Link>, route: Route) {
+    pub(super) fn orphan(self: &Rc<Self>, route: Route, blame: Blame) {
         self.share_channels_of(route.slot);
-        let blame = self.blame(link, route.slot);
         let (code, reason) = (CloseCode::INTERNAL_ERROR, "worker lost");
         let close = Close { code, reason: reason.to_owned(), was_clean: false };
         let mut registry = self.registry.borrow_mut();
         let Some((id, connection)) = registry.on_route(route) else { return };
         connection.ticket = None;
+        (connection.doing, connection.trial) = (None, None);
         let was_closed = connection.state.is_closed();
         match connection.state.orphan(blame, close.clone()) {
             Orphaned::Unowned => {
@@ -329,47 +335,6 @@ impl Router {
                 self.tell_closed(&connection, &close);
             }
         }
-    }
-
-    fn seek_later(&self, route: Route) {
-        let mut registry = self.registry.borrow_mut();
-        if let Some((id, connection)) = registry.on_route(route) {
-            connection.ticket = None;
-            connection.asked = true;
-            self.moves.set_deadline(moves::RETRY, route, id, moves::Kind::Seek);
-        }
-    }
-
-    /// Whether this connection may be the one suspect of a worker.
-    fn take_suspect(&self, link: &Link, slot: Slot) -> bool {
-        let (suspect, me) = (&link.counters.suspect, self.suspect(slot));
-        match suspect.compare_exchange(0, me, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => true,
-            Err(other) => other == me,
-        }
-    }
-
-    /// The connection is not its worker's suspect any more.
-    pub(super) fn clear_suspect(&self, link: &Link, slot: Slot) {
-        let (suspect, me) = (&link.counters.suspect, self.suspect(slot));
-        if suspect.load(Ordering::Relaxed) == me {
-            suspect.store(0, Ordering::Release);
-        }
-    }
-
-    /// Whether a death counts against what a connection had under way.
-    fn blame(&self, link: &Link, slot: Slot) -> Blame {
-        match link.counters.suspect.load(Ordering::Acquire) {
-            _ if !link.is_at_fault() => Blame::None,
-            0 => Blame::Head,
-            suspect if suspect == self.suspect(slot) => Blame::Head,
-            _ => Blame::None,
-        }
-    }
-
-    /// A connection's name as a suspect, among all threads; never 0.
-    fn suspect(&self, slot: Slot) -> u64 {
-        (self.publisher.thread() as u64 + 1) << 32 | u64::from(slot)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Events on their way through handlers: taken in, handed over, committed.
 
+use std::time::Duration;
+
 use shovel_protocol::Close;
 
 use super::{Connection, Event, OutOfTurn, Record, Tenure};
@@ -95,22 +97,41 @@ impl<O, M, E: Default> Connection<O, M, E> {
         }
     }
 
-    /// Whether the next event to hand over is a suspect, or the connection itself is one to adopt.
-    /// Then it may be with its worker only while no other suspect is.
-    pub fn is_suspect(&self) -> bool {
-        self.kept().is_some_and(|kept| {
-            let head_is_next = self.sent == self.acked && kept.log.len() > 0;
-            (head_is_next && kept.strikes.is_suspect()) || kept.adopt_strikes.is_suspect()
-        })
+    /// Whether its owner has something of it under way: an event, or the adoption itself. Of a
+    /// connection that is not kept nobody asks.
+    pub fn is_under_way(&self) -> bool {
+        let is_adopting = matches!(self.tenure, Tenure::Adopting { .. });
+        self.is_kept() && (self.sent > self.acked || is_adopting)
     }
 
-    /// Whether a suspect is with its worker now: if that dies, only this connection is to blame.
+    /// How long a trial lasts if what is to be done with it next is a suspect: the next event, or
+    /// the adoption if nobody has it. Then it is to be done alone.
+    pub fn suspect(&self) -> Option<Duration> {
+        let kept = self.kept()?;
+        let strikes = match self.tenure {
+            Tenure::Unowned { .. } => kept.adopt_strikes,
+            Tenure::Owned { .. } if self.sent == self.acked && kept.log.len() > 0 => kept.strikes,
+            Tenure::Offered(_)
+            | Tenure::Owned { .. }
+            | Tenure::Releasing { .. }
+            | Tenure::Adopting { .. } => return None,
+        };
+        strikes.is_suspect().then(|| strikes.trial())
+    }
+
+    /// Whether a suspect of it is under way.
     pub fn carries_suspect(&self) -> bool {
         self.kept().is_some_and(|kept| {
             let is_adopting = matches!(self.tenure, Tenure::Adopting { .. });
             (self.sent > self.acked && kept.strikes.is_suspect())
                 || (is_adopting && kept.adopt_strikes.is_suspect())
         })
+    }
+
+    /// Whether there is an event that its owner is to be given next.
+    pub fn has_next(&self) -> bool {
+        let is_owned = matches!(self.tenure, Tenure::Owned { .. });
+        is_owned && self.is_kept() && self.sent < self.read()
     }
 
     /// The next event for the owner, which counts as sent from here on. `None` if there is none, or

@@ -23,10 +23,12 @@ pub struct Released<O, E> {
 /// Whether a worker's death counts against what it was handling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
-    /// It was ended by us, or another connection is the suspect.
+    /// It was ended by us.
     None,
-    /// It died by itself, or hung.
-    Head,
+    /// It died by itself, or hung, and had other things under way too.
+    InCompany,
+    /// It died by itself, or hung, and had nothing else under way.
+    Alone,
 }
 
 /// What becomes of a connection whose worker has died.
@@ -106,7 +108,7 @@ impl<O, M, E: Default> Connection<O, M, E> {
         let mut hopeless = false;
         if let Record::Kept(kept) = &mut self.record {
             kept.maybe = kept.maybe.max(started);
-            hopeless = was_adopting && kept.adopt_strikes.add();
+            hopeless = was_adopting && kept.adopt_strikes.add(Blame::Alone);
         }
         self.sent = self.acked;
         match std::mem::replace(&mut self.tenure, Tenure::Unowned { cause }) {
@@ -158,10 +160,10 @@ impl<O, M, E: Default> Connection<O, M, E> {
         kept.maybe = kept.maybe.max(sent);
         self.sent = acked;
         self.tenure = Tenure::Unowned { cause: AdoptCause::Crash };
-        let is_guilty = match blame {
-            Blame::None => false,
-            Blame::Head if was_adopting => kept.adopt_strikes.add(),
-            Blame::Head => sent > acked && kept.strikes.add(),
+        let is_guilty = if was_adopting {
+            kept.adopt_strikes.add(blame)
+        } else {
+            sent > acked && kept.strikes.add(blame)
         };
         match (is_guilty, was_adopting) {
             (false, _) => Orphaned::Unowned,

@@ -5,7 +5,7 @@
 //! `worlds` lists the worlds. What holds in each: the client sees the effects of every message once,
 //! in order, with the state of exactly the messages before it; what may have been begun before is
 //! marked, and nothing else; one owner at a time; the close event comes once; whatever has come is
-//! handled in the end; what kills its workers is given up after three, and nothing beside it.
+//! handled in the end; what kills its workers is given up, and nothing beside it.
 
 #![expect(
     clippy::disallowed_methods,
@@ -18,6 +18,7 @@ mod sdk;
 mod search;
 mod steps;
 mod supervisor;
+mod trial;
 mod walk;
 mod witness;
 mod world;

@@ -53,6 +53,9 @@ impl World {
         if !matches!(worker.life, Life::Ready | Life::Draining { .. }) {
             return;
         }
+        if self.faults.lapses > 0 && worker.trial.is_some() {
+            actions.push(Action::Lapse(at));
+        }
         for arrives in 0..=worker.up.len() as u8 {
             if self.faults.crashes > 0 {
                 actions.push(Action::Crash(at, arrives));

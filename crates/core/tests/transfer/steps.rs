@@ -5,7 +5,7 @@ use shovel_core::transfer::Phase;
 use crate::frames::{AppState, Down};
 use crate::sdk::{Running, control_place};
 use crate::witness::{Seen, Step, Violation, demand};
-use crate::world::{Config, Connection, Life, Socket, Worker, World};
+use crate::world::{Config, Life, Socket, Worker, World};
 
 /// One thing that happens. Fields are a connection, a worker, or how much of a link arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,7 @@ pub enum Action {
     /// What it runs kills it.
     Poisoned(u8, u8),
     IsGone(u8),
+    Lapse(u8),
 }
 
 impl World {
@@ -135,7 +136,7 @@ impl World {
             actions.push(Action::EndSocket(at));
         }
         if state.phase() == Phase::Unowned && !state.is_idle() {
-            let takers = ready.filter(|worker| !self.waits_for_suspect(place, Some(*worker)));
+            let takers = ready.filter(|worker| self.may_seek(place, *worker));
             actions.extend(takers.map(|worker| Action::Adopt(at, worker as u8)));
             return true;
         }
@@ -241,8 +242,13 @@ impl World {
                 self.is_gone(config, place(worker), seen)?;
                 self.reload_again();
             }
+            Action::Lapse(worker) => {
+                self.faults.lapses -= 1;
+                self.lapse(config, place(worker))?;
+            }
         }
-        self.holds(seen)
+        self.settle_trials(config)?;
+        self.suspects_hold(config, seen)
     }
 
     fn drain(&mut self, connection: usize) -> Step {
@@ -283,25 +289,6 @@ impl World {
         }
         self.workers[worker].life = Life::Ready;
         self.workers[worker].newer = false;
-    }
-
-    /// What must hold in every state.
-    fn holds(&self, seen: &mut Vec<Seen>) -> Step {
-        for slot in &self.slots {
-            let is_adopting =
-                slot.state.as_ref().is_some_and(|state| state.phase() == Phase::Adopting);
-            let carries = slot.state.as_ref().is_some_and(Connection::carries_suspect);
-            let is_suspect = slot.state.is_some() && slot.witness.is_suspect(is_adopting);
-            demand(carries == is_suspect, "it is not clear who is suspect")?;
-        }
-        for worker in 0..self.workers.len() {
-            let suspects = self.owned_by(worker).filter(|its| self.carries_suspect(*its)).count();
-            demand(suspects <= 1, "two suspects are with one worker")?;
-            if self.owned_by(worker).any(|its| self.waits_for_suspect(its, Some(worker))) {
-                seen.push(Seen::SuspectWaits);
-            }
-        }
-        Ok(())
     }
 
     /// What must hold once nothing happens by itself any more.

@@ -8,7 +8,7 @@ use shovel_protocol::{Close, CloseCode};
 
 use crate::frames::{AppState, Down, Effect, Marked, ToSupervisor, ToWorker, Up};
 use crate::witness::{Seen, Step, Violation, demand};
-use crate::world::{Config, Connection, Life, Socket, World};
+use crate::world::{Config, Connection, Socket, World};
 
 fn refused(why: OutOfTurn) -> Violation {
     Violation(format!("a frame in its turn is refused: {why}"))
@@ -93,12 +93,16 @@ impl World {
         Ok(())
     }
 
-    /// Hands over what may go, suspects one at a time.
+    /// Hands over what may go, suspects alone.
     fn pump(&mut self, config: &Config, connection: usize) -> Step {
+        if !self.state(connection)?.has_next() {
+            return Ok(());
+        }
+        let owner = self.owner(connection);
+        if owner.is_some_and(|owner| !self.may_begin(connection, owner)) {
+            return Ok(());
+        }
         loop {
-            if self.waits_for_suspect(connection, self.owner(connection)) {
-                return Ok(());
-            }
             let Some(event) = self.state(connection)?.next() else { return Ok(()) };
             let (seq, redelivered, partial) = (event.seq as u8, event.redelivered, event.partial);
             let (message, is_close) = match event.event {
@@ -112,21 +116,8 @@ impl World {
         }
     }
 
-    /// Whether what would go to the worker next is a suspect, and another is there.
-    pub fn waits_for_suspect(&self, connection: usize, worker: Option<usize>) -> bool {
-        let state = self.slots[connection].state.as_ref();
-        let Some(worker) = worker.filter(|_| state.is_some_and(Connection::is_suspect)) else {
-            return false;
-        };
-        self.owned_by(worker).any(|other| other != connection && self.carries_suspect(other))
-    }
-
-    pub fn carries_suspect(&self, connection: usize) -> bool {
-        self.slots[connection].state.as_ref().is_some_and(Connection::carries_suspect)
-    }
-
     /// After something has ended on a worker: a suspect may have waited for that.
-    fn pump_all(&mut self, config: &Config, worker: usize) -> Step {
+    pub fn pump_all(&mut self, config: &Config, worker: usize) -> Step {
         for connection in 0..self.slots.len() {
             if self.owner(connection) == Some(worker) {
                 self.pump(config, connection)?;
@@ -296,21 +287,22 @@ impl World {
         slot.witness.is_released(started);
         slot.lease += 1;
         let target = slot.target.take();
-        let is_too_often = was_adopting && slot.witness.adopt_fails();
+        let is_too_often = was_adopting && slot.witness.adopt_fails(Blame::Alone);
         demand(released.hopeless == is_too_often, "not given up at the third adoption")?;
         if released.hopeless {
             seen.push(Seen::Lost);
             slot.witness.is_lost = true;
             self.free(connection);
-        } else if let Some(target) = target.filter(|target| self.is_ready(*target))
-            && !self.waits_for_suspect(connection, Some(target))
-        {
+        } else if let Some(target) = target.filter(|target| self.is_ready(*target)) {
             self.adopt(connection, target)?;
         }
         Ok(())
     }
 
     pub fn adopt(&mut self, connection: usize, worker: usize) -> Step {
+        if !self.may_begin(connection, worker) {
+            return Ok(());
+        }
         let state = self.state(connection)?;
         demand(state.adopt(worker).is_some(), "adopted while another has it")?;
         let committed = state.committed() as u8;
@@ -343,12 +335,9 @@ impl World {
 
     /// A worker's process has ended, and its link was read to the end.
     pub fn is_gone(&mut self, config: &Config, worker: usize, seen: &mut Vec<Seen>) -> Step {
-        let blamed = self.workers[worker].life == Life::Dead { blamed: true };
+        let blame = self.blame(worker);
         let owned: Vec<usize> = self.owned_by(worker).collect();
-        let has_suspect = owned.iter().any(|connection| self.carries_suspect(*connection));
         for connection in owned {
-            let is_to_blame = blamed && (!has_suspect || self.carries_suspect(connection));
-            let blame = if is_to_blame { Blame::Head } else { Blame::None };
             self.orphan(config, connection, blame, seen)?;
         }
         self.workers[worker] = crate::world::Worker::absent(config.connections);
@@ -368,16 +357,16 @@ impl World {
         let orphaned = state.orphan(blame, close(CloseCode::INTERNAL_ERROR));
         let slot = &mut self.slots[connection];
         let is_adopting = phase == Phase::Adopting;
-        let is_guilty = slot.witness.loses_owner(blame == Blame::Head, is_adopting);
+        let is_guilty = slot.witness.loses_owner(blame, is_adopting);
         let is_close = slot.witness.strikes.is_of(slot.witness.close);
         let expected = match orphaned {
             Orphaned::Unowned => is_portable && !is_guilty,
             Orphaned::Quarantined { .. } => is_portable && is_guilty && !is_adopting && !is_close,
             Orphaned::Lost => !is_portable || (is_guilty && (is_adopting || is_close)),
         };
-        demand(expected, &format!("{orphaned:?} is not what three deaths lead to"))?;
-        let is_innocent = ![config.poison.map(|(place, _)| place), config.poison_adopt]
-            .contains(&Some(connection));
+        demand(expected, &format!("{orphaned:?} is not what its deaths lead to"))?;
+        let poisonous = [config.poison.map(|(place, _)| place), config.poison_adopt];
+        let is_innocent = !poisonous.contains(&Some(connection));
         let is_only_poison = config.faults.crashes == 0 && config.faults.revokes == 0;
         let is_harmed = is_guilty && is_innocent && is_only_poison;
         demand(!is_harmed, "a neighbour of the poison is given up")?;

@@ -28,6 +28,7 @@ const LARGE: Config = Config {
         revokes: 3,
         ticks: 4,
         waits: 1,
+        lapses: 2,
     },
     ..PLAIN
 };
@@ -55,6 +56,7 @@ fn no_random_walk_breaks_a_rule() {
         Seen::Crossed,
         Seen::TooLate,
         Seen::SuspectWaits,
+        Seen::SuspectInCompany,
         Seen::Finished,
     ];
     for one in demanded {
@@ -97,10 +99,15 @@ fn draw(random: &mut Rng) -> Config {
     config.echoes = random.bool() && config.app_closes == 0;
     config.adopts = random.u8(0..8) > 0;
     let victim = random.usize(0..config.connections);
-    match random.u8(0..4) {
-        0 => config.poison = Some((victim, random.u8(1..=8))),
-        1 => config.poison_adopt = Some(victim),
-        _ => return config,
+    let kinds = random.u8(0..5);
+    if kinds > 2 {
+        return config;
+    }
+    if kinds != 1 {
+        config.poison = Some((victim, random.u8(1..=8)));
+    }
+    if kinds != 0 {
+        config.poison_adopt = Some(random.usize(0..config.connections));
     }
     // Whose fault a crash is, is only certain if there is one reason for them.
     config.faults.crashes = 0;

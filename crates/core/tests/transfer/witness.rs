@@ -1,6 +1,8 @@
 //! What truly happened to a connection, written down beside the state under test, and what must
 //! hold of it.
 
+use shovel_core::transfer::Blame;
+
 use crate::frames::{AppState, Effect, Marked};
 
 /// A rule that does not hold.
@@ -32,8 +34,10 @@ pub enum Seen {
     TooLate,
     /// A revoke and the answer to what it revokes have crossed.
     Crossed,
-    /// A suspect waits for another.
+    /// A suspect waits for its trial.
     SuspectWaits,
+    /// A suspect was handed over though something else was under way.
+    SuspectInCompany,
     /// Everything was handled, and the close too.
     Finished,
 }
@@ -97,7 +101,7 @@ pub struct Witness {
     pub strikes: Strikes,
 }
 
-/// Deaths that count against it. Three are too many.
+/// Deaths that count against it. Three are too many if it was alone at the last, eight in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Strikes {
     /// The event that was first with the owner, and how often that has died with it.
@@ -110,6 +114,10 @@ impl Strikes {
     pub fn is_of(self, seq: Option<u8>) -> bool {
         seq == Some(self.head.0)
     }
+}
+
+fn is_enough(deaths: u8, last: Blame) -> bool {
+    deaths >= if last == Blame::Alone { 3 } else { 8 }
 }
 
 impl Witness {
@@ -184,25 +192,26 @@ impl Witness {
     }
 
     /// The owner has died. Whether that was once too often.
-    pub fn loses_owner(&mut self, blamed: bool, was_adopting: bool) -> bool {
+    pub fn loses_owner(&mut self, blame: Blame, was_adopting: bool) -> bool {
         self.discards();
         let head = std::mem::take(&mut self.given);
         self.maybe.extend(head);
-        match (blamed, head.first()) {
-            (true, _) if was_adopting => self.adopt_fails(),
-            (true, Some(head)) => {
+        match (blame, head.first()) {
+            (Blame::None, _) => false,
+            (_, _) if was_adopting => self.adopt_fails(blame),
+            (_, Some(head)) => {
                 let before = if self.strikes.head.0 == head { self.strikes.head.1 } else { 0 };
                 self.strikes.head = (head, before + 1);
-                before + 1 == 3
+                is_enough(before + 1, blame)
             }
-            (true, None) | (false, _) => false,
+            (_, None) => false,
         }
     }
 
     /// Whether that was once too often.
-    pub fn adopt_fails(&mut self) -> bool {
+    pub fn adopt_fails(&mut self, blame: Blame) -> bool {
         self.strikes.adopts += 1;
-        self.strikes.adopts == 3
+        is_enough(self.strikes.adopts, blame)
     }
 
     /// The adoption was answered.
@@ -210,10 +219,10 @@ impl Witness {
         self.strikes.adopts = 0;
     }
 
-    /// Whether the next death is its fault alone.
+    /// Whether what it has under way is a suspect.
     pub fn is_suspect(&self, is_adopting: bool) -> bool {
         let (head, deaths) = self.strikes.head;
-        (deaths == 2 && self.given.contains(head)) || (is_adopting && self.strikes.adopts == 2)
+        (deaths >= 2 && self.given.contains(head)) || (is_adopting && self.strikes.adopts >= 2)
     }
 
     /// The owner has given it up.

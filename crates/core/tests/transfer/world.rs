@@ -8,6 +8,7 @@ use shovel_core::transfer::{self, Attachment};
 
 use crate::frames::{AppState, Effect, ToSupervisor, ToWorker};
 use crate::sdk::Object;
+use crate::trial::Trial;
 use crate::witness::{Seen, Witness};
 
 pub type Connection = transfer::Connection<usize, u8, Vec<Effect>>;
@@ -30,6 +31,8 @@ pub struct Faults {
     pub ticks: u8,
     /// No worker could be had in time.
     pub waits: u8,
+    /// Trials, or waits for them, that last as long as they may.
+    pub lapses: u8,
 }
 
 /// One world, before anything has happened.
@@ -87,6 +90,7 @@ pub const PLAIN: Config = Config {
         revokes: 0,
         ticks: 0,
         waits: 0,
+        lapses: 0,
     },
     adopts: true,
     attach_from: 0,
@@ -142,6 +146,7 @@ pub struct Worker {
     pub life: Life,
     /// Of the generation that replaces the present one.
     pub newer: bool,
+    pub trial: Option<Trial>,
     /// The link to the supervisor.
     pub up: Vec<ToSupervisor>,
     pub sides: Vec<Side>,
@@ -211,6 +216,7 @@ impl Worker {
         Worker {
             life: Life::Absent,
             newer: false,
+            trial: None,
             up: Vec::new(),
             sides: vec![Side::default(); connections],
         }

@@ -219,6 +219,34 @@ fn poison_adopted_among_neighbours() {
 }
 
 #[test]
+fn a_suspect_beside_a_fresh_poison() {
+    look(Config {
+        name: "two poisons and a neighbour",
+        connections: 3,
+        workers: 2,
+        places: 2,
+        messages: 1,
+        poison: Some((0, 1)),
+        poison_adopt: Some(1),
+        demands: &[Seen::Quarantined, Seen::Lost, Seen::SuspectWaits],
+        ..TWO
+    });
+}
+
+#[test]
+fn trials_that_last_too_long() {
+    look(Config {
+        name: "poison, two lapses",
+        places: 2,
+        messages: 1,
+        poison: Some((0, 1)),
+        faults: Faults { lapses: 2, ..NONE },
+        demands: &[Seen::Quarantined, Seen::SuspectWaits, Seen::SuspectInCompany],
+        ..TWO
+    });
+}
+
+#[test]
 fn two_connections_and_a_rebalance() {
     look(Config {
         name: "two connections, crash, rebalance, close",

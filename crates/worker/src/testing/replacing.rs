@@ -94,8 +94,8 @@ impl TestApp {
     /// does not happen. Portable connections are adopted by `next`, and their messages that no
     /// handler has finished handled there, [redelivered](crate::MessageEvent::redelivered) if the
     /// dead worker may have begun them. Others close with 1011 "worker lost", without a close event;
-    /// so does one whose message has been under way at three deaths. Requests are answered with
-    /// 502.
+    /// so does one whose message has been under way at three deaths, at the last of them alone.
+    /// Requests are answered with 502.
     ///
     /// Only tasks of the app's own making go on, as they are in the test's process: to them it is as
     /// if their connections had closed.

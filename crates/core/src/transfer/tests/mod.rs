@@ -110,7 +110,7 @@ fn nothing_may_be_done_to_it_before_it_is_accepted() {
     assert_eq!(connection.refused(going_away()).unwrap_err(), OutOfTurn::Offered);
     assert!(!connection.release(AdoptCause::Reload) && !connection.revoke());
     assert_eq!(connection.adopt("second"), None);
-    assert_eq!(connection.orphan(Blame::Head, going_away()), Orphaned::Lost);
+    assert_eq!(connection.orphan(Blame::Alone, going_away()), Orphaned::Lost);
     assert_eq!(connection.phase(), Phase::Offered);
 }
 

@@ -126,7 +126,7 @@ fn a_crash_undoes_what_the_running_handler_did_and_brings_its_message_again() {
     connection.commit(1).unwrap();
     connection.staged().unwrap().push("send");
     connection.append("unsent", 1);
-    assert_eq!(connection.orphan(Blame::Head, going_away()), Orphaned::Unowned);
+    assert_eq!(connection.orphan(Blame::Alone, going_away()), Orphaned::Unowned);
     assert_eq!((connection.owner(), connection.committed()), (None, 1));
     assert_eq!(connection.adopt("second"), Some(AdoptCause::Crash));
     assert!(connection.adopted().unwrap().is_empty());
@@ -187,7 +187,7 @@ fn what_cannot_move_is_lost_with_its_worker() {
     without_attachment.accept(true).unwrap();
     give(&mut without_attachment, 1);
     for mut connection in [unkept(), without_attachment] {
-        assert_eq!(connection.orphan(Blame::Head, going_away()), Orphaned::Lost);
+        assert_eq!(connection.orphan(Blame::Alone, going_away()), Orphaned::Lost);
     }
 }
 
@@ -198,7 +198,7 @@ fn messages_from_before_the_first_attachment_come_again_too() {
     give(&mut connection, 2);
     connection.attach(attachment());
     connection.commit(1).unwrap();
-    assert_eq!(connection.orphan(Blame::Head, going_away()), Orphaned::Unowned);
+    assert_eq!(connection.orphan(Blame::Alone, going_away()), Orphaned::Unowned);
     pass(&mut connection);
     assert_eq!(marks(&mut connection), Some((2, true, false)));
 }
@@ -208,7 +208,7 @@ fn whoever_refuses_it_has_it_for_its_close_alone() {
     let mut connection = owned();
     give(&mut connection, 2);
     connection.commit(1).unwrap();
-    connection.orphan(Blame::Head, going_away());
+    connection.orphan(Blame::Alone, going_away());
     connection.append("third", 1);
     connection.adopt("second");
     connection.staged().unwrap().push("send");
@@ -244,7 +244,7 @@ fn a_close_event_comes_again_if_its_owner_dies_in_it() {
     let mut connection = owned();
     connection.append_close(going_away());
     assert_eq!(marks(&mut connection), Some((1, false, false)));
-    assert_eq!(connection.orphan(Blame::Head, going_away()), Orphaned::Unowned);
+    assert_eq!(connection.orphan(Blame::Alone, going_away()), Orphaned::Unowned);
     pass(&mut connection);
     assert_eq!(marks(&mut connection), Some((1, true, false)));
     assert_eq!(connection.commit(1).unwrap().left, Left::Closed);

@@ -109,7 +109,7 @@ impl State {
         if !adopts {
             return self.lose(slot, CloseCode::RESTART, "server reloading");
         }
-        if client.state.is_suspect() && !may_carry {
+        if client.state.suspect().is_some() && !may_carry {
             self.waiting_suspects.insert(slot);
             return;
         }
@@ -181,12 +181,10 @@ impl State {
     /// The worker has died, and all that it said has been read.
     pub(super) fn orphan_all(&mut self, id: WorkerId) {
         let slots = self.slots_where(|client| client.owner() == Some(id));
-        let carries = |slot: &u32| self.clients[slot].state.carries_suspect();
-        let suspect = slots.iter().copied().find(carries);
+        let under_way = slots.iter().filter(|slot| self.clients[slot].state.is_under_way()).count();
+        let blame = if under_way > 1 { Blame::InCompany } else { Blame::Alone };
         for slot in slots {
-            // With a suspect among them, only that one is to blame.
-            let is_to_blame = suspect.is_none_or(|suspect| suspect == slot);
-            self.orphan(slot, if is_to_blame { Blame::Head } else { Blame::None });
+            self.orphan(slot, blame);
             self.find_owner(slot);
         }
     }
@@ -215,7 +213,7 @@ impl State {
     pub(super) fn pump(&mut self, slot: u32) {
         let Some(client) = self.clients.get(&slot) else { return };
         let Some(owner) = client.owner() else { return };
-        if client.state.is_suspect() && !self.may_carry(slot, owner) {
+        if client.state.suspect().is_some() && !self.may_carry(slot, owner) {
             self.waiting_suspects.insert(slot);
             return;
         }
