@@ -164,3 +164,190 @@ fn about_worker(
     router.reports.send(report);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::ops::Range;
+
+    use shovel_core::transfer::Phase;
+    use shovel_edge::ws::Socket;
+    use shovel_protocol::{ConnectionId, MessageKind, Publisher, When};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::registry::Route;
+    use crate::testing::{Thread, WORKER, run};
+
+    const LONG: usize = 200 * 1024;
+
+    /// A connection whose handler runs, one that listens to what it publishes, and their worker.
+    struct World {
+        thread: Thread,
+        link: Rc<Link>,
+        reader: LinkReader,
+        route: Route,
+        id: ConnectionId,
+        socket: Socket,
+        listener: Socket,
+    }
+
+    /// What anybody can see of what the handler does.
+    #[derive(Debug, PartialEq)]
+    struct Seen {
+        committed: bool,
+        attached: bool,
+        subscribed: bool,
+        sent: bool,
+        published: bool,
+    }
+
+    impl Seen {
+        fn all(is: bool) -> Self {
+            Seen { committed: is, attached: is, subscribed: is, sent: is, published: is }
+        }
+    }
+
+    impl World {
+        fn new() -> Self {
+            let thread = Thread::alone();
+            let link = thread.join(WORKER, &Default::default());
+            let listener = thread.portable(&link);
+            thread.subscribe(listener, "news");
+            let listener = thread.with(listener, |_, connection| connection.socket.clone());
+            let route = thread.portable(&link);
+            let (id, socket) = thread.with(route, |id, connection| (id, connection.socket.clone()));
+            thread.receive(route);
+            let reader = LinkReader::new(thread.router.clone(), link.clone(), true);
+            World { thread, link, reader, route, id, socket, listener }
+        }
+
+        /// All that a handler can do to its connection, and the commit: a frame, or the flag LAST.
+        fn commit(&self, long: usize, is_last: bool) -> (Vec<u8>, Vec<usize>) {
+            let (connection, when, kind) = (self.id, When::Staged, MessageKind::Text);
+            let publisher = Publisher::Handler { connection, when };
+            let long = vec![b'x'; long];
+            let send = |data, last| ToSupervisor::Send { connection, when, kind, data, last };
+            let mut frames = vec![
+                ToSupervisor::Attach { connection, when, version: 2, data: b"state" },
+                ToSupervisor::Subscribe { connection: Some(connection), when, channel: "other" },
+                ToSupervisor::Publish { publisher, channel: "news", kind, data: b"new" },
+                send(&long, false),
+                send(b"done", is_last),
+            ];
+            if !is_last {
+                frames.push(ToSupervisor::Commit { connection, seq: 1 });
+            }
+            let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+            for frame in frames {
+                frame.put(&mut bytes);
+                ends.push(bytes.len());
+            }
+            (bytes, ends)
+        }
+
+        /// The worker writes this much more.
+        fn write(&mut self, bytes: &[u8]) {
+            for part in bytes.chunks(32 * 1024) {
+                self.thread.workers.borrow_mut()[0].write_all(part).unwrap();
+                self.reader.read_rest();
+            }
+        }
+
+        fn seen(&self) -> Seen {
+            self.thread.router.share_channel("news");
+            self.thread.with(self.route, |_, connection| {
+                let attachment = connection.state.attachment();
+                Seen {
+                    committed: connection.state.committed() == 1,
+                    attached: attachment.is_some_and(|attachment| attachment.version == 2),
+                    subscribed: connection.subscriptions.channels().count() == 1,
+                    sent: self.socket.waiting_bytes() > 0,
+                    published: self.listener.waiting_bytes() > 0,
+                }
+            })
+        }
+
+        /// The worker is dead, and its link read to the end.
+        fn cut(&self) -> Seen {
+            self.link.reap(true);
+            self.thread.router.bury(&self.link);
+            let seen = self.seen();
+            self.thread.with(self.route, |_, connection| {
+                assert_eq!(connection.state.phase(), Phase::Unowned);
+                assert_eq!(connection.state.is_idle(), seen.committed, "handled, or to come again");
+            });
+            seen
+        }
+    }
+
+    /// Cuts the link at each of these bytes of a commit.
+    fn cut_at(places: impl IntoIterator<Item = usize>, long: usize, is_last: bool) {
+        for place in places {
+            run(async || {
+                let mut world = World::new();
+                let (bytes, _) = world.commit(long, is_last);
+                world.write(&bytes[..place]);
+                let is_whole = place == bytes.len();
+                assert_eq!(world.cut(), Seen::all(is_whole), "cut at {place} of {}", bytes.len());
+            });
+        }
+    }
+
+    /// G55.
+    #[test]
+    fn a_link_that_is_cut_at_any_byte_of_a_commit_brings_all_of_it_or_nothing() {
+        for is_last in [false, true] {
+            let mut len = 0;
+            run(async || len = World::new().commit(5, is_last).0.len());
+            cut_at(0..=len, 5, is_last);
+        }
+    }
+
+    /// G55: of a long one nothing is seen before its last byte, and around the end of each frame it
+    /// is cut.
+    #[test]
+    fn nothing_is_seen_of_a_long_commit_before_its_last_byte() {
+        for is_last in [false, true] {
+            let mut around: Vec<Range<usize>> = Vec::new();
+            run(async || {
+                let mut world = World::new();
+                let (bytes, ends) = world.commit(LONG, is_last);
+                for (place, byte) in bytes.iter().enumerate() {
+                    assert_eq!(world.seen(), Seen::all(false), "at {place} of {}", bytes.len());
+                    world.write(&[*byte]);
+                }
+                assert_eq!(world.seen(), Seen::all(true));
+                around = ends.iter().map(|end| end - 8..(end + 8).min(bytes.len() + 1)).collect();
+            });
+            cut_at(around.into_iter().flatten(), LONG, is_last);
+        }
+    }
+
+    /// G55: a worker's child may hold the other end of the link open for longer than the worker
+    /// lives. Nobody waits for that: time, which passes here only when all wait for it, stands.
+    #[test]
+    fn a_grandchild_that_holds_the_link_delays_no_adoption() {
+        run(async || {
+            let thread = Thread::alone();
+            let (old, new) = (WORKER, shovel_protocol::WorkerId(2));
+            let links = [old, new].map(|worker| thread.join(worker, &Default::default()));
+            links.iter().for_each(|link| link.counters.adopts.store(true, Ordering::Relaxed));
+            thread.router.set_offer(&[new]);
+            let route = thread.portable(&links[0]);
+            let grandchild = thread.workers.borrow()[0].try_clone().unwrap();
+            let begun = Instant::now();
+            thread.router.reaped(old, true);
+            let owner = || thread.with(route, |_, its| its.link().map(|link| link.worker));
+            for _ in 0..1000 {
+                if owner() == Some(new) {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(owner(), Some(new));
+            assert_eq!(begun.elapsed(), std::time::Duration::ZERO);
+            drop(grandchild);
+        });
+    }
+}
