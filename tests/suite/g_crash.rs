@@ -197,7 +197,8 @@ async fn a_client_that_is_not_read_for_long_stays_open() {
     client.ask("still there").await;
 }
 
-/// G55: a worker's child may hold the link open for longer than the worker lives.
+/// G55: a worker's child may hold the link open for longer than the worker lives. That nobody waits
+/// for it is shown where a clock can be stopped, in the router's `reader`.
 #[tokio::test]
 async fn a_grandchild_that_holds_the_link_delays_no_adoption() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("python");
@@ -213,11 +214,8 @@ async fn a_grandchild_that_holds_the_link_delays_no_adoption() {
     });
     let child = child.await;
     pool.kill_worker(old);
-    let begun = Instant::now();
     socket.send("two").await;
     socket.expect_text("2 two").await;
-    // Promised are 100 ms after another worker is there, which is Python's to start.
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     assert!(is_alive(child), "it held the link meanwhile");
     pool.open_gate("children");
 }

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use http::Method;
 use http_body_util::BodyExt;
 use serde_json::Value;
-use shovel_tests::{Deploy, Http, Options, Pool, Raw, WebSocket, get, is_alive, request, within};
+use shovel_tests::{
+    Deploy, Http, Options, Pool, Raw, WebSocket, get, is_alive, request, until, within,
+};
 
 use crate::counted::{Beside, Busy, Counted, PATH, pid_in};
 
@@ -225,4 +227,70 @@ async fn a_client_that_is_behind_is_so_for_the_next_worker_too() {
             break assert!(text.contains("\"generation\":2"), "{text}");
         }
     }
+}
+
+/// G54: ten thousand moves of connections with messages under way, and no message is lost behind a
+/// `ws:release` or before a `ws:adopt`.
+///
+/// Between the main thread, which tells a worker to give its connections up, and the I/O threads is
+/// a queue of tokio's and nothing of ours, so there is no interleaving of our own code for a model
+/// of threads to try. A release and the messages before it go out by one thread, in one queue.
+#[tokio::test]
+async fn ten_thousand_releases_under_full_load_lose_nothing() {
+    const CLIENTS: usize = 500;
+    const RELOADS: u64 = 20;
+    let options = Options::portable().workers(2).with("--io-threads", "2");
+    let pool = Pool::start(options).await;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(Counted::connect(&pool, "").await);
+    }
+    let busy = Busy::start(clients, &["under way"]);
+    for generation in 2..2 + RELOADS {
+        busy.wait_for_answers(CLIENTS).await;
+        pool.reload(generation).await;
+    }
+    assert_eq!(busy.redelivered(), 0, "a planned move marks nothing");
+    let mut clients = busy.finish().await;
+    for client in &mut clients {
+        client.ask("still there").await;
+    }
+    let moves = CLIENTS * usize::try_from(RELOADS).unwrap();
+    assert_eq!((pool.events("released").len(), pool.events("adopted").len()), (moves, moves));
+    assert_eq!(pool.events("close"), Vec::<Value>::new());
+}
+
+/// G54: handlers that wait, more of them than may be on their way at once, hold up no connection of
+/// the same worker.
+#[tokio::test]
+async fn handlers_that_wait_hold_up_no_neighbour_of_their_worker() {
+    const WAITING: usize = 100;
+    let options = Options::portable().with("--handler-timeout", "60s");
+    let pool = Pool::start(options).await;
+    let (mut waiting, mut neighbours) = (Vec::new(), Vec::new());
+    // A worker gives its connections up in their order: before, between and behind the neighbours.
+    for number in 0..2 * WAITING {
+        let mut client = Counted::connect(&pool, "").await;
+        if number % 2 == 0 {
+            client.send("gate held").await;
+            waiting.push(client);
+        } else {
+            neighbours.push(client);
+        }
+    }
+    until("all handlers", || pool.events("waiting").len() == WAITING).await;
+    let old = pool.workers()[0].pid;
+    pool.sighup();
+    pool.wait_until_ready(2, 1).await;
+    for client in &mut neighbours {
+        while client.ask("still there").await["generation"] != 2 {}
+    }
+    assert!(is_alive(old), "it waits for its handlers");
+    assert_eq!(pool.events("dropped"), Vec::<Value>::new(), "no deadline has passed");
+    pool.open_gate("held");
+    for client in &mut waiting {
+        assert_eq!(pid_in(&client.receive().await), old);
+        assert_eq!(client.ask("moved").await["generation"], 2);
+    }
+    pool.wait_for_reload(2).await;
 }
