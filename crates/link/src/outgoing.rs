@@ -48,6 +48,7 @@ impl Outgoing {
     /// Appends what `write` writes: whole frames that all carry `id`.
     ///
     /// Returns where they begin in the batch, if it is there that they went.
+    #[inline]
     pub fn put(&mut self, id: u64, write: impl FnOnce(&mut Vec<u8>)) -> Option<usize> {
         let start = self.batch.len();
         write(&mut self.batch);
@@ -55,6 +56,14 @@ impl Outgoing {
         if self.long.is_empty() && len <= LONGEST_FRAME_BYTES {
             return Some(start);
         }
+        self.set_apart(id, start)
+    }
+
+    /// Puts the frames from `start` on behind those with the same id that wait to go in pieces, or
+    /// has them go so themselves.
+    #[cold]
+    fn set_apart(&mut self, id: u64, start: usize) -> Option<usize> {
+        let len = self.batch.len() - start;
         let behind = self.long.iter().position(|long| long.id == id);
         if behind.is_none() && len <= LONGEST_FRAME_BYTES {
             return Some(start);

@@ -284,8 +284,25 @@ pub fn put(batch: &mut Vec<u8>, kind: Kind, flags: u8, id: u64, write: impl FnOn
     batch[start..start + HEADER_BYTES].copy_from_slice(&header.to_bytes());
 }
 
-/// Appends a payload of any length as one frame or as several pieces.
+/// Appends a frame whose payload is there in parts; one that is too long for a frame as pieces.
 #[inline]
+pub fn put_parts<const N: usize>(
+    batch: &mut Vec<u8>,
+    kind: Kind,
+    flags: u8,
+    id: u64,
+    parts: [&[u8]; N],
+) {
+    let len = parts.iter().map(|part| part.len()).sum::<usize>();
+    if len > FRAME_PAYLOAD_BYTES {
+        return put_pieces(batch, kind, flags, id, &parts.concat());
+    }
+    batch.reserve(HEADER_BYTES + len);
+    batch.extend_from_slice(&Header { len: len as u32, kind: kind as u8, flags, id }.to_bytes());
+    parts.iter().for_each(|part| batch.extend_from_slice(part));
+}
+
+/// Appends a payload of any length as one frame or as several pieces.
 pub fn put_pieces(batch: &mut Vec<u8>, kind: Kind, flags: u8, id: u64, payload: &[u8]) {
     let mut rest = payload;
     while let Some((piece, after)) = rest.split_at_checked(FRAME_PAYLOAD_BYTES)
@@ -297,7 +314,6 @@ pub fn put_pieces(batch: &mut Vec<u8>, kind: Kind, flags: u8, id: u64, payload: 
     put_whole(batch, kind, flags, id, rest);
 }
 
-#[inline]
 fn put_whole(batch: &mut Vec<u8>, kind: Kind, flags: u8, id: u64, payload: &[u8]) {
     let header = Header { len: payload.len() as u32, kind: kind as u8, flags, id };
     batch.extend_from_slice(&header.to_bytes());

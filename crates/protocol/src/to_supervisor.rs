@@ -93,14 +93,23 @@ pub fn mark_last(frame: &mut [u8]) {
 
 impl ToSupervisor<'_> {
     /// Appends the frame to a batch; a payload over the limit of one frame goes as pieces.
+    #[inline]
     pub fn put(&self, batch: &mut Vec<u8>) {
-        use ToSupervisor::*;
         match self {
-            Send { connection, when, kind, data, last } => {
+            ToSupervisor::Send { connection, when, kind, data, last } => {
                 let binary = flags::BINARY * u8::from(kind.is_binary());
                 let flags = binary | (flags::LAST * u8::from(*last)) | when.to_flags();
-                head::put_pieces(batch, Kind::WsSend, flags, connection.to_wire(), data);
+                head::put_parts(batch, Kind::WsSend, flags, connection.to_wire(), [data]);
             }
+            rarer => rarer.put_rarer(batch),
+        }
+    }
+
+    fn put_rarer(&self, batch: &mut Vec<u8>) {
+        use ToSupervisor::*;
+        match self {
+            // Put above.
+            Send { .. } => {}
             Commit { connection, seq } => {
                 head::put(batch, Kind::WsCommit, 0, connection.to_wire(), |out| {
                     out.extend_from_slice(&seq.to_le_bytes());

@@ -86,16 +86,23 @@ impl<'a> RequestBytes<'a> {
 
 impl ToWorker<'_> {
     /// Appends the frame to a batch; a payload over the limit of one frame goes as pieces.
+    #[inline]
     pub fn put(&self, batch: &mut Vec<u8>) {
+        match self {
+            ToWorker::Message { connection, seq, again, kind, data } => {
+                let flags = again.to_flags() | (flags::BINARY * u8::from(kind.is_binary()));
+                let (id, seq) = (connection.to_wire(), seq.to_le_bytes());
+                head::put_parts(batch, Kind::WsMessage, flags, id, [&seq, data]);
+            }
+            rarer => rarer.put_rarer(batch),
+        }
+    }
+
+    fn put_rarer(&self, batch: &mut Vec<u8>) {
         use ToWorker::*;
         match self {
-            Message { connection, seq, again, kind, data } => {
-                let flags = again.to_flags() | (flags::BINARY * u8::from(kind.is_binary()));
-                head::put(batch, Kind::WsMessage, flags, connection.to_wire(), |out| {
-                    out.extend_from_slice(&seq.to_le_bytes());
-                    out.extend_from_slice(data);
-                });
-            }
+            // Put above.
+            Message { .. } => {}
             Hello(greeting, welcome) => head::put(batch, Kind::Hello, 0, 0, |out| {
                 out.extend_from_slice(&greeting.to_bytes());
                 control::put(out, welcome);
@@ -175,6 +182,7 @@ const CHANNEL_LANE: u64 = u64::MAX;
 impl ToWorker<'_> {
     /// What keeps its order on the link: frames of one lane never overtake each other. The id of
     /// a frame, but for messages on channels, which share one.
+    #[inline]
     pub fn lane(&self) -> u64 {
         use ToWorker::*;
         match self {

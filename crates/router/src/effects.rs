@@ -17,6 +17,7 @@ use shovel_protocol::{
 use super::counts::OfWorker;
 use super::frames::{accepted, out_of_turn};
 use super::link::Link;
+use super::registry::Connection;
 use super::router::Router;
 
 /// What may be staged for one connection beside its longest message: the SDK lets effects out when
@@ -83,14 +84,8 @@ impl Router {
         // Anything published before must reach a subscriber first.
         self.share_channels_of(slot);
         let mut registry = self.registry.borrow_mut();
-        let Some(connection) = registry.at_mut(slot) else { return };
-        let patient = !connection.socket.is_over() || connection.pressure.forgives(data.len());
-        if patient {
-            connection.socket.send(kind, data);
-            link.tally.add_sized(OfWorker::MessagesSent, OfWorker::MessageBytesSent, data.len());
-        } else if connection.socket.is_open() {
-            link.tally.add(OfWorker::SlowConsumers, 1);
-            connection.socket.close_slow(CloseCode::POLICY, "client reads too slowly");
+        if let Some(connection) = registry.at_mut(slot) {
+            connection.send(link, kind, data);
         }
     }
 
@@ -145,6 +140,20 @@ impl Router {
         }
         if let Some(link) = connection.link() {
             link.send(&ToWorker::Pressure { connection: id, over });
+        }
+    }
+}
+
+impl Connection {
+    /// Sends a message of its owner's, or closes it if its client reads too slowly.
+    pub(super) fn send(&mut self, link: &Link, kind: MessageKind, data: &[u8]) {
+        let patient = !self.socket.is_over() || self.pressure.forgives(data.len());
+        if patient {
+            self.socket.send(kind, data);
+            link.tally.add_sized(OfWorker::MessagesSent, OfWorker::MessageBytesSent, data.len());
+        } else if self.socket.is_open() {
+            link.tally.add(OfWorker::SlowConsumers, 1);
+            self.socket.close_slow(CloseCode::POLICY, "client reads too slowly");
         }
     }
 }

@@ -130,13 +130,37 @@ impl Router {
     ) -> Result<(), BadFrame> {
         let effect = Effect::Send { binary: kind.is_binary(), data };
         match (when, last) {
+            (When::Now, true) => self.send_and_commit(link, id, kind, data),
             (When::Staged, true) => self.commit_with(link, id, effect),
-            (When::Now, true) => {
-                self.on_effect(link, id, when, Kind::WsSend, effect)?;
-                self.on_commit(link, id, None)
-            }
             (_, _) => self.on_effect(link, id, when, Kind::WsSend, effect),
         }
+    }
+
+    /// A message and the commit of its handler, in one look at the connection: most frames are that.
+    fn send_and_commit(
+        self: &Rc<Self>,
+        link: &Rc<Link>,
+        id: ConnectionId,
+        kind: MessageKind,
+        data: &[u8],
+    ) -> Result<(), BadFrame> {
+        // Anything published before must reach a subscriber first.
+        self.share_channels_of(id.0.slot);
+        let mut registry = self.registry.borrow_mut();
+        let Some(connection) = accepted(&mut registry, id, link, Kind::WsSend)? else {
+            return Ok(());
+        };
+        connection.send(link, kind, data);
+        let committed = connection.state.commit_next();
+        let Committed { effects, left } =
+            committed.map_err(|why| out_of_turn(Kind::WsCommit, why))?;
+        if effects.is_empty() && connection.rests_after(left) {
+            return Ok(());
+        }
+        drop(registry);
+        self.do_effects(link, id.0.slot, Effects::new(&effects));
+        self.go_on(link, id, left);
+        Ok(())
     }
 
     /// Stages the last effect of a handler and commits it, without a copy of it.
@@ -182,9 +206,7 @@ impl Router {
         };
         let committed = committed.map_err(|why| out_of_turn(Kind::WsCommit, why))?;
         drop(registry);
-        if !committed.effects.is_empty() {
-            self.do_effects(link, id.0.slot, Effects::new(&committed.effects));
-        }
+        self.do_effects(link, id.0.slot, Effects::new(&committed.effects));
         self.go_on(link, id, committed.left);
         Ok(())
     }

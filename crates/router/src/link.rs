@@ -119,6 +119,7 @@ impl Link {
     }
 
     /// Queues a frame; it is written at the end of the turn. A link that has ended takes nothing.
+    #[inline]
     pub fn send(&self, frame: &ToWorker<'_>) {
         if self.ended.get() {
             return;

@@ -7,7 +7,7 @@
 use std::rc::Rc;
 
 use shovel_core::channels::{Slot, Subscribers, Subscriptions};
-use shovel_core::transfer::{self, Phase};
+use shovel_core::transfer::{self, Left, Phase};
 use shovel_edge::ws::Socket;
 use shovel_protocol::control::{self, RequestHead};
 use shovel_protocol::id::Leased;
@@ -76,6 +76,13 @@ impl Connection {
     /// Whether a worker has accepted it.
     pub fn is_accepted(&self) -> bool {
         self.state.phase() != Phase::Offered
+    }
+
+    /// Whether a commit leaves nothing to do for it: no event waits to be handed over, and nobody
+    /// waits for this one.
+    pub fn rests_after(&self, left: Left) -> bool {
+        let is_gone = left == Left::Closed;
+        !is_gone && !self.state.is_kept() && !self.held && !self.socket.is_finishing()
     }
 
     /// Whether its reader must leave messages unread.

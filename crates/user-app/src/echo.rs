@@ -27,7 +27,7 @@ pub(crate) fn join(mut event: FetchEvent<State>) -> Result<Response, Error> {
 
 /// Sends a message back as it came: text as text, binary as binary.
 pub(crate) async fn message(event: MessageEvent<State>) -> Result<(), Error> {
-    let connection = event.connection().clone();
-    connection.send(event.into_message()).await?;
+    let (connection, message) = event.into_parts();
+    connection.send(message).await?;
     Ok(())
 }

@@ -52,7 +52,7 @@ pub struct App<S> {
 }
 
 pub(crate) type HandlerFuture<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
-type Handler<E, T> = Box<dyn Fn(E) -> HandlerFuture<T> + Send + Sync>;
+pub(crate) type Handler<E, T> = Box<dyn Fn(E) -> HandlerFuture<T> + Send + Sync>;
 pub(crate) type Once<E> = Box<dyn FnOnce(E) -> HandlerFuture<()> + Send>;
 
 pub(crate) struct Handlers<S> {

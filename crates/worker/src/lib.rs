@@ -270,7 +270,7 @@ pub use bytes::Bytes;
 pub use channel::{
     BroadcastChannel, ChannelError, Channels, PublishError, Published, Subscription,
 };
-pub use connection::{Connection, ConnectionId, SendError};
+pub use connection::{Connection, ConnectionId, SendError, Sending};
 pub use error::Error;
 pub use event::{
     AdoptCause, AdoptEvent, ClientAddress, CloseEvent, FetchEvent, MessageEvent, ReleaseEvent,

@@ -2,6 +2,7 @@
 //! worker is in [`moving`].
 
 mod moving;
+mod sending;
 
 use std::fmt;
 use std::pin::Pin;
@@ -10,6 +11,8 @@ use std::sync::Arc;
 use http::{HeaderMap, Uri};
 use shovel_protocol::ConnectionUuid;
 use shovel_protocol::close::{self, CloseCode};
+
+pub use self::sending::Sending;
 
 use crate::channel::check_name;
 use crate::pool::tenure::{Refused, Tenure};
@@ -179,11 +182,8 @@ impl Connection {
     ///
     /// # Cancel safety
     /// Cancelled while it waits, the message was not sent.
-    pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        match self.begin_send(message.into()) {
-            Ok(()) => Ok(()),
-            Err(later) => later.await,
-        }
+    pub fn send(&self, message: impl Into<Message>) -> Sending<'_> {
+        Sending::new(self, message.into())
     }
 
     /// Sends a message if there is room now.
@@ -303,13 +303,10 @@ impl Connection {
         }
     }
 
-    /// Sends now, or else gives what does so later. Few sends wait, so that is boxed: each handler
-    /// that sends would hold it, and handlers are allocated for each message.
-    fn begin_send(&self, message: Message) -> Result<(), Later<'_, SendError>> {
-        if self.tenure.try_send(&message).is_ok() {
-            return Ok(());
-        }
-        Err(Box::pin(async move {
+    /// Sends once there is room. Few sends wait, so that is boxed: each handler that sends would
+    /// hold it, and handlers are allocated for each message.
+    fn send_later(&self, message: Message) -> Later<'_, SendError> {
+        Box::pin(async move {
             loop {
                 let Err(refused) = self.tenure.try_send(&message) else { return Ok(()) };
                 let room = self.tenure.room(&refused)?;
@@ -322,10 +319,10 @@ impl Connection {
                     Err(_another) => {}
                 }
             }
-        }))
+        })
     }
 
-    /// Publishes now, or else gives what does so later; boxed as the rest of a send is.
+    /// Publishes now, or else gives what does so later; boxed as a send that waits is.
     fn begin_publish<'a>(
         &'a self,
         channel: &'a str,

@@ -22,20 +22,21 @@ use crate::{Connection, Message};
 /// ```
 pub struct MessageEvent<S> {
     context: Arc<Context<S>>,
-    connection: Connection,
-    seq: u64,
-    again: Again,
-    message: Message,
+    arrived: Box<Arrived>,
+}
+
+/// What came. Apart, so that the event is two pointers: an async handler holds what it is given
+/// twice, and each of those that it passes it on to does so again.
+pub(crate) struct Arrived {
+    pub(crate) connection: Connection,
+    pub(crate) seq: u64,
+    pub(crate) again: Again,
+    pub(crate) message: Message,
 }
 
 impl<S> MessageEvent<S> {
-    pub(crate) fn new(
-        context: Arc<Context<S>>,
-        connection: Connection,
-        (seq, again): (u64, Again),
-        message: Message,
-    ) -> MessageEvent<S> {
-        MessageEvent { context, connection, seq, again, message }
+    pub(crate) fn new(context: Arc<Context<S>>, arrived: Box<Arrived>) -> MessageEvent<S> {
+        MessageEvent { context, arrived }
     }
 
     /// The connection that it came on.
@@ -48,7 +49,7 @@ impl<S> MessageEvent<S> {
     /// }
     /// ```
     pub fn connection(&self) -> &Connection {
-        &self.connection
+        &self.arrived.connection
     }
 
     /// The message.
@@ -61,7 +62,7 @@ impl<S> MessageEvent<S> {
     /// }
     /// ```
     pub fn message(&self) -> &Message {
-        &self.message
+        &self.arrived.message
     }
 
     /// The message, without the event.
@@ -75,7 +76,22 @@ impl<S> MessageEvent<S> {
     /// }
     /// ```
     pub fn into_message(self) -> Message {
-        self.message
+        self.arrived.message
+    }
+
+    /// The connection and the message, without the event.
+    ///
+    /// ```
+    /// # use shovel_worker::{Error, MessageEvent};
+    /// async fn echo(event: MessageEvent<()>) -> Result<(), Error> {
+    ///     let (connection, message) = event.into_parts();
+    ///     connection.send(message).await?;
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn into_parts(self) -> (Connection, Message) {
+        let Arrived { connection, message, .. } = *self.arrived;
+        (connection, message)
     }
 
     /// The message's number on its connection, from 1 and without gaps. It stays the same if the
@@ -90,11 +106,11 @@ impl<S> MessageEvent<S> {
     /// }
     /// ```
     pub fn seq(&self) -> u64 {
-        self.seq
+        self.arrived.seq
     }
 
     pub(crate) fn again(&self) -> Again {
-        self.again
+        self.arrived.again
     }
 
     again!();

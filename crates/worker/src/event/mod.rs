@@ -20,6 +20,7 @@ pub use message::MessageEvent;
 pub use release::ReleaseEvent;
 
 pub(crate) use fetch::{Accepted, offered_protocols};
+pub(crate) use message::Arrived;
 
 use crate::work::Work;
 use crate::{Channels, WorkerInfo};
@@ -133,7 +134,7 @@ macro_rules! attachment {
         pub fn attachment<T: $crate::Attachment>(
             &self,
         ) -> Result<Option<T>, $crate::AttachmentError> {
-            self.connection.attachment()
+            self.connection().attachment()
         }
     };
 }
@@ -147,13 +148,13 @@ macro_rules! again {
         /// database, may have: this event's number, [`seq`](Self::seq), together with the
         /// connection's id is a key by which to find out.
         pub fn redelivered(&self) -> bool {
-            self.again.redelivered
+            self.again().redelivered
         }
 
         /// Whether, beyond that, the client has seen something of it already: what was let out by
         /// [`Connection::flush`](crate::Connection::flush), or because it was over 1 MiB.
         pub fn partial(&self) -> bool {
-            self.again.partial
+            self.again().partial
         }
     };
 }

@@ -17,8 +17,8 @@ use http::{Method, Request, StatusCode, Uri};
 use super::caught::{Caught, Failure, catch_panic};
 use super::exchange::{Exchange, Settled};
 use super::respond::{self, ImpossibleResponse};
-use super::tenure::{After, Begun, Event};
-use crate::app::Handlers;
+use super::tenure::{After, Closed, Event};
+use crate::app::{Handler, Handlers};
 use crate::error::failed;
 use crate::event::{Accepted, Context};
 use crate::lock::lock;
@@ -49,31 +49,36 @@ impl Handling {
 
 impl<S: Send + Sync + 'static> Dispatch<S> {
     /// Handles an event of a connection, after those before it.
+    #[inline]
     pub(crate) fn deliver(self: &Arc<Self>, connection: &Connection, event: Event) {
-        if let Some(begun) = connection.tenure.begin(event) {
-            self.handle(connection, begun);
+        if let Some(event) = connection.tenure.begin(event) {
+            self.handle(connection, event);
         }
     }
 
     /// Gives a connection back, after the handler that runs.
     pub(crate) fn release(self: &Arc<Self>, connection: &Connection) {
-        if let Some(begun) = connection.tenure.release() {
-            self.handle(connection, begun);
+        if let Some(event) = connection.tenure.release() {
+            self.handle(connection, event);
         }
     }
 
-    fn handle(self: &Arc<Self>, connection: &Connection, begun: Begun) {
-        let mut next = Some(begun);
+    fn handle(self: &Arc<Self>, connection: &Connection, event: Event) {
+        let mut next = Some(event);
         let mut in_place = TaskContext::from_waker(Waker::noop());
-        while let Some(begun) = next {
-            let mut handling = self.call(connection, begun);
+        while let Some(event) = next {
+            let mut handling = self.call(connection, event);
             if self.poll(connection, &mut handling, &mut in_place).is_pending() {
-                let (dispatch, connection) = (self.clone(), connection.clone());
-                self.context.work.spawn(dispatch.go_on(connection, handling));
-                return;
+                return self.spawn(connection.clone(), handling);
             }
             next = connection.tenure.end(handling.after);
         }
+    }
+
+    /// Goes on with a handler that waits.
+    #[cold]
+    fn spawn(self: &Arc<Self>, connection: Connection, handling: Handling) {
+        self.context.work.spawn(self.clone().go_on(connection, handling));
     }
 
     /// Answers a request that its link knows already.
@@ -112,45 +117,65 @@ impl<S: Send + Sync + 'static> Dispatch<S> {
                 connection.tenure.end(handling.after)
             };
             match next {
-                Some(begun) => handling = self.call(&connection, begun),
+                Some(event) => handling = self.call(&connection, event),
                 None => return,
             }
         }
     }
 
-    #[inline]
-    fn call(&self, connection: &Connection, begun: Begun) -> Handling {
-        let (context, handlers) = (self.context.clone(), &self.handlers);
-        let connection = connection.clone();
-        match begun.event {
-            Event::Message { seq, again, message } => {
-                let handler = handlers.message.as_ref().filter(|_| begun.is_wanted);
-                let event = |context| MessageEvent::new(context, connection, (seq, again), message);
-                let handler = handler.map(|handler| Caught::call(|| handler(event(context))));
-                Handling { handler, name: "message", after: After::Commit(Some(seq)) }
+    /// In line, as the two below: what they return would be moved through memory for each message.
+    #[inline(always)]
+    fn call(&self, connection: &Connection, event: Event) -> Handling {
+        let handlers = &self.handlers;
+        match event {
+            Event::Message(arrived) => {
+                let after = After::Commit(Some(arrived.seq));
+                let event = |context| MessageEvent::new(context, arrived);
+                self.handling("message", after, handlers.message.as_ref(), event)
             }
-            Event::Closed { seq, again, close } => {
+            rarer => self.call_rarer(connection, rarer),
+        }
+    }
+
+    fn call_rarer(&self, connection: &Connection, event: Event) -> Handling {
+        let (handlers, connection) = (&self.handlers, connection.clone());
+        match event {
+            Event::Message(arrived) | Event::Unwanted(arrived) => {
+                let after = After::Commit(Some(arrived.seq));
+                Handling { handler: None, name: "message", after }
+            }
+            Event::Closed(closed) => {
+                let Closed { seq, again, close } = *closed;
                 let event = |context| CloseEvent::new(context, connection, again, close);
-                let handler = handlers.close.as_ref();
-                let handler = handler.map(|handler| Caught::call(|| handler(event(context))));
-                Handling { handler, name: "close", after: After::Commit(seq) }
+                self.handling("close", After::Commit(seq), handlers.close.as_ref(), event)
             }
             Event::Adopted(adoption) => {
                 let event = |context| AdoptEvent::new(context, connection, *adoption);
-                let handler = handlers.adopt.as_ref();
-                let handler = handler.map(|handler| Caught::call(|| handler(event(context))));
-                Handling { handler, name: "adopt", after: After::Adopted { taken: true } }
+                let after = After::Adopted { taken: true };
+                self.handling("adopt", after, handlers.adopt.as_ref(), event)
             }
-            Event::Released { started, revoked } => {
+            Event::Released(release) => {
+                let (started, revoked) = (release.started, release.revoked);
                 let event = |context| ReleaseEvent::new(context, connection, revoked);
-                let handler = handlers.release.as_ref();
-                let handler = handler.map(|handler| Caught::call(|| handler(event(context))));
-                Handling { handler, name: "release", after: After::Released { started, revoked } }
+                let after = After::Released { started, revoked };
+                self.handling("release", after, handlers.release.as_ref(), event)
             }
         }
     }
 
-    #[inline]
+    #[inline(always)]
+    fn handling<E>(
+        &self,
+        name: &'static str,
+        after: After,
+        handler: Option<&Handler<E, ()>>,
+        event: impl FnOnce(Arc<Context<S>>) -> E,
+    ) -> Handling {
+        let call = |handler: &Handler<E, ()>| Caught::call(|| handler(event(self.context.clone())));
+        Handling { handler: handler.map(call), name, after }
+    }
+
+    #[inline(always)]
     fn poll(
         &self,
         connection: &Connection,

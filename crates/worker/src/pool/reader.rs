@@ -26,8 +26,9 @@ use super::exchange::Exchange;
 use super::link::Link;
 use super::respond;
 use super::switchboard::Switchboard;
-use super::tenure::{Adoption, Event, Tenure};
+use super::tenure::{Adoption, Closed, Event, Tenure};
 use super::upload::UploadBody;
+use crate::event::Arrived;
 use crate::lock::lock;
 use crate::{Connection, Message, RunError};
 
@@ -122,7 +123,8 @@ impl<S: Send + Sync + 'static> FrameHandler<S> {
                 if let Some(connection) = self.connections.find(&self.link, connection) {
                     let message =
                         Message::copied(kind, data).ok_or_else(|| not_text(Kind::WsMessage))?;
-                    self.dispatch.deliver(connection, Event::Message { seq, again, message });
+                    let arrived = Arrived { connection: connection.clone(), seq, again, message };
+                    self.dispatch.deliver(connection, Event::Message(Box::new(arrived)));
                 }
             }
             ToWorker::Request { request, head, end } => self.begin_request(request, head, end),
@@ -138,11 +140,11 @@ impl<S: Send + Sync + 'static> FrameHandler<S> {
             }
             ToWorker::Cancel { request } => self.cancel(request),
             ToWorker::Closed { connection, seq, again, close } => {
-                self.close(connection, Event::Closed { seq: Some(seq), again, close });
+                self.close(connection, Closed { seq: Some(seq), again, close });
             }
             ToWorker::Gone { connection, close } => {
                 let again = Again::default();
-                self.close(connection, Event::Closed { seq: None, again, close });
+                self.close(connection, Closed { seq: None, again, close });
             }
             ToWorker::Adopt { connection, adopt, request } => {
                 self.adopt(connection, &adopt, &request.read()?);
@@ -183,10 +185,10 @@ impl<S: Send + Sync + 'static> FrameHandler<S> {
     }
 
     /// Nothing comes for the connection after its close, so it leaves the table at once.
-    fn close(&mut self, id: ConnectionId, closed: Event) {
+    fn close(&mut self, id: ConnectionId, closed: Closed) {
         if let Some(connection) = self.connections.remove(&self.link, id) {
             connection.tenure.socket_closed();
-            self.dispatch.deliver(&connection, closed);
+            self.dispatch.deliver(&connection, Event::Closed(Box::new(closed)));
             // Its handler runs by now, or is known to be under way.
             self.link.count_out();
         }
@@ -256,7 +258,8 @@ impl<S: Send + Sync + 'static> FrameHandler<S> {
             let code = CloseCode::ABNORMAL;
             let close = Close { code, reason: String::new(), was_clean: false };
             let again = Again::default();
-            self.dispatch.deliver(&connection, Event::Closed { seq: None, again, close });
+            let closed = Closed { seq: None, again, close };
+            self.dispatch.deliver(&connection, Event::Closed(Box::new(closed)));
         }
     }
 }

@@ -11,29 +11,35 @@ use shovel_protocol::control::AdoptCause;
 use shovel_protocol::{Again, Close, ToSupervisor};
 
 use super::{Leaving, Phase, State, Tenure};
-use crate::Message;
+use crate::event::Arrived;
 use crate::lock::lock;
 
-/// What happens to a connection, in order.
+/// What happens to a connection, in order. A pointer each, since most of what an event costs would
+/// be moving it from one hand to the next.
 pub(crate) enum Event {
     /// The first, of a connection that another worker had.
     Adopted(Box<Adoption>),
-    Message {
-        seq: u64,
-        again: Again,
-        message: Message,
-    },
+    Message(Box<Arrived>),
+    /// A message after the app's own close: it is dropped, but committed.
+    Unwanted(Box<Arrived>),
+    Closed(Box<Closed>),
+    /// It goes to another worker.
+    Released(Box<Release>),
+}
+
+/// A connection's end.
+pub(crate) struct Closed {
     /// Without a number it is this worker's own, and is not committed.
-    Closed {
-        seq: Option<u64>,
-        again: Again,
-        close: Close,
-    },
-    /// It goes to another worker. `started`: the event whose handler was dropped for it.
-    Released {
-        started: Option<u64>,
-        revoked: bool,
-    },
+    pub(crate) seq: Option<u64>,
+    pub(crate) again: Again,
+    pub(crate) close: Close,
+}
+
+/// That this worker gives a connection up.
+pub(crate) struct Release {
+    /// The event whose handler was dropped for it.
+    pub(crate) started: Option<u64>,
+    pub(crate) revoked: bool,
 }
 
 /// What a worker is told of a connection that it takes over, beside the connection itself.
@@ -44,13 +50,6 @@ pub(crate) struct Adoption {
     pub(crate) headers: HeaderMap,
     pub(crate) client: Option<std::net::SocketAddr>,
     pub(crate) channels: Vec<String>,
-}
-
-/// An event whose turn it is.
-pub(crate) struct Begun {
-    pub(crate) event: Event,
-    /// `false` for a message after the app's own close: it is dropped, but committed.
-    pub(crate) is_wanted: bool,
 }
 
 /// What to tell the supervisor when a handler has ended.
@@ -67,7 +66,7 @@ pub(crate) enum After {
 impl Tenure {
     /// Begins an event if none is being handled. Else it waits until those before it have ended.
     #[inline]
-    pub(crate) fn begin(&self, event: Event) -> Option<Begun> {
+    pub(crate) fn begin(&self, event: Event) -> Option<Event> {
         let mut state = lock(&self.state);
         if state.handling {
             state.mailbox.push_back(event);
@@ -78,7 +77,7 @@ impl Tenure {
     }
 
     /// The supervisor wants the connection back: after the handler that runs.
-    pub(crate) fn release(&self) -> Option<Begun> {
+    pub(crate) fn release(&self) -> Option<Event> {
         let mut state = lock(&self.state);
         let State { phase: Phase::Open, portable: Some(portable), .. } = &mut *state else {
             return None;
@@ -91,7 +90,7 @@ impl Tenure {
             return None;
         }
         state.handling = true;
-        Some(state.begun(Event::Released { started: None, revoked: false }))
+        Some(Event::released(None, false))
     }
 
     /// The supervisor wants the connection back at once: the handler that runs is dropped.
@@ -127,7 +126,7 @@ impl Tenure {
     }
 
     /// The running handler was dropped: nothing that it did happens.
-    pub(crate) fn drop_running(&self, after: After) -> Begun {
+    pub(crate) fn drop_running(&self, after: After) -> Event {
         let mut state = lock(&self.state);
         if let Some(portable) = &mut state.portable {
             portable.held.clear();
@@ -138,12 +137,12 @@ impl Tenure {
             After::Released { started, .. } => started,
             After::Adopted { .. } => None,
         };
-        state.begun(Event::Released { started, revoked: true })
+        Event::released(started, true)
     }
 
     /// An event's handler has ended: tells the supervisor, and begins the next.
     #[inline]
-    pub(crate) fn end(&self, after: After) -> Option<Begun> {
+    pub(crate) fn end(&self, after: After) -> Option<Event> {
         let mut state = lock(&self.state);
         match after {
             After::Commit(None) => {}
@@ -159,7 +158,7 @@ impl Tenure {
         let leaving = state.portable.as_ref().map_or(Leaving::No, |portable| portable.leaving);
         if leaving != Leaving::No && matches!(state.phase, Phase::Open) {
             let revoked = leaving == Leaving::Revoked;
-            return Some(state.begun(Event::Released { started: None, revoked }));
+            return Some(Event::released(None, revoked));
         }
         match state.mailbox.pop_front() {
             Some(event) => Some(state.begun(event)),
@@ -223,12 +222,18 @@ impl Tenure {
     }
 }
 
+impl Event {
+    fn released(started: Option<u64>, revoked: bool) -> Event {
+        Event::Released(Box::new(Release { started, revoked }))
+    }
+}
+
 impl State {
-    fn begun(&self, event: Event) -> Begun {
-        let is_wanted = match event {
-            Event::Message { .. } => !self.app_closed,
-            Event::Adopted(_) | Event::Closed { .. } | Event::Released { .. } => true,
-        };
-        Begun { event, is_wanted }
+    /// The event, whose turn it is.
+    fn begun(&self, event: Event) -> Event {
+        match event {
+            Event::Message(arrived) if self.app_closed => Event::Unwanted(arrived),
+            event => event,
+        }
     }
 }

@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 pub(crate) use self::acts::Refused;
-pub(crate) use self::events::{Adoption, After, Begun, Event};
+pub(crate) use self::events::{Adoption, After, Closed, Event};
 
 use self::held::Held;
 use super::link::Link;
