@@ -3,12 +3,12 @@
 //!
 //! `shovel-bench PID URL [CLIENTS] [UNDER_WAY] [BYTES] [SECONDS]`, on loopback only.
 
-use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use shovel_bench::{connect, cpu_seconds_of_family};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -36,10 +36,10 @@ fn main() -> anyhow::Result<()> {
             tokio::spawn(keep_under_way(socket, under_way, bytes, echoed.clone()));
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
-        let (count, cpu, start) = (echoed.load(Relaxed), cpu_of_family(pid), Instant::now());
+        let (count, cpu, start) = (echoed.load(Relaxed), cpu_seconds_of_family(pid), Instant::now());
         tokio::time::sleep(Duration::from_secs(seconds as u64)).await;
         let count = echoed.load(Relaxed) - count;
-        let (cpu, wall) = (cpu_of_family(pid) - cpu, start.elapsed().as_secs_f64());
+        let (cpu, wall) = (cpu_seconds_of_family(pid) - cpu, start.elapsed().as_secs_f64());
         println!(
             "{clients} clients, {under_way} under way, {bytes} B: {:.0} messages/s, {:.3} us of CPU per message",
             count as f64 / wall,
@@ -47,24 +47,6 @@ fn main() -> anyhow::Result<()> {
         );
         Ok(())
     })
-}
-
-async fn connect(address: &str, path: &str) -> anyhow::Result<TcpStream> {
-    let mut socket = TcpStream::connect(address).await?;
-    socket.set_nodelay(true)?;
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    );
-    socket.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"\r\n\r\n") {
-        answer.push(socket.read_u8().await?);
-    }
-    if !answer.starts_with(b"HTTP/1.1 101") {
-        bail!("no upgrade: {}", String::from_utf8_lossy(&answer));
-    }
-    Ok(socket)
 }
 
 async fn keep_under_way(
@@ -108,22 +90,4 @@ fn frame(bytes: usize, masked: bool) -> Vec<u8> {
     }
     frame.extend(vec![b'x'; bytes]);
     frame
-}
-
-/// Seconds of CPU that a process and its children have used (proc(5), stat).
-fn cpu_of_family(pid: u32) -> f64 {
-    let children =
-        fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    let children = children.split_whitespace().filter_map(|child| child.parse().ok());
-    cpu_of(pid) + children.map(cpu_of).sum::<f64>()
-}
-
-/// From schedstat: nanoseconds, of all threads.
-fn cpu_of(pid: u32) -> f64 {
-    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return 0.0 };
-    let nanos = |task: std::path::PathBuf| -> Option<u64> {
-        fs::read_to_string(task.join("schedstat")).ok()?.split(' ').next()?.parse().ok()
-    };
-    let total: u64 = tasks.flatten().filter_map(|task| nanos(task.path())).sum();
-    total as f64 / 1e9
 }

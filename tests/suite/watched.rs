@@ -12,6 +12,7 @@ pub(crate) struct Watched {
 }
 
 /// Every sample by its name and labels, as they are written.
+#[derive(Debug)]
 pub(crate) struct Metrics(BTreeMap<String, f64>);
 
 impl Watched {

@@ -1,17 +1,19 @@
 //! Many portable connections while their workers are replaced, killed and put to sleep: what their
 //! clients see of it.
 //!
-//! `shovel-moves PID 127.0.0.1:PORT SCENARIO [CLIENTS]`, where the pool with this PID serves the
-//! user-app. Each client sends a numbered message a second to `/ws/counter`, whose answers have a
-//! count: one that is missing, doubled or out of order shows. Scenarios: `reload`, `kill`,
-//! `reloads` (a hundred, with HTTP clients beside), `sleep`. Loopback only; ends by itself.
+//! `shovel-moves PID 127.0.0.1:PORT 127.0.0.1:ADMIN SCENARIO [CLIENTS]`, where the pool with this PID
+//! serves the user-app, and its metrics at the second address. Each client sends a numbered message
+//! a second to `/ws/counter`, whose answers have a count: one that is missing, doubled or out of
+//! order shows. Scenarios: `reload`, `kill`, `reloads` (a hundred, with HTTP clients beside),
+//! `sleep`. Loopback only; ends by itself.
 
 use std::cell::Cell;
+use std::process;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use std::{fs, process};
 
 use anyhow::{Context, bail, ensure};
+use shovel_bench::{children, connect, cpu_seconds, get, resident_mib};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
@@ -22,10 +24,13 @@ const PERIOD: Duration = Duration::from_secs(1);
 
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [pid, address, scenario, rest @ ..] = &args[..] else {
-        bail!("usage: shovel-moves PID 127.0.0.1:PORT reload|kill|reloads|sleep [CLIENTS]");
+    let [pid, address, admin, scenario, rest @ ..] = &args[..] else {
+        bail!(
+            "usage: shovel-moves PID 127.0.0.1:PORT 127.0.0.1:ADMIN reload|kill|reloads|sleep [CLIENTS]"
+        );
     };
-    ensure!(address.starts_with("127.0.0.1:"), "benchmarks run on loopback only");
+    let is_loopback = |address: &String| address.starts_with("127.0.0.1:");
+    ensure!([address, admin].into_iter().all(is_loopback), "benchmarks run on loopback only");
     let clients = rest.first().map_or(Ok(10_000), |text| text.parse()).context("not a number")?;
     let pid: u32 = pid.parse().context("not a pid")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -35,12 +40,19 @@ fn main() -> anyhow::Result<()> {
         match &scenario[..] {
             "reload" => reload(pid, &crowd).await?,
             "kill" => kill(pid, &crowd).await?,
-            "reloads" => reloads(pid, address, &crowd).await?,
+            "reloads" => reloads(&Pool { pid, address, admin }, &crowd).await?,
             "sleep" => asleep(pid, &crowd).await?,
             other => bail!("no scenario is called {other:?}"),
         }
         crowd.judge()
     })
+}
+
+/// Where a pool is.
+struct Pool<'a> {
+    pid: u32,
+    address: &'a str,
+    admin: &'a str,
 }
 
 /// All clients, and what became of their messages.
@@ -56,6 +68,7 @@ struct Client {
     answers: Cell<u64>,
     /// Longest time to an answer since it was asked for last.
     longest: Cell<Duration>,
+    waits: Cell<bool>,
     closed: Cell<bool>,
     wrong: Cell<u64>,
     /// Has it send at once.
@@ -64,14 +77,14 @@ struct Client {
 
 impl Crowd {
     async fn gather(address: &str, count: usize) -> anyhow::Result<Crowd> {
-        let (speaking, listening) = watch::channel(true);
+        let (speaking, heard) = watch::channel(true);
         let mut clients = Vec::with_capacity(count);
         for number in 0..count {
             let socket = connect(address, "/ws/counter").await?;
             let client = Rc::new(Client::default());
             // Spread over the period, as a crowd would be.
             let delay = PERIOD * number as u32 / count as u32;
-            let run = speak(socket, client.clone(), listening.clone(), delay);
+            let run = speak(socket, client.clone(), heard.clone(), delay);
             tokio::task::spawn_local(run);
             clients.push(client);
         }
@@ -121,7 +134,7 @@ impl Crowd {
 async fn speak(
     mut socket: TcpStream,
     client: Rc<Client>,
-    mut listening: watch::Receiver<bool>,
+    speaking: watch::Receiver<bool>,
     delay: Duration,
 ) {
     sleep(delay).await;
@@ -130,17 +143,19 @@ async fn speak(
     let mut number = 0;
     loop {
         tokio::select! {
-            _ = ticks.tick(), if *listening.borrow_and_update() => {}
+            // Ticking in silence too: else all would speak at once when it ends.
+            _ = ticks.tick() => if !*speaking.borrow() { continue },
             () = client.speak.notified() => {}
-            _ = listening.changed(), if !*listening.borrow() => continue,
         }
         number += 1;
+        client.waits.set(true);
         let (sent, text) = (Instant::now(), number.to_string());
         if socket.write_all(&frame(text.as_bytes())).await.is_err() {
             return client.closed.set(true);
         }
         let Ok(answer) = read_message(&mut socket).await else { return client.closed.set(true) };
         let took = sent.elapsed();
+        client.waits.set(false);
         client.longest.set(client.longest.get().max(took));
         client.answers.set(client.answers.get() + 1);
         client.pid.set(field(&answer, "pid") as u32);
@@ -199,43 +214,114 @@ async fn kill(pool: u32, crowd: &Crowd) -> anyhow::Result<()> {
     crowd.until_answered(2).await
 }
 
-async fn reloads(pid: u32, address: &str, crowd: &Crowd) -> anyhow::Result<()> {
-    let (failed, done) = (Rc::new(Cell::new(0u64)), Rc::new(Cell::new(0u64)));
-    for _ in 0..4 {
-        let (address, failed, done) = (address.to_owned(), failed.clone(), done.clone());
-        tokio::task::spawn_local(async move {
-            loop {
-                match request(&address).await {
-                    Ok(()) => done.set(done.get() + 1),
-                    Err(_) => failed.set(failed.get() + 1),
-                }
-                sleep(Duration::from_millis(5)).await;
-            }
-        });
-    }
-    let mut resident = Vec::new();
+async fn reloads(pool: &Pool<'_>, crowd: &Crowd) -> anyhow::Result<()> {
+    let requests = Requests::begin(pool.address, 4);
+    let (mut resident, mut allocated) = (Vec::new(), Vec::new());
     for number in 1..=100 {
-        let before = children(pid);
-        signal(pid, "HUP")?;
+        let before = children(pool.pid);
+        signal(pool.pid, "HUP")?;
         let start = Instant::now();
-        while children(pid).iter().any(|child| before.contains(child)) {
+        while children(pool.pid).iter().any(|child| before.contains(child)) {
             ensure!(start.elapsed() < Duration::from_secs(60), "reload {number} does not end");
             sleep(Duration::from_millis(5)).await;
         }
-        if number % 10 == 0 {
-            resident.push(resident_mib(pid)?);
+        if [10, 40, 70, 100].contains(&number) {
+            crowd.pause(&requests).await?;
+            resident.push(resident_mib(pool.pid)?);
+            allocated.push(allocated_kib(pool.admin).await?);
+            crowd.resume(&requests);
         }
     }
     crowd.until_answered(2).await?;
-    println!(
-        "100 reloads; {} HTTP requests on new connections, {} failed",
-        done.get(),
-        failed.get()
-    );
-    let told: Vec<_> = resident.iter().map(|mib| format!("{mib:.1}")).collect();
-    println!("resident MiB of the supervisor after each tenth: {}", told.join(" "));
-    ensure!(failed.get() == 0, "requests failed");
+    let (done, failed) = (requests.done.get(), requests.failed.get());
+    println!("100 reloads; {done} HTTP requests on new connections, {failed} failed");
+    let told = |all: &[f64]| -> String { all.iter().map(|value| format!("{value:.1} ")).collect() };
+    println!("of the supervisor, after 10, 40, 70 and 100 reloads:");
+    println!("    resident MiB:  {}", told(&resident));
+    println!("    allocated KiB: {}", told(&allocated));
+    ensure!(failed == 0, "requests failed");
+    ensure!(growth(&allocated) <= 0.01, "more is allocated after 100 reloads than after 10");
+    ensure!(growth(&resident) <= 0.1, "more is resident after 100 reloads than after 10");
     Ok(())
+}
+
+/// By how much the last is more than the first, as a share of that.
+fn growth(measured: &[f64]) -> f64 {
+    let (first, last) = (measured.first().unwrap_or(&0.0), measured.last().unwrap_or(&0.0));
+    last / first - 1.0
+}
+
+/// HTTP clients that ask again and again, each time on a new connection, and never twice for the
+/// same.
+#[derive(Default)]
+struct Requests {
+    are_paused: Cell<bool>,
+    under_way: Cell<u64>,
+    done: Cell<u64>,
+    failed: Cell<u64>,
+}
+
+impl Requests {
+    fn begin(address: &str, clients: usize) -> Rc<Requests> {
+        let requests = Rc::new(Requests::default());
+        for _ in 0..clients {
+            let (address, requests) = (address.to_owned(), requests.clone());
+            tokio::task::spawn_local(async move {
+                loop {
+                    if !requests.are_paused.get() {
+                        requests.ask(&address).await;
+                    }
+                    sleep(Duration::from_millis(5)).await;
+                }
+            });
+        }
+        requests
+    }
+
+    async fn ask(&self, address: &str) {
+        self.under_way.set(self.under_way.get() + 1);
+        let count = match get(address, "/hello").await {
+            Ok(body) if body == "Hello, world!" => &self.done,
+            _ => &self.failed,
+        };
+        count.set(count.get() + 1);
+        self.under_way.set(self.under_way.get() - 1);
+    }
+}
+
+impl Crowd {
+    /// Waits until nothing is under way, so that what is measured is what is kept.
+    async fn pause(&self, requests: &Requests) -> anyhow::Result<()> {
+        requests.are_paused.set(true);
+        self.speaking.send_replace(false);
+        let start = Instant::now();
+        let waits = || self.clients.iter().any(|client| client.waits.get());
+        while requests.under_way.get() > 0 || waits() {
+            ensure!(start.elapsed() < Duration::from_secs(30), "not all are answered");
+            sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
+    fn resume(&self, requests: &Requests) {
+        requests.are_paused.set(false);
+        self.speaking.send_replace(true);
+    }
+}
+
+/// What the supervisor has allocated at rest. The least of what is told until the last timers have
+/// run out that watched over workers which are gone: none is longer.
+async fn allocated_kib(admin: &str) -> anyhow::Result<f64> {
+    let mut least = f64::INFINITY;
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(8) {
+        let metrics = get(admin, "/metrics").await?;
+        let told = metrics.lines().find_map(|line| line.strip_prefix("shovel_allocated_bytes "));
+        let bytes: f64 = told.context("the allocator does not tell")?.parse()?;
+        least = least.min(bytes / 1024.0);
+        sleep(Duration::from_millis(250)).await;
+    }
+    Ok(least)
 }
 
 async fn asleep(pid: u32, crowd: &Crowd) -> anyhow::Result<()> {
@@ -264,32 +350,6 @@ async fn asleep(pid: u32, crowd: &Crowd) -> anyhow::Result<()> {
     println!("all speak at once, answered after: {}", percentiles(&crowd.longest()));
     println!("{} workers are awake", children(pid).len());
     Ok(())
-}
-
-async fn request(address: &str) -> anyhow::Result<()> {
-    let mut socket = TcpStream::connect(address).await?;
-    let asked = format!("GET /hello HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    socket.write_all(asked.as_bytes()).await?;
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).await?;
-    ensure!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("Hello, world!"), "{answer}");
-    Ok(())
-}
-
-async fn connect(address: &str, path: &str) -> anyhow::Result<TcpStream> {
-    let mut socket = TcpStream::connect(address).await?;
-    socket.set_nodelay(true)?;
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    );
-    socket.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"\r\n\r\n") {
-        answer.push(socket.read_u8().await?);
-    }
-    ensure!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
-    Ok(socket)
 }
 
 /// A short text message, masked with zeros.
@@ -342,25 +402,4 @@ fn signal(pid: u32, name: &str) -> anyhow::Result<()> {
         process::Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status()?;
     ensure!(status.success(), "cannot send {name} to {pid}");
     Ok(())
-}
-
-/// Processes that a process has started from its main thread (proc(5), children).
-fn children(pid: u32) -> Vec<u32> {
-    let told = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    told.split_whitespace().filter_map(|child| child.parse().ok()).collect()
-}
-
-fn cpu_seconds(pid: u32) -> f64 {
-    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return 0.0 };
-    let nanos = |task: std::path::PathBuf| -> Option<u64> {
-        fs::read_to_string(task.join("schedstat")).ok()?.split(' ').next()?.parse().ok()
-    };
-    tasks.flatten().filter_map(|task| nanos(task.path())).sum::<u64>() as f64 / 1e9
-}
-
-fn resident_mib(pid: u32) -> anyhow::Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
-    let kib: f64 = line.split_whitespace().nth(1).context("no number")?.parse()?;
-    Ok(kib / 1024.0)
 }

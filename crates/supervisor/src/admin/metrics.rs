@@ -19,7 +19,7 @@ use shovel_router::counts::{LATENCY_BOUNDS_MICROS, LatencySums, OfThread, OfWork
 
 use super::status::Snapshot;
 use crate::log;
-use crate::worker::memory::resident_bytes;
+use crate::worker::memory::{allocated_bytes, resident_bytes};
 
 pub use prometheus_text::CONTENT_TYPE;
 
@@ -148,6 +148,10 @@ impl Snapshot {
         page.gauge("uptime_seconds", "Since the pool began", uptime)?;
         let rss = resident_bytes(std::process::id()) as f64;
         page.gauge("resident_memory_bytes", "Of the supervisor, without workers", rss)?;
+        if let Some(bytes) = allocated_bytes() {
+            let help = "What the supervisor has allocated and not freed";
+            page.gauge("allocated_bytes", help, bytes as f64)?;
+        }
         let help = "Lines of the log that were dropped, as nobody read it";
         page.counter("log_lines_dropped", help, log::dropped())?;
         page.gauge("generation", "The generation that serves", view.generation.0.into())?;

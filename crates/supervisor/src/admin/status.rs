@@ -10,7 +10,7 @@ use shovel_router::inspect::{ChannelList, ConnectionView, Numbers, Range};
 use super::Admin;
 use super::desk::{Desk, NoAnswer, View};
 use super::wire::{self, CHANNELS, Connection, Connections, Cursor, PAGE, Status};
-use crate::worker::memory::resident_bytes;
+use crate::worker::memory::{allocated_bytes, resident_bytes};
 
 /// The pool at one moment.
 pub struct Snapshot {
@@ -50,6 +50,7 @@ pub(super) async fn status(admin: &Admin) -> Result<Status, NoAnswer> {
         admin_listen: facts.admin_listen.map(|address| format!("http://{address}")),
         io_threads: desk.threads(),
         rss_bytes: resident_bytes(pid) as u64,
+        allocated_bytes: allocated_bytes().map(|bytes| bytes as u64),
         reload: reload(view),
         workers_wanted: view.wanted,
         workers_asleep: view.asleep,

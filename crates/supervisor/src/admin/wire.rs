@@ -86,6 +86,8 @@ pub struct Status {
     pub io_threads: usize,
     /// Resident memory of the supervisor.
     pub rss_bytes: u64,
+    /// What of it is allocated, unless the allocator does not tell.
+    pub allocated_bytes: Option<u64>,
     pub reload: Reload,
     /// How many workers a generation is to have.
     pub workers_wanted: u32,

@@ -70,7 +70,10 @@ pub fn facts(status: &Status) -> Vec<(&'static str, String)> {
         ),
     ));
     facts.push(("channels", channels(status)));
-    facts.push(("memory", format!("{} without workers", bytes(status.rss_bytes))));
+    let allocated =
+        status.allocated_bytes.map(|allocated| format!(", {} allocated", bytes(allocated)));
+    let allocated = allocated.unwrap_or_default();
+    facts.push(("memory", format!("{} without workers{allocated}", bytes(status.rss_bytes))));
     facts
 }
 
@@ -334,6 +337,7 @@ pub mod tests {
             admin_listen: Some("http://127.0.0.1:81".into()),
             io_threads: 1,
             rss_bytes: 9 << 20,
+            allocated_bytes: Some(4 << 20),
             reload: Reload {
                 state: ReloadState::Idle,
                 last: Some(LastReload {
