@@ -273,7 +273,9 @@ mod tests {
 
     use super::*;
 
-    /// A scribe whose pipe is read by nobody yet, and is full.
+    const LINE: &[u8] = b"some thirty bytes of a log line\n";
+
+    /// A scribe whose pipe is read by nobody yet, and is full; and how many lines it has taken.
     fn blocked() -> (Scribe, PipeReader, usize) {
         let (reader, writer) = io::pipe().unwrap();
         let scribe = Scribe::start(writer).unwrap();
@@ -287,7 +289,7 @@ mod tests {
     }
 
     fn put(pen: &Pen, cause: Cause) {
-        pen.line(cause).write_all(&[[b'x'; 99].as_slice(), b"\n"].concat()).unwrap();
+        pen.line(cause).write_all(LINE).unwrap();
     }
 
     #[test]
@@ -335,20 +337,20 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_wants_room_waits_for_a_slow_log_and_once_for_one_that_stands_still() {
-        let (scribe, mut reader, _) = blocked();
+        let (scribe, mut reader, written) = blocked();
         let pen = scribe.pen();
         let waiting = tokio::spawn({
             let pen = pen.clone();
             async move { pen.room().await }
         });
-        let mut text = vec![0; OTHERS_LIMIT_BYTES];
+        let mut text = vec![0; written * LINE.len()];
         reader.read_exact(&mut text).unwrap();
         waiting.await.unwrap();
-        while pen.0.lock().waiting.len() < ROOMY_BYTES {
+        // Nobody reads any more, so there is no room some time.
+        while !pen.0.lock().is_stuck {
             put(&pen, Cause::Others);
+            pen.room().await;
         }
-        pen.room().await;
-        assert!(pen.0.lock().is_stuck);
         let begun = Instant::now();
         pen.room().await;
         assert!(begun.elapsed() < PATIENCE);
