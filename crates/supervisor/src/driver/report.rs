@@ -23,7 +23,8 @@ pub fn log(report: &Report, pool: &Pool, workers: &Workers) {
         }
         Report::WorkerFailed { worker, why, restart_in } => {
             let pid = workers.pid(*worker);
-            tracing::warn!(%worker, pid, status = why, restart_in = ?restart_in, "worker exited");
+            let restart_in = restart_in.map(tracing::field::debug);
+            tracing::warn!(%worker, pid, status = why, restart_in, "worker exited");
         }
         Report::ReloadStarted { generation } => {
             tracing::info!(%generation, "reload started");
