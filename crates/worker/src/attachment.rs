@@ -55,6 +55,22 @@ pub trait Attachment: Serialize + DeserializeOwned {
 impl Attachment for () {}
 
 /// Why something was not attached, or what is attached could not be read.
+///
+/// ```
+/// # use shovel_worker::Attachment;
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # struct Notes(Vec<String>);
+/// # impl Attachment for Notes {}
+/// use shovel_worker::{AttachmentError, Connection};
+///
+/// /// Keeps the latest that fit.
+/// fn keep(connection: &Connection, mut notes: Notes) -> Result<(), AttachmentError> {
+///     while let Err(AttachmentError::TooLong { .. }) = connection.attach(&notes) {
+///         notes.0.remove(0);
+///     }
+///     connection.attach(&notes)
+/// }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AttachmentError {
@@ -80,6 +96,31 @@ pub enum AttachmentError {
 
 impl AttachmentError {
     /// For [`Attachment::migrate`]: it is not what was expected.
+    ///
+    /// ```
+    /// use serde::{Deserialize, Serialize};
+    /// use shovel_worker::{Attachment, AttachmentError};
+    ///
+    /// #[derive(Serialize, Deserialize)]
+    /// struct Member {
+    ///     name: String,
+    /// }
+    ///
+    /// impl Attachment for Member {
+    ///     const VERSION: u32 = 2;
+    ///
+    ///     /// Version 1 was the name alone.
+    ///     fn migrate(version: u32, data: &[u8]) -> Result<Self, AttachmentError> {
+    ///         match version {
+    ///             1 => {
+    ///                 let name = serde_json::from_slice(data).map_err(AttachmentError::read)?;
+    ///                 Ok(Member { name })
+    ///             }
+    ///             other => Err(AttachmentError::Version(other)),
+    ///         }
+    ///     }
+    /// }
+    /// ```
     pub fn read(error: serde_json::Error) -> Self {
         AttachmentError::Read(error)
     }

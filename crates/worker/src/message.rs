@@ -164,6 +164,12 @@ impl From<&[u8]> for Message {
 
 impl Text {
     /// The text.
+    ///
+    /// ```
+    /// use shovel_worker::Text;
+    ///
+    /// assert_eq!(Text::from("hello").as_str(), "hello");
+    /// ```
     pub fn as_str(&self) -> &str {
         &self.0
     }

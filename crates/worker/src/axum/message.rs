@@ -7,9 +7,20 @@ use bytes::Bytes;
 pub use crate::Text as Utf8Bytes;
 
 /// A code of a close frame (RFC 6455 §7.4).
+///
+/// ```
+/// let code: shovel_worker::axum::CloseCode = 1000;
+/// ```
 pub type CloseCode = u16;
 
 /// Why a connection is, or was, closed.
+///
+/// ```
+/// use shovel_worker::axum::{CloseFrame, Message};
+///
+/// let bye = Message::Close(Some(CloseFrame { code: 4000, reason: "bye".into() }));
+/// assert_eq!(bye.to_text().unwrap(), "bye");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloseFrame {
     /// The reason as a number.
@@ -19,6 +30,19 @@ pub struct CloseFrame {
 }
 
 /// What a socket sends and receives.
+///
+/// ```
+/// use shovel_worker::axum::Message;
+///
+/// fn length(message: &Message) -> usize {
+///     match message {
+///         Message::Text(text) => text.len(),
+///         Message::Binary(data) => data.len(),
+///         Message::Ping(_) | Message::Pong(_) | Message::Close(_) => 0,
+///     }
+/// }
+/// assert_eq!(length(&"four".into()), 4);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// UTF-8.
@@ -36,16 +60,34 @@ pub enum Message {
 
 impl Message {
     /// A text message.
+    ///
+    /// ```
+    /// use shovel_worker::axum::Message;
+    ///
+    /// assert_eq!(Message::text("hello"), Message::Text("hello".into()));
+    /// ```
     pub fn text(text: impl Into<Utf8Bytes>) -> Message {
         Message::Text(text.into())
     }
 
     /// A binary message.
+    ///
+    /// ```
+    /// use shovel_worker::axum::Message;
+    ///
+    /// assert_eq!(Message::binary(vec![1, 2]), vec![1, 2].into());
+    /// ```
     pub fn binary(data: impl Into<Bytes>) -> Message {
         Message::Binary(data.into())
     }
 
     /// The bytes, of text and of a close frame's reason too; those are copied.
+    ///
+    /// ```
+    /// use shovel_worker::axum::Message;
+    ///
+    /// assert_eq!(Message::text("hello").into_data(), "hello");
+    /// ```
     pub fn into_data(self) -> Bytes {
         match self {
             Message::Text(text) => text.into(),
@@ -56,6 +98,13 @@ impl Message {
     }
 
     /// The text, also of bytes.
+    ///
+    /// ```
+    /// use shovel_worker::axum::Message;
+    ///
+    /// assert_eq!(Message::binary("hello").into_text().unwrap(), "hello");
+    /// assert!(Message::binary(vec![0xff]).into_text().is_err());
+    /// ```
     ///
     /// # Errors
     /// They are not UTF-8.
@@ -71,6 +120,12 @@ impl Message {
     }
 
     /// Borrows the text, also of bytes.
+    ///
+    /// ```
+    /// use shovel_worker::axum::Message;
+    ///
+    /// assert_eq!(Message::binary("hello").to_text().unwrap(), "hello");
+    /// ```
     ///
     /// # Errors
     /// They are not UTF-8.

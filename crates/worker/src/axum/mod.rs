@@ -117,6 +117,7 @@ mod bridge;
 mod carrier;
 pub mod close_code;
 mod delivery;
+mod failed;
 mod message;
 mod offer;
 mod portable;
@@ -132,11 +133,10 @@ use axum::response::Response;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, header};
 use tower_service::Service;
 
+pub use self::failed::{DefaultOnFailedUpgrade, OnFailedUpgrade, WebSocketUpgradeRejection};
 pub use self::message::{CloseCode, CloseFrame, Message, Utf8Bytes};
 pub use self::portable::Connection;
-pub use self::upgrade::{
-    DefaultOnFailedUpgrade, OnFailedUpgrade, WebSocketUpgrade, WebSocketUpgradeRejection,
-};
+pub use self::upgrade::WebSocketUpgrade;
 pub use self::websocket::WebSocket;
 
 pub(crate) use self::delivery::Delivery;
@@ -152,6 +152,15 @@ use crate::{
 /// Runs a Router until the supervisor tells it to stop, within the caller's runtime.
 ///
 /// Like [`App::serve`], of which it is short for `App::from(router).serve()`.
+///
+/// ```no_run
+/// use axum::{Router, routing::get};
+///
+/// #[tokio::main(flavor = "current_thread")]
+/// async fn main() -> Result<(), shovel_worker::RunError> {
+///     shovel_worker::serve(Router::new().route("/", get(async || "hello\n"))).await
+/// }
+/// ```
 ///
 /// # Errors
 /// As [`App::run`].
@@ -248,6 +257,22 @@ async fn deliver(event: MessageEvent<()>) -> Result<(), Error> {
 
 /// In the extensions of a request that is not new: it began a connection, which another worker had
 /// until now and this one takes over. No response is sent to it.
+///
+/// ```
+/// use axum::Extension;
+/// use axum::response::Response;
+/// use shovel_worker::axum::{Adopted, Connection, Message, WebSocketUpgrade};
+///
+/// async fn watch(upgrade: WebSocketUpgrade, adopted: Option<Extension<Adopted>>) -> Response {
+///     let is_new = adopted.is_none();
+///     upgrade.portable(async move |mut conn: Connection<()>| {
+///         if is_new {
+///             let _ = conn.send(Message::text("welcome")).await;
+///         }
+///         while let Some(Ok(_)) = conn.recv().await {}
+///     })
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Adopted {
     /// Why this worker has it now.

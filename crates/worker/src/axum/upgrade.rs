@@ -5,11 +5,12 @@ use std::fmt;
 
 use axum::Error;
 use axum::extract::FromRequestParts;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::HeaderValue;
 use http::request::Parts;
 
 use super::WebSocket;
+use super::failed::{DefaultOnFailedUpgrade, OnFailedUpgrade, WebSocketUpgradeRejection};
 use super::offer::{Offer, Taken};
 use crate::{Attachment, UpgradeError};
 
@@ -62,28 +63,20 @@ pub struct WebSocketUpgrade<F = DefaultOnFailedUpgrade> {
     on_failed_upgrade: F,
 }
 
-/// What to do if an upgrade was not accepted after all.
-pub trait OnFailedUpgrade: Send + 'static {
-    /// Called instead of the function given to [`WebSocketUpgrade::on_upgrade`].
-    fn call(self, error: Error);
-}
-
-/// Does nothing.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct DefaultOnFailedUpgrade;
-
-/// The request offers no upgrade to WebSocket. The client gets 426.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct WebSocketUpgradeRejection;
-
 #[derive(Debug, thiserror::Error)]
 #[error("the upgrade was not accepted: the client is gone, or another response was returned")]
 struct NotAccepted;
 
 impl<F> WebSocketUpgrade<F> {
     /// Picks the first of these subprotocols that the client offers, if it offers any.
+    ///
+    /// ```
+    /// # use axum::response::Response;
+    /// # use shovel_worker::axum::{Message, WebSocket, WebSocketUpgrade};
+    /// async fn chat(upgrade: WebSocketUpgrade) -> Response {
+    ///     upgrade.protocols(["chat.v2", "chat.v1"]).on_upgrade(async |_socket| {})
+    /// }
+    /// ```
     pub fn protocols<I>(mut self, protocols: I) -> Self
     where
         I: IntoIterator,
@@ -97,29 +90,74 @@ impl<F> WebSocketUpgrade<F> {
     }
 
     /// The subprotocols that the client offers, the preferred one first.
+    ///
+    /// ```
+    /// # use axum::response::Response;
+    /// # use shovel_worker::axum::{Message, WebSocket, WebSocketUpgrade};
+    /// fn is_old(upgrade: &WebSocketUpgrade) -> bool {
+    ///     upgrade.requested_protocols().all(|protocol| protocol == "chat.v1")
+    /// }
+    /// ```
     pub fn requested_protocols(&self) -> impl Iterator<Item = &HeaderValue> {
         self.requested.iter()
     }
 
     /// Picks a subprotocol. If the client does not offer it the upgrade fails, with status 500
     /// (RFC 6455 §4.1).
+    ///
+    /// ```
+    /// # use axum::response::Response;
+    /// # use shovel_worker::axum::{Message, WebSocket, WebSocketUpgrade};
+    /// async fn chat(mut upgrade: WebSocketUpgrade) -> Response {
+    ///     let preferred = upgrade.requested_protocols().next().cloned();
+    ///     if let Some(preferred) = preferred {
+    ///         upgrade.set_selected_protocol(preferred);
+    ///     }
+    ///     upgrade.on_upgrade(async |_socket| {})
+    /// }
+    /// ```
     pub fn set_selected_protocol(&mut self, protocol: HeaderValue) {
         self.selected = Some(protocol);
     }
 
     /// The subprotocol that is picked.
+    ///
+    /// ```
+    /// # use axum::response::Response;
+    /// # use shovel_worker::axum::{Message, WebSocket, WebSocketUpgrade};
+    /// fn is_chat(upgrade: &WebSocketUpgrade) -> bool {
+    ///     upgrade.selected_protocol().is_some_and(|protocol| protocol == "chat.v2")
+    /// }
+    /// ```
     pub fn selected_protocol(&self) -> Option<&HeaderValue> {
         self.selected.as_ref()
     }
 
     /// Closes the connection with 1009 at a message of over this many bytes. The supervisor's
     /// `--max-message-size` holds in any case.
+    ///
+    /// ```
+    /// # use axum::response::Response;
+    /// # use shovel_worker::axum::{Message, WebSocket, WebSocketUpgrade};
+    /// async fn chat(upgrade: WebSocketUpgrade) -> Response {
+    ///     upgrade.max_message_size(1000).on_upgrade(async |_socket| {})
+    /// }
+    /// ```
     pub fn max_message_size(mut self, max_bytes: usize) -> Self {
         self.max_message_bytes = Some(max_bytes);
         self
     }
 
     /// What to do if the upgrade is not accepted after all; nothing, unless given.
+    ///
+    /// ```
+    /// # use axum::response::Response;
+    /// # use shovel_worker::axum::{Message, WebSocket, WebSocketUpgrade};
+    /// async fn chat(upgrade: WebSocketUpgrade) -> Response {
+    ///     let upgrade = upgrade.on_failed_upgrade(|error| tracing::warn!("no upgrade: {error}"));
+    ///     upgrade.on_upgrade(async |_socket| {})
+    /// }
+    /// ```
     pub fn on_failed_upgrade<C: OnFailedUpgrade>(self, callback: C) -> WebSocketUpgrade<C> {
         WebSocketUpgrade {
             offer: self.offer,
@@ -134,6 +172,16 @@ impl<F> WebSocketUpgrade<F> {
     /// the function is called with the socket, in a task of its own.
     ///
     /// Middleware may add headers, or answer otherwise, in which case the upgrade fails.
+    ///
+    /// ```
+    /// # use axum::response::Response;
+    /// # use shovel_worker::axum::{Message, WebSocket, WebSocketUpgrade};
+    /// async fn greet(upgrade: WebSocketUpgrade) -> Response {
+    ///     upgrade.on_upgrade(async |mut socket| {
+    ///         let _ = socket.send(Message::text("hello")).await;
+    ///     })
+    /// }
+    /// ```
     #[must_use = "the upgrade is accepted by returning this"]
     pub fn on_upgrade<C, Fut>(self, callback: C) -> Response
     where
@@ -220,6 +268,23 @@ impl WebSocketUpgrade {
 
     /// Does the same with another state to begin with. Of a connection that is taken over the state
     /// is what it was.
+    ///
+    /// ```
+    /// # use serde::{Deserialize, Serialize};
+    /// # use shovel_worker::Attachment;
+    /// # #[derive(Default, Serialize, Deserialize)]
+    /// # struct Points { n: u64 }
+    /// # impl Attachment for Points {}
+    /// # use axum::response::Response;
+    /// # use shovel_worker::axum::{Connection, WebSocketUpgrade};
+    /// async fn count_down(upgrade: WebSocketUpgrade) -> Response {
+    ///     upgrade.portable_from(Points { n: 10 }, async |mut conn: Connection<Points>| {
+    ///         while conn.state.n > 0 && conn.recv().await.is_some() {
+    ///             conn.state.n -= 1;
+    ///         }
+    ///     })
+    /// }
+    /// ```
     #[must_use = "the upgrade is accepted by returning this"]
     pub fn portable_from<T, C, Fut>(self, initial: T, callback: C) -> Response
     where
@@ -296,27 +361,3 @@ impl<F> fmt::Debug for WebSocketUpgrade<F> {
         debug.finish_non_exhaustive()
     }
 }
-
-impl<F: FnOnce(Error) + Send + 'static> OnFailedUpgrade for F {
-    fn call(self, error: Error) {
-        self(error);
-    }
-}
-
-impl OnFailedUpgrade for DefaultOnFailedUpgrade {
-    fn call(self, _error: Error) {}
-}
-
-impl IntoResponse for WebSocketUpgradeRejection {
-    fn into_response(self) -> Response {
-        crate::Error::from(UpgradeError::NotOffered).into_response(false)
-    }
-}
-
-impl fmt::Display for WebSocketUpgradeRejection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        UpgradeError::NotOffered.fmt(f)
-    }
-}
-
-impl std::error::Error for WebSocketUpgradeRejection {}

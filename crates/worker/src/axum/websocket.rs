@@ -19,6 +19,21 @@ use crate::{Connection, SendError};
 ///
 /// It may be split by `futures_util`'s `StreamExt::split`. Dropped, it closes the connection with
 /// 1000, or with 1011 by a panic.
+///
+/// ```
+/// use futures_util::{SinkExt, StreamExt};
+/// use shovel_worker::axum::WebSocket;
+///
+/// /// Sends each message back, by its two halves.
+/// async fn echo(socket: WebSocket) {
+///     let (mut sink, mut stream) = socket.split();
+///     while let Some(Ok(message)) = stream.next().await {
+///         if sink.send(message).await.is_err() {
+///             return;
+///         }
+///     }
+/// }
+/// ```
 pub struct WebSocket {
     connection: Connection,
     events: Events,
@@ -64,6 +79,17 @@ impl WebSocket {
     ///
     /// To ask for it says that the one before has been handled.
     ///
+    /// ```
+    /// # use shovel_worker::axum::{Message, WebSocket};
+    /// async fn listen(mut socket: WebSocket) {
+    ///     while let Some(Ok(message)) = socket.recv().await {
+    ///         if let Message::Text(text) = message {
+    ///             println!("{text}");
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// The client went away without closing the connection, or its message is longer than
     /// [`WebSocketUpgrade::max_message_size`](super::WebSocketUpgrade::max_message_size) allows.
@@ -75,6 +101,13 @@ impl WebSocket {
     }
 
     /// Sends a message; waits for room while the client reads too slowly.
+    ///
+    /// ```
+    /// # use shovel_worker::axum::{Message, WebSocket};
+    /// async fn greet(socket: &mut WebSocket) -> Result<(), axum::Error> {
+    ///     socket.send(Message::text("hello")).await
+    /// }
+    /// ```
     ///
     /// # Errors
     /// The connection is closed, the message is longer than the supervisor allows, or it is a close
@@ -89,12 +122,26 @@ impl WebSocket {
     }
 
     /// The subprotocol that was picked.
+    ///
+    /// ```
+    /// # use shovel_worker::axum::WebSocket;
+    /// fn is_new(socket: &WebSocket) -> bool {
+    ///     socket.protocol().is_some_and(|protocol| protocol == "chat.v2")
+    /// }
+    /// ```
     pub fn protocol(&self) -> Option<&HeaderValue> {
         self.protocol.as_ref()
     }
 
     /// The connection: its id, url and headers, and its channels. A clone may send from elsewhere,
     /// and outlives the socket.
+    ///
+    /// ```
+    /// # use shovel_worker::axum::WebSocket;
+    /// fn enter(socket: &WebSocket) -> Result<(), shovel_worker::ChannelError> {
+    ///     socket.connection().subscribe("lobby")
+    /// }
+    /// ```
     pub fn connection(&self) -> &Connection {
         &self.connection
     }

@@ -101,6 +101,19 @@ impl<S> CloseEvent<S> {
     }
 
     /// Whether a worker that has died since may have begun to handle this close.
+    ///
+    /// ```
+    /// # use shovel_worker::{CloseEvent, Error};
+    /// # async fn is_noted(_id: &str) -> bool { true }
+    /// # async fn note(_id: &str) {}
+    /// async fn close(event: CloseEvent<()>) -> Result<(), Error> {
+    ///     let id = event.connection().id().to_string();
+    ///     if !(event.redelivered() && is_noted(&id).await) {
+    ///         note(&id).await;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn redelivered(&self) -> bool {
         self.again.redelivered
     }

@@ -129,6 +129,18 @@ macro_rules! attachment {
         /// What was attached to the connection last, by this worker or another; see
         /// [`Connection::attach`](crate::Connection::attach).
         ///
+        /// ```
+        /// # use shovel_worker::{Attachment, Error, MessageEvent};
+        /// # #[derive(serde::Serialize, serde::Deserialize)]
+        /// # struct Member { name: String }
+        /// # impl Attachment for Member {}
+        /// async fn message(event: MessageEvent<()>) -> Result<(), Error> {
+        ///     let member: Option<Member> = event.attachment()?;
+        ///     let name = member.map_or_else(|| "somebody".to_owned(), |member| member.name);
+        ///     Ok(event.connection().send(format!("hello {name}")).await?)
+        /// }
+        /// ```
+        ///
         /// # Errors
         /// [`AttachmentError`](crate::AttachmentError): it is none of `T`.
         pub fn attachment<T: $crate::Attachment>(
@@ -147,12 +159,35 @@ macro_rules! again {
         /// What that one did to the connection did not happen. What it did elsewhere, such as in a
         /// database, may have: this event's number, [`seq`](Self::seq), together with the
         /// connection's id is a key by which to find out.
+        ///
+        /// ```
+        /// # use shovel_worker::{Error, MessageEvent};
+        /// # async fn is_booked(_key: &str) -> bool { true }
+        /// # async fn book(_key: &str) {}
+        /// async fn message(event: MessageEvent<()>) -> Result<(), Error> {
+        ///     let key = format!("{} {}", event.connection().id(), event.seq());
+        ///     if !(event.redelivered() && is_booked(&key).await) {
+        ///         book(&key).await;
+        ///     }
+        ///     Ok(())
+        /// }
+        /// ```
         pub fn redelivered(&self) -> bool {
             self.again().redelivered
         }
 
         /// Whether, beyond that, the client has seen something of it already: what was let out by
         /// [`Connection::flush`](crate::Connection::flush), or because it was over 1 MiB.
+        ///
+        /// ```
+        /// # use shovel_worker::{Error, MessageEvent};
+        /// async fn message(event: MessageEvent<()>) -> Result<(), Error> {
+        ///     if event.partial() {
+        ///         event.connection().send("from the beginning:").await?;
+        ///     }
+        ///     Ok(event.connection().send("a long answer").await?)
+        /// }
+        /// ```
         pub fn partial(&self) -> bool {
             self.again().partial
         }

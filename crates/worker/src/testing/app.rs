@@ -23,6 +23,18 @@ use crate::{App, Message, Published, RunError};
 /// An app that runs within a test. See the [module](super).
 ///
 /// Dropped, it ends at once, as if its supervisor had gone.
+///
+/// ```
+/// # use shovel_worker::testing::TestApp;
+/// # use shovel_worker::{App, Error, FetchEvent};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// # let app = App::new(()).on_fetch(async |_: FetchEvent<()>| Ok::<_, Error>("hello"));
+/// # let app = TestApp::start(app).await.unwrap();
+/// let response = app.get("/").await;
+/// assert_eq!(response.text().await, "hello");
+/// # }
+/// ```
 pub struct TestApp {
     pub(super) supervisor: Arc<Supervisor>,
     /// The worker that serves. Locked while another takes its place.
@@ -92,6 +104,17 @@ impl TestApp {
     }
 
     /// Requests a path with GET: short for [`TestApp::request`].
+    ///
+    /// ```
+    /// # use shovel_worker::testing::TestApp;
+    /// # use shovel_worker::{App, Error, FetchEvent};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let app = App::new(()).on_fetch(async |_: FetchEvent<()>| Ok::<_, Error>("hello"));
+    /// # let app = TestApp::start(app).await.unwrap();
+    /// assert_eq!(app.get("/?q=1").await.status(), 200);
+    /// # }
+    /// ```
     ///
     /// # Panics
     /// If the path cannot be one, or no response comes.
@@ -213,6 +236,24 @@ impl TestApp {
 
     /// What the app has published on a channel so far and was not taken before, by this or by
     /// [`TestApp::next_published`]. Whether anybody was subscribed does not matter.
+    ///
+    /// ```
+    /// use shovel_worker::testing::TestApp;
+    /// use shovel_worker::{App, Error, FetchEvent};
+    ///
+    /// async fn fetch(event: FetchEvent<()>) -> Result<&'static str, Error> {
+    ///     event.channel("news")?.publish("rain").await?;
+    ///     Ok("published")
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let app = TestApp::start(App::new(()).on_fetch(fetch)).await.unwrap();
+    /// assert_eq!(app.get("/").await.text().await, "published");
+    /// assert_eq!(app.published("news"), ["rain".into()]);
+    /// assert_eq!(app.published("news"), []);
+    /// # }
+    /// ```
     pub fn published(&self, channel: &str) -> Vec<Message> {
         self.supervisor.act(|state| state.published(channel).drain(..).collect())
     }
@@ -244,6 +285,24 @@ impl TestApp {
 
     /// Stops the app, as SIGTERM does: closes every WebSocket with 1001, lets close handlers,
     /// other handlers and work given to `wait_until` end, then runs the shutdown handler.
+    ///
+    /// ```
+    /// # use shovel_worker::testing::TestApp;
+    /// # use shovel_worker::{App, Error, FetchEvent, MessageEvent, Response};
+    /// # async fn fetch(mut event: FetchEvent<()>) -> Result<Response, Error> {
+    /// #     Ok(event.upgrade_websocket()?.1)
+    /// # }
+    /// # async fn message(event: MessageEvent<()>) -> Result<(), Error> {
+    /// #     Ok(event.connection().send(event.message().clone()).await?)
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let app = TestApp::start(App::new(()).on_fetch(fetch).on_message(message)).await.unwrap();
+    /// let client = app.connect("/").await.unwrap();
+    /// app.shut_down().await.unwrap();
+    /// assert_eq!(client.closed(), Some((1001, "server shutting down".to_owned())));
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`RunError`], if the app did not end well.

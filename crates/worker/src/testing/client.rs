@@ -55,16 +55,65 @@ pub struct TestClient {
 
 impl TestClient {
     /// The name that the app knows the connection by.
+    ///
+    /// ```
+    /// # use shovel_worker::testing::TestApp;
+    /// # use shovel_worker::{App, Error, FetchEvent, MessageEvent, Response};
+    /// # async fn fetch(mut event: FetchEvent<()>) -> Result<Response, Error> {
+    /// #     Ok(event.upgrade_websocket()?.1)
+    /// # }
+    /// # async fn message(event: MessageEvent<()>) -> Result<(), Error> {
+    /// #     Ok(event.connection().send(event.message().clone()).await?)
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let app = TestApp::start(App::new(()).on_fetch(fetch).on_message(message)).await.unwrap();
+    /// let (one, other) = (app.connect("/").await.unwrap(), app.connect("/").await.unwrap());
+    /// assert_ne!(one.id(), other.id());
+    /// # }
+    /// ```
     pub fn id(&self) -> ConnectionId {
         self.id
     }
 
     /// The subprotocol that the app has picked.
+    ///
+    /// ```
+    /// # use shovel_worker::testing::TestApp;
+    /// # use shovel_worker::{App, Error, FetchEvent, MessageEvent, Response};
+    /// # async fn fetch(mut event: FetchEvent<()>) -> Result<Response, Error> {
+    /// #     Ok(event.upgrade_websocket()?.1)
+    /// # }
+    /// # async fn message(event: MessageEvent<()>) -> Result<(), Error> {
+    /// #     Ok(event.connection().send(event.message().clone()).await?)
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let app = TestApp::start(App::new(()).on_fetch(fetch).on_message(message)).await.unwrap();
+    /// assert_eq!(app.connect("/").await.unwrap().protocol(), None);
+    /// # }
+    /// ```
     pub fn protocol(&self) -> Option<&str> {
         self.protocol.as_deref()
     }
 
     /// The headers that the app has put on the answer to the upgrade, such as cookies.
+    ///
+    /// ```
+    /// # use shovel_worker::testing::TestApp;
+    /// # use shovel_worker::{App, Error, FetchEvent, MessageEvent, Response};
+    /// # async fn fetch(mut event: FetchEvent<()>) -> Result<Response, Error> {
+    /// #     Ok(event.upgrade_websocket()?.1)
+    /// # }
+    /// # async fn message(event: MessageEvent<()>) -> Result<(), Error> {
+    /// #     Ok(event.connection().send(event.message().clone()).await?)
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let app = TestApp::start(App::new(()).on_fetch(fetch).on_message(message)).await.unwrap();
+    /// assert!(!app.connect("/").await.unwrap().headers().contains_key("set-cookie"));
+    /// # }
+    /// ```
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
     }
@@ -78,6 +127,24 @@ impl TestClient {
     ///
     /// To have several messages wait for a slow handler, `join!` several sends: each message is
     /// handed over when its future is first polled.
+    ///
+    /// ```
+    /// # use shovel_worker::testing::TestApp;
+    /// # use shovel_worker::{App, Error, FetchEvent, MessageEvent, Response};
+    /// # async fn fetch(mut event: FetchEvent<()>) -> Result<Response, Error> {
+    /// #     Ok(event.upgrade_websocket()?.1)
+    /// # }
+    /// # async fn message(event: MessageEvent<()>) -> Result<(), Error> {
+    /// #     Ok(event.connection().send(event.message().clone()).await?)
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let app = TestApp::start(App::new(()).on_fetch(fetch).on_message(message)).await.unwrap();
+    /// let client = app.connect("/").await.unwrap();
+    /// client.send("hello").await;
+    /// assert_eq!(client.received(), ["hello".into()]);
+    /// # }
+    /// ```
     ///
     /// # Panics
     /// If the connection is closed, or the handler does not end.
@@ -96,6 +163,24 @@ impl TestClient {
     }
 
     /// The next message that the app has sent or published to this client; waits for one.
+    ///
+    /// ```
+    /// # use shovel_worker::testing::TestApp;
+    /// # use shovel_worker::{App, Error, FetchEvent, MessageEvent, Response};
+    /// # async fn fetch(mut event: FetchEvent<()>) -> Result<Response, Error> {
+    /// #     Ok(event.upgrade_websocket()?.1)
+    /// # }
+    /// # async fn message(event: MessageEvent<()>) -> Result<(), Error> {
+    /// #     Ok(event.connection().send(event.message().clone()).await?)
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let app = TestApp::start(App::new(()).on_fetch(fetch).on_message(message)).await.unwrap();
+    /// let client = app.connect("/").await.unwrap();
+    /// let (_, answer) = tokio::join!(client.send("hello"), client.next());
+    /// assert_eq!(answer.as_text(), Some("hello"));
+    /// # }
+    /// ```
     ///
     /// # Panics
     /// If none comes, or the connection closes instead.
@@ -120,12 +205,50 @@ impl TestClient {
 
     /// What the app has sent or published to this client so far and was not taken before, by this
     /// or by [`TestClient::next`].
+    ///
+    /// ```
+    /// # use shovel_worker::testing::TestApp;
+    /// # use shovel_worker::{App, Error, FetchEvent, MessageEvent, Response};
+    /// # async fn fetch(mut event: FetchEvent<()>) -> Result<Response, Error> {
+    /// #     Ok(event.upgrade_websocket()?.1)
+    /// # }
+    /// # async fn message(event: MessageEvent<()>) -> Result<(), Error> {
+    /// #     Ok(event.connection().send(event.message().clone()).await?)
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let app = TestApp::start(App::new(()).on_fetch(fetch).on_message(message)).await.unwrap();
+    /// let client = app.connect("/").await.unwrap();
+    /// client.send("one").await;
+    /// client.send("two").await;
+    /// assert_eq!(client.received(), ["one".into(), "two".into()]);
+    /// assert_eq!(client.received(), []);
+    /// # }
+    /// ```
     pub fn received(&self) -> Vec<Message> {
         self.supervisor.act(|state| state.take_received(self.slot).into())
     }
 
     /// Closes the connection, and waits until the close handler has ended. Closing what is closed
     /// does nothing more.
+    ///
+    /// ```
+    /// # use shovel_worker::testing::TestApp;
+    /// # use shovel_worker::{App, Error, FetchEvent, MessageEvent, Response};
+    /// # async fn fetch(mut event: FetchEvent<()>) -> Result<Response, Error> {
+    /// #     Ok(event.upgrade_websocket()?.1)
+    /// # }
+    /// # async fn message(event: MessageEvent<()>) -> Result<(), Error> {
+    /// #     Ok(event.connection().send(event.message().clone()).await?)
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let app = TestApp::start(App::new(()).on_fetch(fetch).on_message(message)).await.unwrap();
+    /// let client = app.connect("/").await.unwrap();
+    /// client.close(4000, "enough").await;
+    /// assert_eq!(client.closed(), Some((4000, "enough".to_owned())));
+    /// # }
+    /// ```
     ///
     /// # Panics
     /// If a client may not send this code or reason (RFC 6455 §7.4), or the handler does not end.
@@ -141,6 +264,22 @@ impl TestClient {
     /// Goes away without a close frame, and waits until the close handler, whose event says 1006,
     /// has ended.
     ///
+    /// ```
+    /// # use shovel_worker::testing::TestApp;
+    /// # use shovel_worker::{App, Error, FetchEvent, MessageEvent, Response};
+    /// # async fn fetch(mut event: FetchEvent<()>) -> Result<Response, Error> {
+    /// #     Ok(event.upgrade_websocket()?.1)
+    /// # }
+    /// # async fn message(event: MessageEvent<()>) -> Result<(), Error> {
+    /// #     Ok(event.connection().send(event.message().clone()).await?)
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let app = TestApp::start(App::new(()).on_fetch(fetch).on_message(message)).await.unwrap();
+    /// app.connect("/").await.unwrap().disconnect().await;
+    /// # }
+    /// ```
+    ///
     /// # Panics
     /// If the handler does not end.
     pub async fn disconnect(self) {
@@ -150,6 +289,30 @@ impl TestClient {
 
     /// What the app has attached to the connection, which another worker would be given; `None` if
     /// nothing.
+    ///
+    /// ```
+    /// use shovel_worker::testing::TestApp;
+    /// use shovel_worker::{App, Attachment, Error, FetchEvent, Response};
+    ///
+    /// #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    /// struct Name(String);
+    ///
+    /// impl Attachment for Name {}
+    ///
+    /// async fn fetch(mut event: FetchEvent<()>) -> Result<Response, Error> {
+    ///     let name = event.request().uri().query().unwrap_or_default().to_owned();
+    ///     let (connection, response) = event.upgrade_websocket()?;
+    ///     connection.attach(&Name(name))?;
+    ///     Ok(response)
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let app = TestApp::start(App::new(()).on_fetch(fetch).portable()).await.unwrap();
+    /// let client = app.connect("/?ada").await.unwrap();
+    /// assert_eq!(client.attachment(), Some(Name("ada".to_owned())));
+    /// # }
+    /// ```
     ///
     /// # Panics
     /// If it is none of `T`.
@@ -163,12 +326,49 @@ impl TestClient {
 
     /// Code and reason with which the connection was closed, by whichever end; `None` while it is
     /// open.
+    ///
+    /// ```
+    /// # use shovel_worker::testing::TestApp;
+    /// # use shovel_worker::{App, Error, FetchEvent, MessageEvent, Response};
+    /// # async fn fetch(mut event: FetchEvent<()>) -> Result<Response, Error> {
+    /// #     Ok(event.upgrade_websocket()?.1)
+    /// # }
+    /// # async fn message(event: MessageEvent<()>) -> Result<(), Error> {
+    /// #     Ok(event.connection().send(event.message().clone()).await?)
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let app = TestApp::start(App::new(()).on_fetch(fetch).on_message(message)).await.unwrap();
+    /// let client = app.connect("/").await.unwrap();
+    /// assert_eq!(client.closed(), None);
+    /// client.close(1000, "").await;
+    /// assert_eq!(client.closed(), Some((1000, String::new())));
+    /// # }
+    /// ```
     pub fn closed(&self) -> Option<(u16, String)> {
         self.supervisor.act(|state| state.closed(self.slot))
     }
 
     /// Waits until the connection is closed and its close handler has ended, unless it was lost in a
     /// crash, so that none runs; returns code and reason.
+    ///
+    /// ```
+    /// use shovel_worker::testing::TestApp;
+    /// use shovel_worker::{App, Error, FetchEvent, Response};
+    ///
+    /// async fn fetch(mut event: FetchEvent<()>) -> Result<Response, Error> {
+    ///     let (connection, response) = event.upgrade_websocket()?;
+    ///     connection.close(4000, "come back later")?;
+    ///     Ok(response)
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let app = TestApp::start(App::new(()).on_fetch(fetch)).await.unwrap();
+    /// let client = app.connect("/").await.unwrap();
+    /// assert_eq!(client.until_closed().await, (4000, "come back later".to_owned()));
+    /// # }
+    /// ```
     ///
     /// # Panics
     /// If that does not happen.

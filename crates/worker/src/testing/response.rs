@@ -46,21 +46,66 @@ impl TestResponse {
     }
 
     /// The status, which may be compared with a number.
+    ///
+    /// ```
+    /// # use shovel_worker::testing::TestApp;
+    /// # use shovel_worker::{App, Error, FetchEvent};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let app = App::new(()).on_fetch(async |_: FetchEvent<()>| Ok::<_, Error>("hello"));
+    /// # let app = TestApp::start(app).await.unwrap();
+    /// assert_eq!(app.get("/").await.status(), 200);
+    /// # }
+    /// ```
     pub fn status(&self) -> StatusCode {
         self.0.status()
     }
 
     /// All headers.
+    ///
+    /// ```
+    /// # use shovel_worker::testing::TestApp;
+    /// # use shovel_worker::{App, Error, FetchEvent};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let app = App::new(()).on_fetch(async |_: FetchEvent<()>| Ok::<_, Error>("hello"));
+    /// # let app = TestApp::start(app).await.unwrap();
+    /// assert!(app.get("/").await.headers().contains_key("content-type"));
+    /// # }
+    /// ```
     pub fn headers(&self) -> &HeaderMap {
         self.0.headers()
     }
 
     /// A header that came, the first of its name, if it is text.
+    ///
+    /// ```
+    /// # use shovel_worker::testing::TestApp;
+    /// # use shovel_worker::{App, Error, FetchEvent};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let app = App::new(()).on_fetch(async |_: FetchEvent<()>| Ok::<_, Error>("hello"));
+    /// # let app = TestApp::start(app).await.unwrap();
+    /// let response = app.get("/").await;
+    /// assert_eq!(response.header("content-type"), Some("text/plain; charset=utf-8"));
+    /// # }
+    /// ```
     pub fn header(&self, name: &str) -> Option<&str> {
         self.0.headers().get(name)?.to_str().ok()
     }
 
     /// Waits for the whole body.
+    ///
+    /// ```
+    /// # use shovel_worker::testing::TestApp;
+    /// # use shovel_worker::{App, Error, FetchEvent};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let app = App::new(()).on_fetch(async |_: FetchEvent<()>| Ok::<_, Error>("hello"));
+    /// # let app = TestApp::start(app).await.unwrap();
+    /// assert_eq!(app.get("/").await.bytes().await, "hello");
+    /// # }
+    /// ```
     ///
     /// # Panics
     /// If the body breaks off, or does not end.
@@ -74,6 +119,17 @@ impl TestResponse {
 
     /// Waits for the whole body, which is text.
     ///
+    /// ```
+    /// # use shovel_worker::testing::TestApp;
+    /// # use shovel_worker::{App, Error, FetchEvent};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let app = App::new(()).on_fetch(async |_: FetchEvent<()>| Ok::<_, Error>("hello"));
+    /// # let app = TestApp::start(app).await.unwrap();
+    /// assert_eq!(app.get("/").await.text().await, "hello");
+    /// # }
+    /// ```
+    ///
     /// # Panics
     /// If it is not, or the body breaks off, or does not end.
     pub async fn text(self) -> String {
@@ -84,6 +140,20 @@ impl TestResponse {
     }
 
     /// The response itself, for a body that is looked at while it streams in, or may break off.
+    ///
+    /// ```
+    /// # use shovel_worker::testing::TestApp;
+    /// # use shovel_worker::{App, Error, FetchEvent};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let app = App::new(()).on_fetch(async |_: FetchEvent<()>| Ok::<_, Error>("hello"));
+    /// # let app = TestApp::start(app).await.unwrap();
+    /// # use http_body_util::BodyExt;
+    /// let mut body = app.get("/").await.into_response().into_body();
+    /// let first = body.frame().await.unwrap().unwrap();
+    /// assert_eq!(first.into_data().unwrap(), "hello");
+    /// # }
+    /// ```
     pub fn into_response(self) -> Response<Body> {
         self.0
     }
