@@ -6,6 +6,7 @@
 //! which tells of each violation what happened around it. What clients and workers say is in
 //! `words`.
 
+mod asker;
 mod client;
 mod footprint;
 mod judge;
@@ -16,7 +17,7 @@ mod verdict;
 mod words;
 
 pub use judge::{Rule, Violation, judge};
-pub use record::{Conversation, Deed, Note, Published, Record, Role};
+pub use record::{Conversation, Deed, Failed, Note, Published, Record, Role};
 pub use trial::Trial;
 pub use verdict::Verdict;
 pub use words::{Answer, Garbled, Order, Progress, Task, Trace, TraceEvent, Word, now};

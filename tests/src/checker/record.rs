@@ -16,6 +16,23 @@ pub struct Record {
     pub deeds: Vec<Deed>,
     /// By an operator, whose key is 0.
     pub published: Vec<Published>,
+    /// How many requests were answered that were asked once.
+    pub answered: usize,
+    /// And those that were not.
+    pub failed: Vec<Failed>,
+    /// When the pool was told to end, if it was under load then.
+    pub terminated: Option<u64>,
+}
+
+/// A request without a good answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// When it was asked.
+    pub from: u64,
+    /// When it had failed.
+    pub to: u64,
+    /// How.
+    pub why: String,
 }
 
 /// Something that an operator published.

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use super::asker::{Asked, ask};
 use super::client::{Client, Season, Weather};
 use super::footprint::Footprint;
 use super::judge::{Rule, Violation, judge};
@@ -18,7 +19,7 @@ use super::nemesis::{Nemesis, Schedule, schedule};
 use super::record::{Conversation, Deed, Published, Record, Role};
 use super::verdict::Verdict;
 use super::words::{Trace, now};
-use crate::{Deploy, Options, PATIENCE, Pool, program};
+use crate::{Deploy, Options, PATIENCE, Pool, is_alive, program, until};
 
 /// How a run is to be.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +43,18 @@ const ECHO: Duration = Duration::from_millis(1200);
 /// Keys from here on are of those who come before the run, which is not judged.
 const STRANGERS: u32 = 1_000_000_000;
 
+/// Keys from here on are of those who are there when the pool ends.
+const LAST: u32 = 500_000_000;
+
+/// For how long they are busy before.
+const BEFORE_THE_END: Duration = Duration::from_millis(1500);
+
+/// Those who ask for pages meanwhile.
+const ASKERS: usize = 8;
+
+/// Reloads in a row after all harm, in which no request may fail.
+const CALM_RELOADS: u32 = 3;
+
 /// How often it is measured whether something is left, before it counts.
 const LOOKS: u32 = 100;
 
@@ -52,6 +65,7 @@ struct Crowd {
     next_key: Arc<AtomicU32>,
     settled: Arc<AtomicUsize>,
     places: JoinSet<Vec<Conversation>>,
+    askers: JoinSet<Asked>,
 }
 
 impl Trial {
@@ -69,20 +83,30 @@ impl Trial {
 
         let mut crowd = Crowd::gather(pool.clone(), self, 0);
         let (deeds, published) = crowd.live_through(&deploy, &plan).await;
-        let is_whole = crowd.reload().await;
-        let conversations = crowd.disperse().await;
+        let is_whole = crowd.reload_calmly(&deeds).await;
+        let (conversations, Asked { answered, failed }) = crowd.disperse().await;
         drop(crowd);
 
         let after = settle_to(&pool, before).await;
-        let pool = Arc::into_inner(pool).expect("nobody else has it");
-        match is_whole {
-            true => pool.terminate().await,
-            false => eprintln!("log of a pool whose reload does not end:\n{}", pool.log()),
-        }
+        let mut last = match is_whole {
+            true => self.terminate(pool).await,
+            false => {
+                eprintln!("log of a pool whose reload does not end:\n{}", pool.log());
+                Record::default()
+            }
+        };
 
         let traces = read_traces(traces.path());
-        let record = Record { conversations, traces, deeds, published };
+        last.traces.clone_from(&traces);
+        let terminated = None;
+        let mut record =
+            Record { conversations, traces, deeds, published, answered, failed, terminated };
         let mut violations = judge(&record);
+        if is_whole {
+            violations.extend(judge(&last));
+            // To tell what happened.
+            record.conversations.extend(last.conversations);
+        }
         if let Some(what) = after.more_than(before) {
             violations.push(Violation { rule: Rule::Leak, key: 0, at: now(), what });
         }
@@ -92,6 +116,22 @@ impl Trial {
         }
         let footprints = format!("{before} before, {after} after");
         Verdict { seed: self.seed, record, violations, footprints }
+    }
+
+    /// Ends the pool while all are busy.
+    async fn terminate(self, pool: Arc<Pool>) -> Record {
+        let mut crowd = Crowd::gather(pool.clone(), self, LAST);
+        sleep(BEFORE_THE_END).await;
+        let terminated = Some(now());
+        pool.sigterm();
+        let supervisor = pool.pid();
+        until("the supervisor's end", || !is_alive(supervisor)).await;
+        let (conversations, Asked { answered, failed }) = crowd.disperse().await;
+        drop(crowd);
+        let mut pool = Arc::into_inner(pool).expect("nobody else has it");
+        let status = pool.exit_status().await;
+        assert_eq!(status.code(), Some(0), "{}", pool.log());
+        Record { conversations, answered, failed, terminated, ..Record::default() }
     }
 
     fn rooms(self) -> u32 {
@@ -163,7 +203,11 @@ impl Crowd {
             next_key: Arc::new(AtomicU32::new(key)),
             settled: Arc::default(),
             places: JoinSet::new(),
+            askers: JoinSet::new(),
         };
+        for _ in 0..ASKERS {
+            crowd.askers.spawn(ask(crowd.pool.address(), crowd.weather.subscribe()));
+        }
         for place in 0..trial.clients {
             let role = match place % 20 {
                 0..12 => Role::Resident,
@@ -218,7 +262,20 @@ impl Crowd {
         nemesis.run(plan).await
     }
 
-    /// Reloads once more, which moves all clients, and says whether that came to its end.
+    /// Reloads some more when all harm is over, and says whether that came to its end.
+    async fn reload_calmly(&self, deeds: &[Deed]) -> bool {
+        let harms = deeds.iter().filter(|deed| deed.harms).map(|deed| deed.to);
+        let left = harms.max().unwrap_or(0).saturating_sub(now());
+        sleep(Duration::from_nanos(left)).await;
+        for _ in 0..CALM_RELOADS {
+            if !self.reload().await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Reloads, which moves all clients, and says whether that came to its end.
     async fn reload(&self) -> bool {
         let before = self.pool.log().lines().len();
         self.pool.sighup();
@@ -233,7 +290,7 @@ impl Crowd {
     }
 
     /// Everybody waits for the last answers, listens for a moment more, and closes.
-    async fn disperse(&mut self) -> Vec<Conversation> {
+    async fn disperse(&mut self) -> (Vec<Conversation>, Asked) {
         let staying = (0..self.trial.clients).filter(|place| place % 20 < 13).count();
         self.weather.send_modify(|weather| weather.season = Season::Late);
         let settled = self.settled.clone();
@@ -248,7 +305,13 @@ impl Crowd {
             conversations.extend(place.expect("a client that does not panic"));
         }
         conversations.sort_by_key(|conversation| conversation.key);
-        conversations
+        let mut all = Asked::default();
+        while let Some(asked) = self.askers.join_next().await {
+            let Asked { answered, failed } = asked.expect("one who asks and does not panic");
+            all.answered += answered;
+            all.failed.extend(failed);
+        }
+        (conversations, all)
     }
 }
 

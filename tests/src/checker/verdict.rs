@@ -31,7 +31,7 @@ pub struct Verdict {
 
 impl Verdict {
     fn summary(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Record { conversations, traces, deeds, published } = &self.record;
+        let Record { conversations, traces, deeds, published, answered, failed, .. } = &self.record;
         let is = |wanted: fn(&TraceEvent) -> bool| {
             traces.iter().filter(|trace| wanted(&trace.event)).count()
         };
@@ -45,12 +45,14 @@ impl Verdict {
         write!(
             f,
             "seed {}: {} connections, {orders} messages, {words} heard, {} deeds, {workers} \
-             workers, {adopted} moves, {} handled again, {} publishes of an operator; {}; ",
+             workers, {adopted} moves, {} handled again, {} publishes of an operator, {answered} \
+             requests and {} without an answer; {}; ",
             self.seed,
             conversations.len(),
             deeds.len(),
             is(marked),
             published.len(),
+            failed.len(),
             self.footprints,
         )?;
         match self.violations.len() {

@@ -1,11 +1,14 @@
 //! How connections ended: with the code that the client was promised, and with one close event.
 
-use super::{Case, Rule, Violations};
+use super::{Case, Rule, Violation, Violations};
 use crate::checker::record::{Conversation, Note};
 use crate::checker::words::{TraceEvent, Word};
 
 /// How long what was done to a worker may take to show, in nanoseconds.
 const SHOWS_WITHIN: u64 = 10_000_000_000;
+
+/// What clients are told when the pool ends.
+const SHUTDOWN: u16 = 1001;
 
 pub(super) fn judge(case: &Case<'_>, conversation: &Conversation, violations: &mut Violations) {
     let mut closing = None;
@@ -13,7 +16,8 @@ pub(super) fn judge(case: &Case<'_>, conversation: &Conversation, violations: &m
     for (at, note) in &conversation.notes {
         match note {
             Note::Refused(why) => {
-                if case.harm(at.saturating_sub(SHOWS_WITHIN), *at) == 0 {
+                let is_harmed = case.harm(at.saturating_sub(SHOWS_WITHIN), *at) > 0;
+                if !is_harmed && !case.is_terminated(*at) {
                     violations.add(Rule::Refused, conversation, *at, why.clone());
                 }
                 end = Some(End::NeverOpened);
@@ -38,7 +42,27 @@ pub(super) fn judge(case: &Case<'_>, conversation: &Conversation, violations: &m
         }
     }
     if let Some(end) = end {
-        judge_events(case, conversation, end, violations);
+        judge_events(case, conversation, (end, closing), violations);
+    }
+}
+
+/// Whether the end of the pool shows what it should: connections with messages under way are told.
+pub(super) fn judge_end(case: &Case<'_>, violations: &mut Violations) {
+    let is_told = |conversation: &&Conversation| {
+        let mut notes = conversation.notes.iter();
+        let answered =
+            conversation.words().filter(|(_, word)| matches!(word, Word::Answer(_))).count();
+        notes.any(|(_, note)| *note == Note::Closed(SHUTDOWN))
+            && conversation.orders().count() > answered
+    };
+    let conversations = case.record.conversations.iter();
+    let is_there = |one: &&Conversation| one.opened().is_some() && case.is_terminated(one.ended());
+    let (there, told) =
+        (conversations.clone().filter(is_there).count(), conversations.filter(is_told).count());
+    if told == 0 || told < there / 2 {
+        let what =
+            format!("{told} of {there} connections were busy at the end: this run does not count");
+        violations.0.push(Violation { rule: Rule::ShowsNothing, key: 0, at: 0, what });
     }
 }
 
@@ -56,6 +80,9 @@ enum End {
 
 /// Why the server must not close a connection so.
 fn why_not(case: &Case<'_>, conversation: &Conversation, at: u64, code: u16) -> Option<String> {
+    if code == SHUTDOWN && case.is_terminated(at) {
+        return None;
+    }
     if conversation.role.is_portable() {
         let is_quarantined = code == 1011 && case.may_be_given_up(conversation, at);
         return (!is_quarantined).then(|| "it is portable".to_owned());
@@ -76,7 +103,7 @@ fn why_not(case: &Case<'_>, conversation: &Conversation, at: u64, code: u16) -> 
 fn judge_events(
     case: &Case<'_>,
     conversation: &Conversation,
-    end: End,
+    (end, closing): (End, Option<u16>),
     violations: &mut Violations,
 ) {
     let ended = conversation.ended();
@@ -108,12 +135,14 @@ fn judge_events(
         };
         // Its worker was about to close it, too.
         let is_crossed = !is_portable && code == 1012 && case.reloaded_before(at);
-        if !is_promised && !is_crossed {
+        let is_ended = case.is_terminated(at) && (code == SHUTDOWN || Some(code) == closing);
+        if !is_promised && !is_crossed && !is_ended {
             let what = format!("a close event with {code}, clean: {was_clean}");
             violations.add(Rule::CloseEvent, conversation, at, what);
         }
     }
-    if let (End::Own(_), true) = (end, is_portable) {
+    // What comes behind a close frame of ours is not read.
+    if let (End::Own(_), true, None) = (end, is_portable, case.record.terminated) {
         all_was_handled(case, conversation, ended, violations);
     }
 }

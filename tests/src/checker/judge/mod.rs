@@ -2,13 +2,15 @@
 //!
 //! Pure: a [`Record`] in, [`Violation`]s out. `answers` looks at what each client heard,
 //! `handling` at what workers did, `closes` at how connections ended, `news` at what was
-//! published, `moves` at whether the run shows anything at all.
+//! published, `requests` at what had no connection of its own, `moves` at whether the run shows
+//! anything at all.
 
 mod answers;
 mod closes;
 mod handling;
 mod moves;
 mod news;
+mod requests;
 #[cfg(test)]
 mod tests;
 
@@ -54,7 +56,7 @@ pub enum Rule {
     CloseCode,
     /// No close event, or one too many, or another.
     CloseEvent,
-    /// An upgrade was refused, though nothing has happened to a worker.
+    /// An upgrade or a request was refused, though nothing has happened to a worker.
     Refused,
     /// A reload does not end.
     Stuck,
@@ -74,7 +76,11 @@ pub fn judge(record: &Record) -> Vec<Violation> {
         closes::judge(&case, conversation, &mut violations);
     }
     news::judge(&case, &mut violations);
-    moves::judge(&case, &mut violations);
+    requests::judge(&case, &mut violations);
+    match record.terminated {
+        None => moves::judge(&case, &mut violations),
+        Some(_) => closes::judge_end(&case, &mut violations),
+    }
     violations.0.sort_by_key(|violation| violation.at);
     violations.0
 }
@@ -133,6 +139,11 @@ impl<'a> Case<'a> {
         let answers = conversation.words().filter(|(_, word)| matches!(word, Word::Answer(_)));
         let last = answers.last().map(|(heard, _)| heard).or(conversation.opened()).unwrap_or(0);
         self.harm(last, at) >= STRIKES
+    }
+
+    /// Whether the pool was told to end before.
+    fn is_terminated(&self, at: u64) -> bool {
+        self.record.terminated.is_some_and(|terminated| terminated <= at)
     }
 
     fn reloaded_before(&self, at: u64) -> bool {

@@ -4,8 +4,8 @@ mod script;
 
 use self::script::{LISTENER, PLAIN, RESIDENT, SECOND, begun, closed, run};
 use super::{Rule, judge};
-use crate::checker::record::{Conversation, Note, Published, Record, Role};
-use crate::checker::words::{Answer, Progress, Trace, TraceEvent, Word};
+use crate::checker::record::{Conversation, Failed, Note, Published, Record, Role};
+use crate::checker::words::{Answer, Order, Progress, Task, Trace, TraceEvent, Word};
 
 fn is_answer(wanted: u64) -> impl Fn(&Note) -> bool {
     move |note| matches!(note, Note::Heard(Word::Answer(Answer { n, .. })) if *n == wanted)
@@ -246,4 +246,75 @@ fn a_run_without_moves_or_crashes_does_not_count() {
             .retain(|trace| !matches!(trace.event, TraceEvent::Begun { redelivered: true, .. }));
     };
     shows(unharmed, Rule::ShowsNothing);
+}
+
+#[test]
+fn a_failed_request_is_noticed_unless_its_worker_may_have_died() {
+    let failed = |from, to| Failed { from, to, why: "502 Bad Gateway".to_owned() };
+    let mut record = run();
+    let (from, to) =
+        record.deeds.iter().find(|deed| deed.harms).map(|it| (it.from, it.to)).unwrap();
+    record.failed.push(failed(from, from + 1));
+    record.failed.push(failed(0, to));
+    assert_eq!(judge(&record), []);
+    shows(|record| record.failed.push(failed(to + 1, to + 2)), Rule::Refused);
+    shows(|record| record.answered = 0, Rule::ShowsNothing);
+}
+
+/// The pool is told to end while the resident waits for an answer.
+fn end() -> Record {
+    let mut record = run();
+    let is_own = |note: &Note| matches!(note, Note::Closing(_) | Note::Closed(_));
+    for key in [RESIDENT, LISTENER] {
+        record.of(key).notes.retain(|(_, note)| !is_own(note));
+    }
+    record.conversations.retain(|conversation| conversation.key != PLAIN);
+    record.forget_trace(|trace| {
+        trace.key == PLAIN || matches!(trace.event, TraceEvent::Closed { .. })
+    });
+    record.terminated = Some(20 * SECOND);
+    for key in [RESIDENT, LISTENER] {
+        let n = record.of(key).orders().count() as u64 + 1;
+        let order = Order { n, task: Task::Answer, padding: 0 };
+        let at = 21 * SECOND;
+        record.of(key).notes.extend([(at, Note::Sent(order)), (at + 1, Note::Closed(1001))]);
+        let pid = record.traces.iter().rfind(|trace| trace.key == key).unwrap().pid;
+        record.traces.push(Trace { at: at + 2, pid, key, event: closed(1001, false) });
+    }
+    record
+}
+
+#[track_caller]
+fn end_shows(change: impl FnOnce(&mut Record), rule: Rule) {
+    let mut record = end();
+    change(&mut record);
+    let violations = judge(&record);
+    assert!(violations.iter().any(|found| found.rule == rule), "not {rule:?}: {violations:#?}");
+}
+
+#[test]
+fn at_the_end_of_the_pool_everyone_is_told_1001_and_has_a_close_event() {
+    assert_eq!(judge(&end()), []);
+    let with = |code: u16| {
+        move |record: &mut Record| {
+            let notes = &mut record.of(RESIDENT).notes;
+            notes.retain(|(_, note)| *note != Note::Closed(1001));
+            notes.push((22 * SECOND, Note::Closed(code)));
+        }
+    };
+    end_shows(with(1011), Rule::CloseCode);
+    end_shows(with(1012), Rule::CloseCode);
+    let broken = |record: &mut Record| {
+        record.of(RESIDENT).notes.retain(|(_, note)| *note != Note::Closed(1001));
+        record.of(RESIDENT).notes.push((22 * SECOND, Note::Broken("reset".to_owned())));
+    };
+    end_shows(broken, Rule::CloseCode);
+    end_shows(|record| record.forget_trace(is_close_event), Rule::CloseEvent);
+    end_shows(|record| record.terminated = Some(22 * SECOND), Rule::CloseCode);
+    let idle = |record: &mut Record| {
+        for key in [RESIDENT, LISTENER] {
+            record.forget(key, |note| *note == Note::Closed(1001));
+        }
+    };
+    end_shows(idle, Rule::ShowsNothing);
 }

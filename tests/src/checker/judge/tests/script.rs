@@ -15,6 +15,7 @@ pub(super) const PLAIN: u32 = 3;
 /// A plain connection ends with worker 10.
 pub(super) fn run() -> Record {
     let mut script = Script::default();
+    script.record.answered = 1;
     script.open(RESIDENT, Role::Resident, 10);
     script.open(LISTENER, Role::Resident, 11);
     script.open(PLAIN, Role::Plain, 10);
