@@ -107,6 +107,7 @@ impl Router {
             self.break_off(id, "the worker was lost", false);
         }
         let connections = self.registry.borrow().of_link(link);
+        self.count_plain_company(link, &connections);
         let blame = self.blame(link);
         connections.into_iter().for_each(|route| self.orphan(route, blame));
         self.forget_put_off(link);
