@@ -309,6 +309,10 @@ fn at_the_end_of_the_pool_everyone_is_told_1001_and_has_a_close_event() {
         record.of(RESIDENT).notes.push((22 * SECOND, Note::Broken("reset".to_owned())));
     };
     end_shows(broken, Rule::CloseCode);
+    let mut deaf = end();
+    broken(&mut deaf);
+    deaf.of(RESIDENT).role = Role::Slow;
+    assert_eq!(judge(&deaf), []);
     end_shows(|record| record.forget_trace(is_close_event), Rule::CloseEvent);
     end_shows(|record| record.terminated = Some(22 * SECOND), Rule::CloseCode);
     let idle = |record: &mut Record| {
