@@ -21,7 +21,7 @@ use crate::UpgradeError;
 /// }
 /// ```
 pub trait OnFailedUpgrade: Send + 'static {
-    /// Called instead of the function given to [`WebSocketUpgrade::on_upgrade`].
+    /// Called instead of the function given to [`on_upgrade`](crate::axum::WebSocketUpgrade::on_upgrade).
     fn call(self, error: Error);
 }
 
