@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use crate::pool::RUNTIME_FOLDER;
+use crate::options::RUNTIME_FOLDER;
 use crate::{Pool, program, within};
 
 /// What a subcommand told.

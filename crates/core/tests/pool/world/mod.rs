@@ -1,12 +1,15 @@
 //! A world that obeys commands badly: processes that fail to start, hang, crash and linger, and
-//! an operator who cannot wait. Checked after every step is what must hold whatever happens.
+//! an operator who cannot wait. Checked after every step ([`check`]) is what must hold whatever
+//! happens.
+
+mod check;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use shovel_core::pool::{
-    Command, Config, DrainReason, Event, Exit, Outcome, Pool, RecycleReason, Report, WorkerState,
+    Command, Config, DrainReason, Event, Exit, Outcome, Pool, RecycleReason, Report,
 };
 use shovel_protocol::id::{Generation, WorkerId, WorkerIndex};
 
@@ -346,70 +349,6 @@ impl World {
 
     fn is_alive(&self, generation: Generation) -> bool {
         self.processes.values().any(|process| process.generation == generation)
-    }
-
-    fn check(&self) {
-        assert!(self.images.len() <= 2, "more than two generations: {:?}", self.images);
-        assert!(self.processes.values().all(|process| self.images.contains(&process.generation)));
-        // Those that leave are as many as the operator has scaled away.
-        let coming = self
-            .pool
-            .workers()
-            .filter(|view| matches!(view.state, WorkerState::Starting | WorkerState::Ready));
-        let most = 2 * self.config.workers as usize + 2;
-        assert!(self.terminating_since.is_some() || coming.count() <= most);
-        if let Some(since) = self.terminating_since {
-            let latest = since + self.config.shutdown_timeout + seconds(2);
-            assert!(self.outcome.is_some() || self.now <= latest, "the end is overdue");
-            let can_serve =
-                |id| self.processes.get(id).is_some_and(|process| !process.is(Fact::Killed));
-            assert!(self.offer.iter().all(can_serve), "the dead are offered");
-        } else if self.outcome.is_some() {
-            assert!(!self.was_ever_ready, "a pool that can serve has given up");
-        } else {
-            let serving = self.pool.generation();
-            let expected = self
-                .processes
-                .iter()
-                .filter(|(_, process)| process.generation == serving && process.can_serve());
-            let indexes: BTreeSet<_> = expected.clone().map(|(_, process)| process.index).collect();
-            assert_eq!(indexes.len(), expected.clone().count(), "two workers serve in one place");
-            assert!(self.offer.iter().eq(expected.map(|(id, _)| id)), "{:?}", self.offer);
-            self.check_places();
-        }
-    }
-
-    /// Each place has a worker, or will have one after its pause, or sleeps.
-    fn check_places(&self) {
-        let serving = self.pool.generation();
-        if !self.loaded.contains(&serving) {
-            return;
-        }
-        let held = self
-            .processes
-            .values()
-            .filter(|process| process.generation == serving && !process.is(Fact::ToldToDrain));
-        let mut places: BTreeSet<_> = held.map(|process| process.index).collect();
-        places.extend(self.pool.pauses().map(|(index, _)| index));
-        places.retain(|index| index.0 < self.pool.wanted());
-        let wanted = self.pool.wanted() as usize;
-        assert!(places.len() + self.pool.asleep() >= wanted, "a place is lost: {places:?}");
-        assert!(self.pool.asleep() <= wanted);
-    }
-
-    fn check_whole(&self) {
-        let mut indexes: Vec<WorkerIndex> = Vec::new();
-        for view in self.pool.workers() {
-            assert_eq!((view.state, view.generation), (WorkerState::Ready, self.pool.generation()));
-            indexes.push(view.index);
-        }
-        indexes.sort();
-        assert!(indexes.windows(2).all(|pair| pair[0] < pair[1]));
-        assert!(indexes.iter().all(|index| index.0 < self.config.workers));
-        assert_eq!(indexes.len() + self.pool.asleep(), self.config.workers as usize);
-        assert!(indexes.len() >= self.config.min_workers.min(self.config.workers) as usize);
-        assert!(!self.pool.is_reloading());
-        assert_eq!(self.images.len(), 1);
     }
 
     /// Without faults, until the pool is whole.
