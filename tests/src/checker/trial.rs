@@ -58,6 +58,10 @@ const CALM_RELOADS: u32 = 3;
 /// How often it is measured whether something is left, before it counts.
 const LOOKS: u32 = 100;
 
+/// When nothing is left of those that have gone: who has waited for a worker leaves a deadline
+/// behind, for as long as `--owner-wait` is by default, 30 s.
+const AT_REST: Duration = Duration::from_secs(40);
+
 struct Crowd {
     pool: Arc<Pool>,
     trial: Trial,
@@ -143,6 +147,8 @@ impl Trial {
         let options = Options::deployed(deploy)
             .workers(WORKERS)
             .variable("CHECKED_TRACES", &traces.display().to_string())
+            // What each thread keeps of small pieces that were freed would count as allocated.
+            .variable("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0")
             .with("--io-threads", threads)
             .with("--ready-timeout", "4s")
             .with("--hang-timeout", "3s")
@@ -170,7 +176,7 @@ async fn settle(pool: &Pool) -> Footprint {
     let mut same = 0;
     for _ in 0..LOOKS {
         let next = Footprint::of(pool).await;
-        same = if next == last && next.is_idle() { same + 1 } else { 0 };
+        same = if next.is_as(last) && next.is_idle() { same + 1 } else { 0 };
         last = next;
         if same == 5 {
             return last;
@@ -187,7 +193,7 @@ async fn settle_to(pool: &Pool, before: Footprint) -> Footprint {
         if after.more_than(before).is_none() {
             return after;
         }
-        sleep(PATIENCE / 2 / LOOKS).await;
+        sleep(AT_REST / LOOKS).await;
     }
     Footprint::of(pool).await
 }
