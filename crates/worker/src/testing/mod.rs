@@ -43,7 +43,7 @@
 //! not come within ten seconds fails the test with a panic that says what was waited for.
 //!
 //! These ten seconds are of real time, so an app with timers is tested at full speed under
-//! `#[tokio::test(start_paused = true)]`.
+//! `#[tokio::test(start_paused = true)]`, for which tokio needs its feature `test-util`.
 //!
 //! # Connections that outlive their worker
 //!
