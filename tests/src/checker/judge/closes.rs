@@ -125,7 +125,8 @@ fn judge_events(
         End::NeverOpened | End::Broken => true,
         End::Theirs(1011) => true,
         End::Own(_) | End::Gone | End::Theirs(_) => {
-            !is_portable && case.harm(opened, ended + SHOWS_WITHIN) > 0
+            case.is_left_at_the_end(conversation)
+                || !is_portable && case.harm(opened, ended + SHOWS_WITHIN) > 0
         }
     };
     if events.is_empty() && !may_be_missing {

@@ -14,7 +14,7 @@ mod requests;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use super::record::{Conversation, Record};
@@ -102,6 +102,8 @@ struct Case<'a> {
     last_signs: BTreeMap<u32, u64>,
     /// From when to when something done to workers may show.
     harm: Vec<(u64, u64)>,
+    /// Processes that ended by a client's order.
+    dead_by_order: HashSet<u32>,
 }
 
 impl<'a> Case<'a> {
@@ -114,8 +116,10 @@ impl<'a> Case<'a> {
         }
         let deeds = record.deeds.iter().filter(|deed| deed.harms);
         let mut harm = deeds.map(|deed| (deed.from, deed.to)).collect::<Vec<_>>();
-        harm.extend(deaths_by_order(record, &traces));
-        Case { record, traces, last_signs, harm }
+        let deaths = deaths_by_order(record, &traces);
+        harm.extend(deaths.iter().map(|death| (death.at, death.at + REAPED_WITHIN)));
+        let dead_by_order = deaths.iter().map(|death| death.pid).collect();
+        Case { record, traces, last_signs, harm, dead_by_order }
     }
 
     fn traces(&self, conversation: &Conversation) -> &[&'a Trace] {
@@ -146,6 +150,13 @@ impl<'a> Case<'a> {
         self.record.terminated.is_some_and(|terminated| terminated <= at)
     }
 
+    /// Whether its last worker ended while the pool did: nobody takes over what that one had.
+    fn is_left_at_the_end(&self, conversation: &Conversation) -> bool {
+        let last = self.traces(conversation).last();
+        self.record.terminated.is_some()
+            && last.is_some_and(|trace| self.dead_by_order.contains(&trace.pid))
+    }
+
     fn reloaded_before(&self, at: u64) -> bool {
         self.record.deeds.iter().any(|deed| deed.reloads && deed.from <= at)
     }
@@ -157,8 +168,8 @@ const STRIKES: usize = 3;
 /// How long a worker that has ended by itself may still seem to live, in nanoseconds.
 const REAPED_WITHIN: u64 = 2_000_000_000;
 
-/// Workers that ended by a client's order.
-fn deaths_by_order(record: &Record, traces: &HashMap<u32, Vec<&Trace>>) -> Vec<(u64, u64)> {
+/// What began a client's order to end the worker.
+fn deaths_by_order<'a>(record: &Record, traces: &HashMap<u32, Vec<&'a Trace>>) -> Vec<&'a Trace> {
     let mut deaths = Vec::new();
     for conversation in &record.conversations {
         let dies = |wanted: u64| {
@@ -168,7 +179,7 @@ fn deaths_by_order(record: &Record, traces: &HashMap<u32, Vec<&Trace>>) -> Vec<(
             if let TraceEvent::Begun { n, redelivered: false, .. } = trace.event
                 && dies(n)
             {
-                deaths.push((trace.at, trace.at + REAPED_WITHIN));
+                deaths.push(*trace);
             }
         }
     }

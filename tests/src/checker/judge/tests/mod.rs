@@ -314,6 +314,30 @@ fn at_the_end_of_the_pool_everyone_is_told_1001_and_has_a_close_event() {
     deaf.of(RESIDENT).role = Role::Slow;
     assert_eq!(judge(&deaf), []);
     end_shows(|record| record.forget_trace(is_close_event), Rule::CloseEvent);
+    let died = |record: &mut Record| {
+        let (at, task) = (21 * SECOND, Task::Die);
+        for (_, note) in &mut record.of(RESIDENT).notes {
+            if let Note::Sent(order) = note
+                && order.n == 4
+            {
+                order.task = task;
+            }
+        }
+        record.change_trace(|trace| {
+            let is_it = trace.key == RESIDENT && is_close_event(trace);
+            is_it.then(|| (trace.at, trace.event) = (at, begun(4, false, false))).is_some()
+        });
+    };
+    let mut dead = end();
+    died(&mut dead);
+    assert_eq!(judge(&dead), []);
+    end_shows(
+        |record| {
+            died(record);
+            record.terminated = None;
+        },
+        Rule::CloseEvent,
+    );
     end_shows(|record| record.terminated = Some(22 * SECOND), Rule::CloseCode);
     let idle = |record: &mut Record| {
         for key in [RESIDENT, LISTENER] {
