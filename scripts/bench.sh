@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# CPU time per echoed message: the pool with two workers, and axum in one process as the yardstick.
+# CPU time per echoed message: the pool with one, two and four workers, and axum in one process as
+# the yardstick.
 # usage: scripts/bench.sh [clients] [messages under way] [bytes] [seconds]
 #
 # Each server is pinned to the first processor and the load runs on the others, so at least two
@@ -15,7 +16,9 @@ main() {
     cargo build --release --locked --target-dir target --manifest-path bench/Cargo.toml
 
     cd target/release
-    measure "shovel-pool" 18080 ./shovel-pool --workers 2 ./user-app
+    for workers in 1 2 4; do
+        measure "shovel-pool, workers: $workers" 18080 ./shovel-pool --workers "$workers" ./user-app
+    done
     measure "axum" 18081 ./axum-echo
 }
 

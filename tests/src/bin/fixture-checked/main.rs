@@ -18,6 +18,9 @@ use shovel_worker::{
 
 const VERSION: u32 = 3;
 
+/// Milliseconds, so that some requests are under way whenever a worker has to leave.
+const PAGE_TAKES: u64 = 30;
+
 struct State {
     traces: File,
 }
@@ -45,6 +48,7 @@ impl State {
 
 async fn fetch(mut event: FetchEvent<State>) -> Result<Response, Error> {
     if !event.request().uri().path().starts_with('/') || event.request().uri().query().is_none() {
+        sleep(PAGE_TAKES).await;
         return Ok("nothing".into_response());
     }
     let (connection, response) = event.upgrade_websocket_with_protocol("checked")?;
