@@ -37,6 +37,8 @@ pub struct Weather {
 pub enum Season {
     /// They order.
     Busy,
+    /// They order, but the end of no worker.
+    Calm,
     /// They listen.
     Quiet,
     /// They order nothing more, wait for their last answers and say so.
@@ -148,7 +150,7 @@ impl Client {
         loop {
             let weather = *self.weather.borrow_and_update();
             match weather.season {
-                Season::Busy => {
+                Season::Busy | Season::Calm => {
                     if !self.order(&mut stream).await {
                         return;
                     }
@@ -223,6 +225,7 @@ impl Client {
             };
         }
         let portable = self.conversation.role.is_portable();
+        let may_harm = portable && self.weather.borrow().season != Season::Calm;
         match self.random.u16(..1000) {
             0..150 => Task::Answer,
             150..250 => Task::Parts(self.random.u64(1..5)),
@@ -231,7 +234,7 @@ impl Client {
             330..350 => Task::Fail,
             350..360 => Task::Block(self.random.u64(1..40)),
             360..365 => Task::Long(self.random.u64(1..200_000)),
-            365 if portable && self.random.u8(..) < 64 => Task::Die,
+            365 if may_harm && self.random.u8(..) < 64 => Task::Die,
             _ => Task::Sleep(self.random.u64(40..300)),
         }
     }

@@ -55,6 +55,9 @@ const ASKERS: usize = 8;
 /// Reloads in a row after all harm, in which no request may fail.
 const CALM_RELOADS: u32 = 3;
 
+/// How long after its order a worker's end may show, behind what was ordered before.
+const CALMS_DOWN: Duration = Duration::from_secs(4);
+
 /// How often it is measured whether something is left, before it counts.
 const LOOKS: u32 = 100;
 
@@ -271,8 +274,9 @@ impl Crowd {
     /// Reloads some more when all harm is over, and says whether that came to its end.
     async fn reload_calmly(&self, deeds: &[Deed]) -> bool {
         let harms = deeds.iter().filter(|deed| deed.harms).map(|deed| deed.to);
-        let left = harms.max().unwrap_or(0).saturating_sub(now());
-        sleep(Duration::from_nanos(left)).await;
+        let left = Duration::from_nanos(harms.max().unwrap_or(0).saturating_sub(now()));
+        self.weather.send_modify(|weather| weather.season = Season::Calm);
+        sleep(left.max(CALMS_DOWN)).await;
         for _ in 0..CALM_RELOADS {
             if !self.reload().await {
                 return false;
