@@ -171,6 +171,11 @@ fn a_flush_without_an_event_under_way_marks_nothing() {
         connection.adopt("third");
         connection.adopted().unwrap();
         assert_eq!(marks(&mut connection), Some((1, false, false)));
+        // Nor later, when it is handled again.
+        connection.orphan(Blame::None, going_away());
+        connection.adopt("fourth");
+        connection.adopted().unwrap();
+        assert_eq!(marks(&mut connection), Some((1, true, false)));
     }
 }
 
