@@ -126,6 +126,7 @@ fn judge_events(
         End::Theirs(1011) => true,
         End::Own(_) | End::Gone | End::Theirs(_) => {
             case.is_left_at_the_end(conversation)
+                || is_portable && case.may_be_adopted_by_none(conversation, ended)
                 || !is_portable && case.harm(opened, ended + SHOWS_WITHIN) > 0
         }
     };

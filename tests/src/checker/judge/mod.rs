@@ -157,6 +157,14 @@ impl<'a> Case<'a> {
             && last.is_some_and(|trace| self.dead_by_order.contains(&trace.pid))
     }
 
+    /// Whether so many workers may have died with it, each before it had taken the connection over,
+    /// that no other was tried.
+    fn may_be_adopted_by_none(&self, conversation: &Conversation, at: u64) -> bool {
+        let last = self.traces(conversation).last().map_or(0, |trace| trace.at);
+        let begins = self.harm.iter().map(|(begins, _)| *begins);
+        begins.filter(|begins| (last..=at).contains(begins)).count() >= STRIKES
+    }
+
     fn reloaded_before(&self, at: u64) -> bool {
         self.record.deeds.iter().any(|deed| deed.reloads && deed.from <= at)
     }
