@@ -4,7 +4,7 @@ mod script;
 
 use self::script::{LISTENER, PLAIN, RESIDENT, SECOND, begun, closed, run};
 use super::{Rule, judge};
-use crate::checker::record::{Conversation, Failed, Note, Published, Record, Role};
+use crate::checker::record::{Conversation, Deed, Failed, Note, Published, Record, Role};
 use crate::checker::words::{Answer, Order, Progress, Task, Trace, TraceEvent, Word};
 
 fn is_answer(wanted: u64) -> impl Fn(&Note) -> bool {
@@ -259,6 +259,23 @@ fn a_failed_request_is_noticed_unless_its_worker_may_have_died() {
     assert_eq!(judge(&record), []);
     shows(|record| record.failed.push(failed(to + 1, to + 2)), Rule::Refused);
     shows(|record| record.answered = 0, Rule::ShowsNothing);
+}
+
+#[test]
+fn whom_nobody_could_take_over_has_no_close_event() {
+    let without_event = |deaths: u64| {
+        let mut record = run();
+        record.forget_trace(is_close_event);
+        let last = record.traces.iter().rfind(|trace| trace.key == RESIDENT).unwrap().at;
+        for death in 1..=deaths {
+            let (from, what) = (last + death, "kill".to_owned());
+            let deed = Deed { from, to: from, harms: true, stalls: false, reloads: false, what };
+            record.deeds.push(deed);
+        }
+        judge(&record).iter().any(|found| found.rule == Rule::CloseEvent)
+    };
+    assert!(without_event(2));
+    assert!(!without_event(3));
 }
 
 /// The pool is told to end while the resident waits for an answer.
