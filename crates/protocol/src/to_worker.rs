@@ -90,9 +90,7 @@ impl ToWorker<'_> {
     pub fn put(&self, batch: &mut Vec<u8>) {
         match self {
             ToWorker::Message { connection, seq, again, kind, data } => {
-                let flags = again.to_flags() | (flags::BINARY * u8::from(kind.is_binary()));
-                let (id, seq) = (connection.to_wire(), seq.to_le_bytes());
-                head::put_parts(batch, Kind::WsMessage, flags, id, [&seq, data]);
+                put_message(batch, connection.to_wire(), (*seq, *again), *kind, data);
             }
             rarer => rarer.put_rarer(batch),
         }
@@ -292,6 +290,20 @@ impl<'a> ToWorker<'a> {
     pub fn hello(capabilities: Capabilities, welcome: Welcome) -> ToWorker<'static> {
         ToWorker::Hello(Greeting::ours(capabilities), welcome)
     }
+}
+
+/// Does what [`ToWorker::put`] does with a message. Most frames are that, and to make one of what
+/// is at hand and take it apart again takes longer than to write it.
+#[inline]
+pub fn put_message(
+    batch: &mut Vec<u8>,
+    connection: u64,
+    (seq, again): (u64, Again),
+    kind: MessageKind,
+    data: &[u8],
+) {
+    let flags = again.to_flags() | (flags::BINARY * u8::from(kind.is_binary()));
+    head::put_parts(batch, Kind::WsMessage, flags, connection, [&seq.to_le_bytes(), data]);
 }
 
 #[inline]

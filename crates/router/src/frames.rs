@@ -130,19 +130,21 @@ impl Router {
     ) -> Result<(), BadFrame> {
         let effect = Effect::Send { binary: kind.is_binary(), data };
         match (when, last) {
-            (When::Now, true) => self.send_and_commit(link, id, kind, data),
+            (When::Now, last) => self.send_now(link, id, kind, data, last),
             (When::Staged, true) => self.commit_with(link, id, effect),
             (_, _) => self.on_effect(link, id, when, Kind::WsSend, effect),
         }
     }
 
-    /// A message and the commit of its handler, in one look at the connection: most frames are that.
-    fn send_and_commit(
+    /// A message, and with the last of its handler the commit, in one look at the connection: most
+    /// frames are that.
+    fn send_now(
         self: &Rc<Self>,
         link: &Rc<Link>,
         id: ConnectionId,
         kind: MessageKind,
         data: &[u8],
+        last: bool,
     ) -> Result<(), BadFrame> {
         // Anything published before must reach a subscriber first.
         self.share_channels_of(id.0.slot);
@@ -151,6 +153,9 @@ impl Router {
             return Ok(());
         };
         connection.send(link, kind, data);
+        if !last {
+            return Ok(());
+        }
         let committed = connection.state.commit_next();
         let Committed { effects, left } =
             committed.map_err(|why| out_of_turn(Kind::WsCommit, why))?;

@@ -11,7 +11,9 @@ use shovel_edge::Turn;
 use shovel_edge::turn::Flush;
 use shovel_link::{Outgoing, Socket, Written};
 use shovel_protocol::control::Welcome;
-use shovel_protocol::{ConnectionId, ToWorker, WorkerId, WorkerIndex};
+use shovel_protocol::{
+    Again, ConnectionId, MessageKind, ToWorker, WorkerId, WorkerIndex, to_worker,
+};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
@@ -125,6 +127,24 @@ impl Link {
             return;
         }
         self.outgoing.borrow_mut().put(frame.lane(), |batch| frame.put(batch));
+        self.mark();
+    }
+
+    /// Queues a message of a client's: what [`Link::send`] does, in a shorter way.
+    #[inline]
+    pub fn send_message(
+        &self,
+        connection: ConnectionId,
+        event: (u64, Again),
+        kind: MessageKind,
+        data: &[u8],
+    ) {
+        if self.ended.get() {
+            return;
+        }
+        let id = connection.to_wire();
+        let put = |batch: &mut Vec<u8>| to_worker::put_message(batch, id, event, kind, data);
+        self.outgoing.borrow_mut().put(id, put);
         self.mark();
     }
 

@@ -243,8 +243,7 @@ impl Backend for Router {
         }
         let Some((seq, open)) = connection.state.hand_over(data.len()) else { return };
         let Some(link) = connection.link() else { return };
-        let again = Again::default();
-        link.send(&ToWorker::Message { connection: id, seq, again, kind, data });
+        link.send_message(id, (seq, Again::default()), kind, data);
         link.tally.add_sized(
             OfWorker::MessagesReceived,
             OfWorker::MessageBytesReceived,

@@ -2,6 +2,7 @@
 
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
 use futures_util::TryFutureExt;
@@ -9,6 +10,7 @@ use shovel_protocol::handshake::Capabilities;
 
 use crate::pool;
 use crate::run::{self, RunError};
+use crate::seat::{Seat, seat};
 use crate::work::Work;
 use crate::{
     AdoptEvent, CloseEvent, Error, FetchEvent, MessageEvent, ReleaseEvent, ShutdownEvent,
@@ -53,11 +55,13 @@ pub struct App<S> {
 
 pub(crate) type HandlerFuture<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
 pub(crate) type Handler<E, T> = Box<dyn Fn(E) -> HandlerFuture<T> + Send + Sync>;
+/// Makes room for a handler's runs.
+pub(crate) type NewSeat<E> = Box<dyn Fn() -> Pin<Box<dyn Seat<E>>> + Send + Sync>;
 pub(crate) type Once<E> = Box<dyn FnOnce(E) -> HandlerFuture<()> + Send>;
 
 pub(crate) struct Handlers<S> {
     pub(crate) fetch: Option<Handler<FetchEvent<S>, Response>>,
-    pub(crate) message: Option<Handler<MessageEvent<S>, ()>>,
+    pub(crate) message: Option<NewSeat<MessageEvent<S>>>,
     pub(crate) close: Option<Handler<CloseEvent<S>, ()>>,
     pub(crate) adopt: Option<Handler<AdoptEvent<S>, ()>>,
     pub(crate) release: Option<Handler<ReleaseEvent<S>, ()>>,
@@ -122,7 +126,8 @@ impl<S: Send + Sync + 'static> App<S> {
         A: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<Error>,
     {
-        self.handlers.message = Some(Box::new(move |event| boxed(|| handler(event))));
+        let handler = Arc::new(handler);
+        self.handlers.message = Some(Box::new(move || seat(handler.clone())));
         self
     }
 
@@ -368,10 +373,5 @@ where
     A: Future<Output = Result<(), E>> + Send + 'static,
     E: Into<Error>,
 {
-    // This is allocated for each message. Not an async block: that would hold the handler twice, as
-    // what it captures and as what it awaits. Room first: so the handler is made where it stays
-    // instead of being moved there whole.
-    let room = Box::new_uninit();
-    let handler = Box::write(room, call().err_into());
-    Box::into_pin(handler)
+    Box::pin(call().err_into())
 }

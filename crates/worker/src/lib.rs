@@ -257,6 +257,7 @@ mod lock;
 mod message;
 mod pool;
 mod run;
+mod seat;
 pub mod testing;
 mod work;
 

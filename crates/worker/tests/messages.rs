@@ -15,11 +15,67 @@ async fn an_echo_is_one_frame() {
     let (app, ..) = app();
     let mut supervisor = Supervisor::start(app.on_message(echo)).await;
     supervisor.open("/").await;
-    supervisor.send(&[text(1, "one"), text(2, ""), text(3, "three")]).await;
-    for message in ["one", "", "three"] {
+    for (seq, message) in [(1, "one"), (2, ""), (3, "three")] {
+        supervisor.send(&[text(seq, message)]).await;
         supervisor.expect(sent(message, true)).await;
     }
     supervisor.expect_nothing().await;
+    supervisor.shut_down().await;
+}
+
+/// DESIGN §4, TRANSFER (a commit is cumulative).
+#[tokio::test]
+async fn messages_in_a_row_share_a_commit() {
+    let (app, ..) = app();
+    let mut supervisor = Supervisor::start(app.on_message(echo)).await;
+    supervisor.open("/").await;
+    supervisor.send(&[text(1, "one"), text(2, ""), text(3, "three")]).await;
+    for message in ["one", "", "three"] {
+        supervisor.expect(sent(message, false)).await;
+    }
+    supervisor.expect(commit(3)).await;
+    supervisor.send(&[text(4, "four")]).await;
+    supervisor.expect(sent("four", true)).await;
+    supervisor.shut_down().await;
+}
+
+/// What comes between two messages of a connection ends their row.
+#[tokio::test]
+async fn a_row_ends_where_another_frame_comes() {
+    let (app, ..) = app();
+    let mut supervisor = Supervisor::start(app.on_message(echo)).await;
+    supervisor.open("/").await;
+    let ping = ToWorker::Ping { nonce: 5 };
+    supervisor.send(&[text(1, "one"), text(2, "two"), ping, text(3, "three")]).await;
+    supervisor.expect(sent("one", false)).await;
+    supervisor.expect(sent("two", false)).await;
+    supervisor.expect(commit(2)).await;
+    supervisor.expect(ToSupervisor::Pong { nonce: 5 }).await;
+    supervisor.expect(sent("three", true)).await;
+    supervisor.shut_down().await;
+}
+
+/// B14: it is not known how long it will wait.
+#[tokio::test]
+async fn what_was_handled_before_a_handler_that_waits_is_committed_at_once() {
+    let (app, shared, _heard) = app();
+    let app = app.on_message(async |event: MessageEvent<State>| {
+        if event.message().as_text() == Some("slow") {
+            event.state().go.notified().await;
+        }
+        echo(event).await
+    });
+    let mut supervisor = Supervisor::start(app).await;
+    supervisor.open("/").await;
+    let messages = [text(1, "one"), text(2, "two"), text(3, "slow"), text(4, "behind")];
+    supervisor.send(&messages).await;
+    supervisor.expect(sent("one", false)).await;
+    supervisor.expect(sent("two", false)).await;
+    supervisor.expect(commit(2)).await;
+    supervisor.expect_nothing().await;
+    shared.go.notify_one();
+    supervisor.expect(sent("slow", true)).await;
+    supervisor.expect(sent("behind", true)).await;
     supervisor.shut_down().await;
 }
 
@@ -46,10 +102,13 @@ async fn a_silent_handler_is_committed_by_a_frame_of_its_own() {
     });
     let mut supervisor = Supervisor::start(app).await;
     supervisor.open("/").await;
-    supervisor.send(&[text(1, "one"), text(2, ""), text(3, "three")]).await;
+    supervisor.send(&[text(1, "one")]).await;
     supervisor.expect(sent("one", true)).await;
+    supervisor.send(&[text(2, "")]).await;
     supervisor.expect(commit(2)).await;
-    supervisor.expect(sent("three", true)).await;
+    supervisor.send(&[text(3, "three"), text(4, "")]).await;
+    supervisor.expect(sent("three", false)).await;
+    supervisor.expect(commit(4)).await;
     supervisor.shut_down().await;
 }
 
@@ -104,7 +163,6 @@ async fn background_work_does_not_hold_up_the_next_message() {
     let mut supervisor = Supervisor::start(app).await;
     supervisor.open("/").await;
     supervisor.send(&[text(1, "work"), text(2, "next")]).await;
-    supervisor.expect(commit(1)).await;
     supervisor.expect(commit(2)).await;
     shared.go.notify_one();
     supervisor.expect(sent("worked", false)).await;
@@ -127,9 +185,8 @@ async fn a_panic_or_an_error_fails_one_event_only() {
     let mut supervisor = Supervisor::start(app).await;
     supervisor.open("/").await;
     supervisor.send(&[text(1, "panic"), text(2, "error"), text(3, "late panic")]).await;
-    for seq in 1..=3 {
-        supervisor.expect(commit(seq)).await;
-    }
+    supervisor.expect(commit(2)).await;
+    supervisor.expect(commit(3)).await;
     supervisor.send(&[text(4, "fine")]).await;
     supervisor.expect(sent("fine", true)).await;
     supervisor.shut_down().await;
@@ -169,20 +226,23 @@ async fn messages_after_the_app_s_own_close_are_dropped_but_committed() {
     let (app, _shared, mut heard) = app();
     let app = app.on_message(async |event: MessageEvent<State>| {
         event.state().notes.say(event.message().as_text().unwrap());
-        event.connection().close(4002, "enough")?;
-        event.connection().close(4003, "twice")?;
+        if event.seq() == 2 {
+            event.connection().close(4002, "enough")?;
+            event.connection().close(4003, "twice")?;
+        }
         Ok::<_, Error>(())
     });
     let mut supervisor = Supervisor::start(app).await;
     supervisor.open("/").await;
-    supervisor.send(&[text(1, "one"), text(2, "two"), closed(3, 4002)]).await;
+    supervisor.send(&[text(1, "one"), text(2, "two"), text(3, "three"), closed(4, 4002)]).await;
     let (connection, code) = (CONNECTION, CloseCode(4002));
     let when = When::Now;
     supervisor.expect(ToSupervisor::Close { connection, when, code, reason: "enough" }).await;
-    for seq in 1..=3 {
+    for seq in 2..=4 {
         supervisor.expect(commit(seq)).await;
     }
     assert_eq!(heard.next().await, "one");
+    assert_eq!(heard.next().await, "two");
     assert_eq!(heard.next().await, "closed 4002 \"bye\" true");
     supervisor.shut_down().await;
 }

@@ -35,7 +35,6 @@ impl<T> Caught<T> {
 impl<T> Future for Caught<T> {
     type Output = Result<T, Failure>;
 
-    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let polled = match &mut *self {
             Caught::Running(future) => catch_panic(|| future.as_mut().poll(cx)),

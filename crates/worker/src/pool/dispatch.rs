@@ -1,8 +1,4 @@
-//! Calls the handlers.
-//!
-//! A handler is polled once in place, in the turn of the link's reader: most end there. Only one
-//! that does not becomes a task, and the next events of its connection wait until it has ended;
-//! the task then goes on with them.
+//! Calls the handlers, and goes on with those that wait.
 
 use std::future;
 use std::net::SocketAddr;
@@ -18,7 +14,7 @@ use super::caught::{Caught, Failure, catch_panic};
 use super::exchange::{Exchange, Settled};
 use super::respond::{self, ImpossibleResponse};
 use super::tenure::{After, Closed, Event};
-use crate::app::{Handler, Handlers};
+use crate::app::{Handler, Handlers, NewSeat};
 use crate::error::failed;
 use crate::event::{Accepted, Context};
 use crate::lock::lock;
@@ -33,11 +29,11 @@ pub(crate) struct Dispatch<S> {
 }
 
 /// An event whose handler runs.
-struct Handling {
+pub(crate) struct Handling {
     /// `None` if there is nothing to run.
-    handler: Option<Caught<()>>,
-    name: &'static str,
-    after: After,
+    pub(crate) handler: Option<Caught<()>>,
+    pub(crate) name: &'static str,
+    pub(crate) after: After,
 }
 
 impl Handling {
@@ -48,36 +44,9 @@ impl Handling {
 }
 
 impl<S: Send + Sync + 'static> Dispatch<S> {
-    /// Handles an event of a connection, after those before it.
-    #[inline]
-    pub(crate) fn deliver(self: &Arc<Self>, connection: &Connection, event: Event) {
-        if let Some(event) = connection.tenure.begin(event) {
-            self.handle(connection, event);
-        }
-    }
-
-    /// Gives a connection back, after the handler that runs.
-    pub(crate) fn release(self: &Arc<Self>, connection: &Connection) {
-        if let Some(event) = connection.tenure.release() {
-            self.handle(connection, event);
-        }
-    }
-
-    fn handle(self: &Arc<Self>, connection: &Connection, event: Event) {
-        let mut next = Some(event);
-        let mut in_place = TaskContext::from_waker(Waker::noop());
-        while let Some(event) = next {
-            let mut handling = self.call(connection, event);
-            if self.poll(connection, &mut handling, &mut in_place).is_pending() {
-                return self.spawn(connection.clone(), handling);
-            }
-            next = connection.tenure.end(handling.after);
-        }
-    }
-
     /// Goes on with a handler that waits.
     #[cold]
-    fn spawn(self: &Arc<Self>, connection: Connection, handling: Handling) {
+    pub(crate) fn spawn(self: &Arc<Self>, connection: Connection, handling: Handling) {
         self.context.work.spawn(self.clone().go_on(connection, handling));
     }
 
@@ -123,24 +92,22 @@ impl<S: Send + Sync + 'static> Dispatch<S> {
         }
     }
 
-    /// In line, as the two below: what they return would be moved through memory for each message.
-    #[inline(always)]
-    fn call(&self, connection: &Connection, event: Event) -> Handling {
-        let handlers = &self.handlers;
+    pub(crate) fn call(&self, connection: &Connection, event: Event) -> Handling {
+        let (handlers, connection) = (&self.handlers, connection.clone());
         match event {
             Event::Message(arrived) => {
                 let after = After::Commit(Some(arrived.seq));
-                let event = |context| MessageEvent::new(context, arrived);
-                self.handling("message", after, handlers.message.as_ref(), event)
+                let event = MessageEvent::new(self.context.clone(), arrived);
+                let call = |new_seat: &NewSeat<_>| {
+                    Caught::call(|| {
+                        let mut seat = new_seat();
+                        seat.as_mut().call(event);
+                        seat
+                    })
+                };
+                Handling { handler: handlers.message.as_ref().map(call), name: "message", after }
             }
-            rarer => self.call_rarer(connection, rarer),
-        }
-    }
-
-    fn call_rarer(&self, connection: &Connection, event: Event) -> Handling {
-        let (handlers, connection) = (&self.handlers, connection.clone());
-        match event {
-            Event::Message(arrived) | Event::Unwanted(arrived) => {
+            Event::Unwanted(arrived) => {
                 let after = After::Commit(Some(arrived.seq));
                 Handling { handler: None, name: "message", after }
             }
@@ -163,7 +130,6 @@ impl<S: Send + Sync + 'static> Dispatch<S> {
         }
     }
 
-    #[inline(always)]
     fn handling<E>(
         &self,
         name: &'static str,
@@ -175,8 +141,7 @@ impl<S: Send + Sync + 'static> Dispatch<S> {
         Handling { handler: handler.map(call), name, after }
     }
 
-    #[inline(always)]
-    fn poll(
+    pub(crate) fn poll(
         &self,
         connection: &Connection,
         handling: &mut Handling,
@@ -195,7 +160,7 @@ impl<S: Send + Sync + 'static> Dispatch<S> {
     }
 
     #[cold]
-    fn report(&self, connection: &Connection, name: &str, failure: &Failure) {
+    pub(crate) fn report(&self, connection: &Connection, name: &str, failure: &Failure) {
         let (worker, id) = (self.context.worker.id, connection.id());
         tracing::error!(worker, connection = %id, "{name} handler failed: {failure}");
     }

@@ -4,7 +4,7 @@
 //! switchboard, then table, then batch.
 
 use std::io;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use shovel_link::{Outgoing, Socket, Written};
@@ -91,6 +91,25 @@ impl Link {
         }
         self.put_in(&mut batch, id, frame);
         Ok(())
+    }
+
+    /// Puts a frame there if there is room and it still `is` so. `false` if it is not.
+    #[inline]
+    pub(crate) fn try_put_while(
+        &self,
+        is: &AtomicBool,
+        id: u64,
+        frame: &ToSupervisor<'_>,
+    ) -> Result<bool, Full> {
+        let mut batch = lock(&self.batch);
+        if !is.load(Ordering::Acquire) {
+            return Ok(false);
+        }
+        if batch.outgoing.waiting_bytes() >= WAITING_BYTES {
+            return Err(Full);
+        }
+        self.put_in(&mut batch, id, frame);
+        Ok(true)
     }
 
     /// Puts whole frames of one id there, in a row.
@@ -345,6 +364,15 @@ mod tests {
         link.commit(ONE, 1, true);
         let commit = ToSupervisor::Commit { connection: ONE, seq: 1 };
         assert_batch(&link, &[send(ONE, false), pressed, commit]);
+    }
+
+    #[test]
+    fn a_send_that_comes_too_late_is_not_put() {
+        let link = link();
+        let put = |is| link.try_put_while(&AtomicBool::new(is), ONE.to_wire(), &send(ONE, false));
+        assert_eq!(put(false), Ok(false));
+        assert_eq!(put(true), Ok(true));
+        assert_batch(&link, &[send(ONE, false)]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Speaks the link protocol and calls the handlers; owns no client's socket. For each link there
 //! is one task that reads ([`reader`]) and one that writes ([`link::Flusher`]); handlers run in the
-//! reader's turn or in tasks of their own ([`dispatch`]).
+//! reader's turn ([`in_place`]) or in tasks of their own ([`dispatch`]).
 //!
 //! The walk: `hello` on every link -> start handler -> `ready` … `shutdown` -> all work ends ->
 //! shutdown handler -> `shutdown-complete`.
@@ -12,6 +12,7 @@ mod connections;
 pub(crate) mod descriptors;
 mod dispatch;
 pub(crate) mod exchange;
+mod in_place;
 pub(crate) mod link;
 mod reader;
 pub(crate) mod respond;

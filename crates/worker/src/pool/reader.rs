@@ -1,6 +1,7 @@
 //! The task that reads a link: its frames become events.
 //!
-//! The walk: socket -> `Incoming` -> `Pieces` -> `ToWorker` -> `Connections` or `Table` -> `Dispatch`.
+//! The walk: socket -> `Incoming` -> `Pieces` -> `ToWorker` -> `Connections` or `Table` ->
+//! `InPlace` or `Dispatch`.
 //! All that has arrived is handled before this task waits again, and so before anything that came
 //! of it is written.
 
@@ -16,13 +17,15 @@ use shovel_protocol::handshake::Capabilities;
 use shovel_protocol::limits::{CONTROL_BYTES, FRAME_PAYLOAD_BYTES};
 use shovel_protocol::pieces::Pieces;
 use shovel_protocol::{
-    Again, BadFrame, Close, CloseCode, ConnectionId, Kind, RequestId, ToSupervisor, ToWorker,
+    Again, BadFrame, Close, CloseCode, ConnectionId, Kind, MessageKind, RequestId, ToSupervisor,
+    ToWorker,
 };
 use tokio::sync::Notify;
 
 use super::connections::Connections;
 use super::dispatch::Dispatch;
 use super::exchange::Exchange;
+use super::in_place::InPlace;
 use super::link::Link;
 use super::respond;
 use super::switchboard::Switchboard;
@@ -53,6 +56,7 @@ pub(crate) struct Reader<S> {
 pub(crate) struct FrameHandler<S> {
     link: Arc<Link>,
     connections: Connections,
+    in_place: InPlace<S>,
     dispatch: Arc<Dispatch<S>>,
     switchboard: Arc<Switchboard>,
     shutdown: Arc<Notify>,
@@ -97,12 +101,19 @@ impl<S: Send + Sync + 'static> Reader<S> {
 
     fn handle_all(&mut self) -> Result<(), BadFrame> {
         while let Some(frame) = self.incoming.next_frame()? {
-            if let Some(frame) = self.pieces.push(frame)?
-                && let Some(frame) = ToWorker::read(frame)?
-            {
-                self.frames.handle(frame)?;
+            let Some(whole) = self.pieces.push(frame)? else { continue };
+            // Matched where it was read: most are messages, and moving those takes longer than all
+            // else that is done here.
+            match ToWorker::read(whole) {
+                Ok(Some(ToWorker::Message { connection, seq, again, kind, data })) => {
+                    self.frames.handle_message(connection, (seq, again), kind, data)?;
+                }
+                Ok(Some(frame)) => self.frames.handle(frame)?,
+                Ok(None) => {}
+                Err(bad) => return Err(bad),
             }
         }
+        self.frames.in_place.end_row();
         Ok(())
     }
 }
@@ -114,18 +125,34 @@ impl<S: Send + Sync + 'static> FrameHandler<S> {
         switchboard: Arc<Switchboard>,
         shutdown: Arc<Notify>,
     ) -> Self {
-        FrameHandler { link, connections: Connections::default(), dispatch, switchboard, shutdown }
+        let in_place = InPlace::new(dispatch.clone());
+        let connections = Connections::default();
+        FrameHandler { link, connections, in_place, dispatch, switchboard, shutdown }
+    }
+
+    #[inline]
+    fn handle_message(
+        &mut self,
+        id: ConnectionId,
+        (seq, again): (u64, Again),
+        kind: MessageKind,
+        data: &[u8],
+    ) -> Result<(), BadFrame> {
+        let Some(connection) = self.connections.find(&self.link, id) else { return Ok(()) };
+        // Room first, so that it is made where it stays.
+        let room = Box::new_uninit();
+        let connection_too = connection.clone();
+        let message = Message::copied(kind, data).ok_or_else(|| not_text(Kind::WsMessage))?;
+        let arrived = Box::write(room, Arrived { connection: connection_too, seq, again, message });
+        self.in_place.message(connection, arrived);
+        Ok(())
     }
 
     fn handle(&mut self, frame: ToWorker<'_>) -> Result<(), BadFrame> {
+        self.in_place.end_row();
         match frame {
             ToWorker::Message { connection, seq, again, kind, data } => {
-                if let Some(connection) = self.connections.find(&self.link, connection) {
-                    let message =
-                        Message::copied(kind, data).ok_or_else(|| not_text(Kind::WsMessage))?;
-                    let arrived = Arrived { connection: connection.clone(), seq, again, message };
-                    self.dispatch.deliver(connection, Event::Message(Box::new(arrived)));
-                }
+                self.handle_message(connection, (seq, again), kind, data)?;
             }
             ToWorker::Request { request, head, end } => self.begin_request(request, head, end),
             ToWorker::RequestBody { request, data, end } => {
@@ -151,7 +178,7 @@ impl<S: Send + Sync + 'static> FrameHandler<S> {
             }
             ToWorker::Release { connection } => {
                 if let Some(connection) = self.connections.find(&self.link, connection) {
-                    self.dispatch.release(connection);
+                    self.in_place.release(connection);
                 }
             }
             ToWorker::Revoke { connection } => {
@@ -188,7 +215,7 @@ impl<S: Send + Sync + 'static> FrameHandler<S> {
     fn close(&mut self, id: ConnectionId, closed: Closed) {
         if let Some(connection) = self.connections.remove(&self.link, id) {
             connection.tenure.socket_closed();
-            self.dispatch.deliver(&connection, Event::Closed(Box::new(closed)));
+            self.in_place.deliver(&connection, Event::Closed(Box::new(closed)));
             // Its handler runs by now, or is known to be under way.
             self.link.count_out();
         }
@@ -218,7 +245,7 @@ impl<S: Send + Sync + 'static> FrameHandler<S> {
             client: client_address(request.client),
             channels: adopt.channels.0.iter().map(|name| (*name).to_owned()).collect(),
         });
-        self.dispatch.deliver(&connection, Event::Adopted(adoption));
+        self.in_place.deliver(&connection, Event::Adopted(adoption));
     }
 
     fn exchange(&self, id: RequestId) -> Option<Arc<Exchange>> {
@@ -252,14 +279,14 @@ impl<S: Send + Sync + 'static> FrameHandler<S> {
         Ok(())
     }
 
-    fn cancel(&self, request: RequestId) {
+    fn cancel(&mut self, request: RequestId) {
         let cancelled = lock(&self.link.exchanges).remove(request.0);
         if let Some(connection) = cancelled.and_then(|exchange| exchange.cancel()) {
             let code = CloseCode::ABNORMAL;
             let close = Close { code, reason: String::new(), was_clean: false };
             let again = Again::default();
             let closed = Closed { seq: None, again, close };
-            self.dispatch.deliver(&connection, Event::Closed(Box::new(closed)));
+            self.in_place.deliver(&connection, Event::Closed(Box::new(closed)));
         }
     }
 }

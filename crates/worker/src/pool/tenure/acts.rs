@@ -41,6 +41,14 @@ impl Tenure {
         if data.len() > limit_bytes {
             return Err(Refused::For(SendError::TooLong { len: data.len(), limit_bytes }));
         }
+        let send = |when| self.send_frame(when, kind, data);
+        if self.is_plain() {
+            match self.link.try_put_while(&self.plain, self.wire.to_wire(), &send(When::Now)) {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(Full) => return Err(Refused::LinkFull),
+            }
+        }
         let mut state = lock(&self.state);
         if !state.takes_sends() {
             let moved = matches!(state.phase, Phase::Moved);
@@ -56,7 +64,6 @@ impl Tenure {
         if state.must_wait() {
             return Err(Refused::Pressed);
         }
-        let send = |when| self.send_frame(when, kind, data);
         self.hold_or_put(&mut state, data.len(), send).map_err(|Full| Refused::LinkFull)
     }
 
@@ -66,6 +73,7 @@ impl Tenure {
             return;
         }
         state.app_closed = true;
+        self.note(&state);
         let effect = Effect::Close { code: code.0, reason };
         let connection = self.wire;
         let close = |when| ToSupervisor::Close { connection, when, code, reason };

@@ -140,6 +140,11 @@ impl Tenure {
         Event::released(started, true)
     }
 
+    /// All events up to `seq` are handled, and one behind them still is: tells the supervisor.
+    pub(crate) fn handled(&self, seq: u64) {
+        self.commit(&mut lock(&self.state), seq);
+    }
+
     /// An event's handler has ended: tells the supervisor, and begins the next.
     #[inline]
     pub(crate) fn end(&self, after: After) -> Option<Event> {

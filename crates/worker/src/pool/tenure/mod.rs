@@ -11,6 +11,7 @@ mod events;
 mod held;
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::Waker;
 
@@ -39,6 +40,8 @@ pub(crate) struct Tenure {
     pub(crate) protocol: Option<Box<str>>,
     pub(crate) link: Arc<Link>,
     pub(crate) state: Mutex<State>,
+    /// See [`Tenure::is_plain`].
+    plain: AtomicBool,
     /// Told when the pressure has gone, or the connection, and when it is accepted.
     pub(crate) relieved: Notify,
     /// How events reach the task of a Router's connection.
@@ -126,6 +129,18 @@ impl Tenure {
         lock(&self.state).takes_sends()
     }
 
+    /// Whether all that is done to it goes out at once: it is open, will not move, and its client
+    /// reads well. Most are that, and what matters of [`State`] is then known without its lock.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.plain.load(Ordering::Acquire)
+    }
+
+    /// To be called before a frame says what makes the connection plain no longer: who sends looks
+    /// again under the batch's lock, so that no send comes behind that frame.
+    fn note(&self, state: &State) {
+        self.plain.store(state.is_plain(), Ordering::Release);
+    }
+
     pub(crate) fn link(&self) -> &Link {
         &self.link
     }
@@ -146,6 +161,7 @@ impl Tenure {
         let effects = Effects::new(&effects);
         let upgrade = ToSupervisor::Upgrade { connection: self.wire, upgrade, keep, effects };
         self.link.put(self.wire.to_wire(), &upgrade);
+        self.note(&state);
         drop(state);
         self.relieved.notify_waiters();
         true
@@ -177,6 +193,7 @@ impl Tenure {
             protocol: adopt.protocol.map(Into::into),
             link,
             state: Mutex::new(state),
+            plain: AtomicBool::new(false),
             relieved: Notify::new(),
             delivery: OnceLock::new(),
         }
@@ -198,6 +215,7 @@ impl Tenure {
             protocol: protocol.map(Into::into),
             link,
             state: Mutex::default(),
+            plain: AtomicBool::new(false),
             relieved: Notify::new(),
             delivery: OnceLock::new(),
         }
@@ -265,6 +283,7 @@ impl Tenure {
         if !matches!(state.phase, Phase::Moved) {
             state.phase = Phase::Closed;
         }
+        self.note(&state);
         drop(state);
         self.relieved.notify_waiters();
     }
@@ -273,6 +292,7 @@ impl Tenure {
     pub(crate) fn press(&self, over: bool) {
         let mut state = lock(&self.state);
         state.pressed = over;
+        self.note(&state);
         let holds = state.held().is_some_and(|held| !held.is_empty());
         if let Some(portable) = &mut state.portable {
             portable.owes_pressed += u32::from(over && holds);
@@ -305,6 +325,11 @@ fn path_and_query(uri: &Uri) -> Uri {
 impl State {
     fn takes_sends(&self) -> bool {
         !self.app_closed && !matches!(self.phase, Phase::Closed | Phase::Moved)
+    }
+
+    fn is_plain(&self) -> bool {
+        let is_open = matches!(self.phase, Phase::Open) && !self.app_closed;
+        is_open && !self.pressed && self.portable.is_none()
     }
 
     /// Whether sends are to wait for a client that reads too slowly.
