@@ -11,7 +11,7 @@ use crate::Error;
 /// Room for one run of a handler, and for the next when that has ended: there are too many messages
 /// for an allocation each. Polled while no handler runs, it panics.
 pub(crate) trait Seat<E>: Future<Output = Result<(), Error>> + Send {
-    /// Calls the handler, whose code runs when this is polled.
+    /// Calls the handler, which may panic; its future runs when this is polled.
     fn call(self: Pin<&mut Self>, event: E);
 }
 

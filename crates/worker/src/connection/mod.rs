@@ -304,7 +304,7 @@ impl Connection {
     }
 
     /// Sends once there is room. Few sends wait, so that is boxed: each handler that sends would
-    /// hold it, and handlers are allocated for each message.
+    /// hold it, and what a handler holds is moved with it.
     fn send_later(&self, message: Message) -> Later<'_, SendError> {
         Box::pin(async move {
             loop {

@@ -38,8 +38,9 @@ impl<S: Send + Sync + 'static> InPlace<S> {
         InPlace { dispatch, seat: None, row: None }
     }
 
-    /// Handles a message, after what came before it on its connection. Whatever comes next, be it
-    /// nothing, is to be told by this or by [`InPlace::end_row`].
+    /// Handles a message, after what came before it on its connection. It may leave a row open:
+    /// before anything but a message is handled, and when nothing more has arrived, the reader calls
+    /// [`InPlace::end_row`].
     #[inline]
     pub(crate) fn message(&mut self, connection: &Connection, arrived: Box<Arrived>) {
         if self.row.as_ref().is_some_and(|row| row.is_open_for(connection)) {
@@ -55,7 +56,6 @@ impl<S: Send + Sync + 'static> InPlace<S> {
 
     /// Handles an event, after those before it on its connection.
     pub(crate) fn deliver(&mut self, connection: &Connection, event: Event) {
-        self.end_row();
         if let Some(event) = connection.tenure.begin(event) {
             self.handle(connection, event);
         }
@@ -63,7 +63,6 @@ impl<S: Send + Sync + 'static> InPlace<S> {
 
     /// Gives a connection back, after the handler that runs.
     pub(crate) fn release(&mut self, connection: &Connection) {
-        self.end_row();
         if let Some(event) = connection.tenure.release() {
             self.handle(connection, event);
         }

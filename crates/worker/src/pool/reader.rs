@@ -148,12 +148,12 @@ impl<S: Send + Sync + 'static> FrameHandler<S> {
         Ok(())
     }
 
+    /// Any other frame.
     fn handle(&mut self, frame: ToWorker<'_>) -> Result<(), BadFrame> {
         self.in_place.end_row();
         match frame {
-            ToWorker::Message { connection, seq, again, kind, data } => {
-                self.handle_message(connection, (seq, again), kind, data)?;
-            }
+            // Handled where it was read.
+            ToWorker::Message { .. } => {}
             ToWorker::Request { request, head, end } => self.begin_request(request, head, end),
             ToWorker::RequestBody { request, data, end } => {
                 self.receive_body(request, data, end)?;

@@ -1,6 +1,7 @@
 //! What happens to a connection: one event after another, each with one handler.
 //!
-//! The walk: [`Tenure::begin`] -> the handler -> [`Tenure::end`], which commits and begins the next.
+//! The walk: [`Tenure::begin`] -> the handler, or those of a row ([`super::super::in_place`]) ->
+//! [`Tenure::end`], which commits and begins the next.
 //! A connection that is to leave finishes the handler that runs; what waits behind it is the next
 //! worker's.
 
@@ -140,9 +141,12 @@ impl Tenure {
         Event::released(started, true)
     }
 
-    /// All events up to `seq` are handled, and one behind them still is: tells the supervisor.
+    /// All messages of a plain connection up to `seq` are handled, and the handler of the one behind
+    /// them waits: tells the supervisor.
     pub(crate) fn handled(&self, seq: u64) {
-        self.commit(&mut lock(&self.state), seq);
+        lock(&self.state).committed = seq;
+        // By a frame of its own: the last send may be that of the handler that waits.
+        self.link.commit(self.wire, seq, false);
     }
 
     /// An event's handler has ended: tells the supervisor, and begins the next.

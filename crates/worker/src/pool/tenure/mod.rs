@@ -57,7 +57,7 @@ pub(crate) struct State {
     /// The client reads too slowly.
     pressed: bool,
     committed: u64,
-    /// An event is being handled; others wait in the mailbox, which the supervisor's window for
+    /// An event is being handled, or a row of messages; others wait in the mailbox, which the supervisor's window for
     /// the connection bounds.
     handling: bool,
     mailbox: VecDeque<Event>,
@@ -135,8 +135,9 @@ impl Tenure {
         self.plain.load(Ordering::Acquire)
     }
 
-    /// To be called before a frame says what makes the connection plain no longer: who sends looks
-    /// again under the batch's lock, so that no send comes behind that frame.
+    /// Before a frame is put that says why the connection is plain no longer, and behind the one that
+    /// says that it was accepted: who sends looks again under the batch's lock, so no send comes
+    /// behind the former or before the latter.
     fn note(&self, state: &State) {
         self.plain.store(state.is_plain(), Ordering::Release);
     }
