@@ -1,7 +1,7 @@
 //! The worlds that are searched.
 //!
 //! A search ends after `SHOVEL_NEMESIS_STATES` states, or 500,000; all but two of the worlds have
-//! fewer. Those two are run by `scripts/soak.sh`, which lets them go further.
+//! fewer. `scripts/soak.sh` goes further in those two.
 
 use crate::search::search;
 use crate::witness::Seen;
@@ -294,7 +294,6 @@ fn everything_once() {
 }
 
 #[test]
-#[ignore = "run by scripts/soak.sh"]
 fn everything_and_two_crashes() {
     look(Config {
         name: "everything, two crashes",
@@ -318,7 +317,6 @@ fn everything_and_two_crashes() {
 }
 
 #[test]
-#[ignore = "run by scripts/soak.sh"]
 fn poison_that_moves() {
     look(Config {
         name: "poison, reload, revoke, close",

@@ -1,4 +1,5 @@
-//! Calls the handlers, and goes on with those that wait.
+//! Calls the handlers, and goes on in a task with those that wait. What a link's reader does with an
+//! event before that, and how messages skip most of this, is in [`super::in_place`].
 
 use std::future;
 use std::net::SocketAddr;

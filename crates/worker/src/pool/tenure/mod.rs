@@ -57,8 +57,8 @@ pub(crate) struct State {
     /// The client reads too slowly.
     pressed: bool,
     committed: u64,
-    /// An event is being handled, or a row of messages; others wait in the mailbox, which the supervisor's window for
-    /// the connection bounds.
+    /// An event is being handled, or a row of messages; others wait in the mailbox, which the
+    /// supervisor's window for the connection bounds.
     handling: bool,
     mailbox: VecDeque<Event>,
     /// Of a connection that may move to another worker.
