@@ -1,7 +1,7 @@
 //! Writing: frames collected in a batch, written at once.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io;
 
 use shovel_protocol::head::HEADER_BYTES;
 use shovel_protocol::limits::FRAME_PAYLOAD_BYTES;
@@ -104,7 +104,7 @@ impl Outgoing {
     pub fn write_to(&mut self, socket: &Socket) -> io::Result<Written> {
         loop {
             while self.written < self.batch.len() {
-                match socket.try_write(&[IoSlice::new(&self.batch[self.written..])]) {
+                match socket.try_write(&self.batch[self.written..]) {
                     Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                     Ok(written) => self.written += written,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

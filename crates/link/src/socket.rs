@@ -1,6 +1,6 @@
 //! The descriptor of a link.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 
@@ -73,9 +73,9 @@ impl Socket {
     ///
     /// # Errors
     /// `WouldBlock` if it takes nothing now; else those of the socket.
-    pub fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         let mut stream = self.stream.get_ref();
-        stream.write_vectored(slices)
+        stream.write(bytes)
     }
 
     /// Waits until the socket takes bytes again. One task at a time may wait.

@@ -205,6 +205,12 @@ impl<'a> Frame<'a> {
         Ok(Some((frame, HEADER_BYTES + len)))
     }
 
+    /// Whether it is of this kind.
+    #[inline]
+    pub fn is(&self, kind: Kind) -> bool {
+        self.kind == kind as u8
+    }
+
     /// Whether the flag is set.
     pub fn has(&self, flag: u8) -> bool {
         self.flags & flag != 0
@@ -284,22 +290,30 @@ pub fn put(batch: &mut Vec<u8>, kind: Kind, flags: u8, id: u64, write: impl FnOn
     batch[start..start + HEADER_BYTES].copy_from_slice(&header.to_bytes());
 }
 
-/// Appends a frame whose payload is there in parts; one that is too long for a frame as pieces.
+/// Appends a frame whose payload is `fields` and then `data`; one that is too long for a frame as
+/// pieces.
 #[inline]
-pub fn put_parts<const N: usize>(
+pub fn put_data<const N: usize>(
     batch: &mut Vec<u8>,
     kind: Kind,
     flags: u8,
     id: u64,
-    parts: [&[u8]; N],
+    fields: [u8; N],
+    data: &[u8],
 ) {
-    let len = parts.iter().map(|part| part.len()).sum::<usize>();
+    let len = N + data.len();
     if len > FRAME_PAYLOAD_BYTES {
-        return put_pieces(batch, kind, flags, id, &parts.concat());
+        return put_long(batch, kind, flags, id, &fields, data);
     }
-    batch.reserve(HEADER_BYTES + len);
     batch.extend_from_slice(&Header { len: len as u32, kind: kind as u8, flags, id }.to_bytes());
-    parts.iter().for_each(|part| batch.extend_from_slice(part));
+    batch.extend_from_slice(&fields);
+    batch.extend_from_slice(data);
+}
+
+/// Apart, so that what is done for most is short.
+#[cold]
+fn put_long(batch: &mut Vec<u8>, kind: Kind, flags: u8, id: u64, fields: &[u8], data: &[u8]) {
+    put_pieces(batch, kind, flags, id, &[fields, data].concat());
 }
 
 /// Appends a payload of any length as one frame or as several pieces.

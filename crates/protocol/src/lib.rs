@@ -28,8 +28,8 @@ pub use head::{BadFrame, Frame, Header, Kind};
 pub use id::{
     ConnectionId, ConnectionUuid, Generation, PublishToken, RequestId, WorkerId, WorkerIndex,
 };
-pub use to_supervisor::ToSupervisor;
-pub use to_worker::{Again, ToWorker};
+pub use to_supervisor::{ToSupervisor, WsSend};
+pub use to_worker::{Again, ToWorker, WsMessage};
 pub use when::{Publisher, When};
 
 /// Text or binary: the two kinds of a WebSocket message (RFC 6455 §5.6).

@@ -25,8 +25,8 @@ pub enum ToSupervisor<'a> {
     /// Accept a request as the connection reserved with it: the commit of the fetch handler.
     /// `keep`: what handlers do to it will be staged, for it may move to another worker.
     Upgrade { connection: ConnectionId, upgrade: UpgradeHead<'a>, keep: bool, effects: Effects<'a> },
-    /// A message to the client. `last`: and its handler has finished, see [`ToSupervisor::Commit`].
-    Send { connection: ConnectionId, when: When, kind: MessageKind, data: &'a [u8], last: bool },
+    /// A message to the client.
+    Send(WsSend<'a>),
     /// Close the client's socket. The connection ends when the real close comes back.
     Close { connection: ConnectionId, when: When, code: CloseCode, reason: &'a str },
     /// What the connection's next owner is to know.
@@ -52,6 +52,21 @@ pub enum ToSupervisor<'a> {
     Pong { nonce: u64 },
     /// Nothing is left to do; the worker exits.
     ShutdownComplete,
+}
+
+/// A message to the client.
+///
+/// Most frames are that, so it can be read and put by itself: as one of all that a frame can be, it
+/// would be moved through memory more than once, and that takes longer than to write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "fields are named by their types")]
+pub struct WsSend<'a> {
+    pub connection: ConnectionId,
+    pub when: When,
+    pub kind: MessageKind,
+    pub data: &'a [u8],
+    /// And its handler has finished, see [`ToSupervisor::Commit`].
+    pub last: bool,
 }
 
 /// The effects of a `ws:upgrade`, read one by one.
@@ -96,11 +111,7 @@ impl ToSupervisor<'_> {
     #[inline]
     pub fn put(&self, batch: &mut Vec<u8>) {
         match self {
-            ToSupervisor::Send { connection, when, kind, data, last } => {
-                let binary = flags::BINARY * u8::from(kind.is_binary());
-                let flags = binary | (flags::LAST * u8::from(*last)) | when.to_flags();
-                head::put_parts(batch, Kind::WsSend, flags, connection.to_wire(), [data]);
-            }
+            ToSupervisor::Send(send) => send.put(batch),
             rarer => rarer.put_rarer(batch),
         }
     }
@@ -108,8 +119,7 @@ impl ToSupervisor<'_> {
     fn put_rarer(&self, batch: &mut Vec<u8>) {
         use ToSupervisor::*;
         match self {
-            // Put above.
-            Send { .. } => {}
+            Send(send) => send.put(batch),
             Commit { connection, seq } => {
                 head::put(batch, Kind::WsCommit, 0, connection.to_wire(), |out| {
                     out.extend_from_slice(&seq.to_le_bytes());
@@ -214,23 +224,14 @@ impl<'a> ToSupervisor<'a> {
     /// [`BadFrame`] if the payload cannot be read, a text is not UTF-8, a close may not be sent, an
     /// attachment is too long, flags do not go together, or the frame is one that only a supervisor
     /// sends.
-    #[inline]
     pub fn read(frame: Frame<'a>) -> Result<Option<ToSupervisor<'a>>, BadFrame> {
-        // Most frames are sends: these are read where the caller takes them apart again.
-        match frame.kind == Kind::WsSend as u8 {
-            true => read_send(frame).map(Some),
-            false => Self::read_other(frame),
-        }
-    }
-
-    fn read_other(frame: Frame<'a>) -> Result<Option<ToSupervisor<'a>>, BadFrame> {
         let Some(kind) = Kind::from_wire(frame.kind) else { return Ok(None) };
         let (payload, name) = (frame.payload, kind.name());
         let request = RequestId::from_wire(frame.id);
         let connection = ConnectionId::from_wire(frame.id);
         let end = frame.has(flags::END);
         Ok(Some(match kind {
-            Kind::WsSend => read_send(frame)?,
+            Kind::WsSend => ToSupervisor::Send(WsSend::read(frame)?),
             Kind::WsCommit => {
                 ToSupervisor::Commit { connection, seq: head::split_u64(name, payload)?.0 }
             }
@@ -302,13 +303,30 @@ impl<'a> ToSupervisor<'a> {
     }
 }
 
-#[inline]
-fn read_send(frame: Frame<'_>) -> Result<ToSupervisor<'_>, BadFrame> {
-    let data = frame.payload;
-    let kind = message_kind(Kind::WsSend.name(), frame.has(flags::BINARY), data)?;
-    let connection = ConnectionId::from_wire(frame.id);
-    let (when, last) = (When::of(Kind::WsSend.name(), frame)?, frame.has(flags::LAST));
-    Ok(ToSupervisor::Send { connection, when, kind, data, last })
+impl<'a> WsSend<'a> {
+    /// Appends the frame to a batch; a payload over the limit of one frame goes as pieces.
+    #[inline]
+    pub fn put(&self, batch: &mut Vec<u8>) {
+        let binary = flags::BINARY * u8::from(self.kind.is_binary());
+        let flags = binary | (flags::LAST * u8::from(self.last)) | self.when.to_flags();
+        head::put_data(batch, Kind::WsSend, flags, self.connection.to_wire(), [], self.data);
+    }
+
+    /// Reads a frame of this kind whose payload is whole.
+    ///
+    /// # Errors
+    /// [`BadFrame`] if a text is not UTF-8 or flags do not go together.
+    #[inline]
+    pub fn read(frame: Frame<'a>) -> Result<Self, BadFrame> {
+        let (name, data) = (Kind::WsSend.name(), frame.payload);
+        Ok(WsSend {
+            connection: ConnectionId::from_wire(frame.id),
+            when: When::of(name, frame)?,
+            kind: message_kind(name, frame.has(flags::BINARY), data)?,
+            data,
+            last: frame.has(flags::LAST),
+        })
+    }
 }
 
 /// Who is subscribed, and when. No handler is the worker's own, so that one is subscribed at once.
@@ -365,12 +383,14 @@ mod tests {
     #[test]
     fn a_send_can_carry_the_commit() {
         let mut batch = Vec::new();
-        let send = |last| ToSupervisor::Send {
-            connection: CONNECTION,
-            when: When::Staged,
-            kind: MessageKind::Text,
-            data: b"hi",
-            last,
+        let send = |last| {
+            ToSupervisor::Send(WsSend {
+                connection: CONNECTION,
+                when: When::Staged,
+                kind: MessageKind::Text,
+                data: b"hi",
+                last,
+            })
         };
         send(false).put(&mut batch);
         mark_last(&mut batch);

@@ -23,8 +23,8 @@ pub enum ToWorker<'a> {
     RequestEnd { request: RequestId, trailers: Headers<'a> },
     /// The request is no longer wanted: its client has gone, or waited too long.
     Cancel { request: RequestId },
-    /// A message from the client. `seq` counts a connection's events from 1.
-    Message { connection: ConnectionId, seq: u64, again: Again, kind: MessageKind, data: &'a [u8] },
+    /// A message from the client.
+    Message(WsMessage<'a>),
     /// The real socket has closed; the connection's last event.
     Closed { connection: ConnectionId, seq: u64, again: Again, close: Close },
     /// The answer to an upgrade that came too late: the connection never was.
@@ -48,6 +48,20 @@ pub enum ToWorker<'a> {
     Ping { nonce: u64 },
     /// Finish what is under way, answer `shutdown-complete`, exit.
     Shutdown,
+}
+
+/// A message from the client.
+///
+/// Most frames are that, so it can be read and put by itself, as [`WsSend`](crate::WsSend) can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "fields are named by their types")]
+pub struct WsMessage<'a> {
+    pub connection: ConnectionId,
+    /// Counts a connection's events from 1.
+    pub seq: u64,
+    pub again: Again,
+    pub kind: MessageKind,
+    pub data: &'a [u8],
 }
 
 /// Whether an event may have been begun by a worker that has lost its connection since.
@@ -89,9 +103,7 @@ impl ToWorker<'_> {
     #[inline]
     pub fn put(&self, batch: &mut Vec<u8>) {
         match self {
-            ToWorker::Message { connection, seq, again, kind, data } => {
-                put_message(batch, connection.to_wire(), (*seq, *again), *kind, data);
-            }
+            ToWorker::Message(message) => message.put(batch),
             rarer => rarer.put_rarer(batch),
         }
     }
@@ -99,8 +111,7 @@ impl ToWorker<'_> {
     fn put_rarer(&self, batch: &mut Vec<u8>) {
         use ToWorker::*;
         match self {
-            // Put above.
-            Message { .. } => {}
+            Message(message) => message.put(batch),
             Hello(greeting, welcome) => head::put(batch, Kind::Hello, 0, 0, |out| {
                 out.extend_from_slice(&greeting.to_bytes());
                 control::put(out, welcome);
@@ -184,7 +195,7 @@ impl ToWorker<'_> {
     pub fn lane(&self) -> u64 {
         use ToWorker::*;
         match self {
-            Message { connection, .. }
+            Message(WsMessage { connection, .. })
             | Closed { connection, .. }
             | Gone { connection, .. }
             | Pressure { connection, .. }
@@ -210,16 +221,7 @@ impl<'a> ToWorker<'a> {
     ///
     /// # Errors
     /// [`BadFrame`] if the payload cannot be read or the frame is one that only a worker sends.
-    #[inline]
     pub fn read(frame: Frame<'a>) -> Result<Option<ToWorker<'a>>, BadFrame> {
-        // Most frames are messages: these are read where the caller takes them apart again.
-        match frame.kind == Kind::WsMessage as u8 {
-            true => read_message(frame).map(Some),
-            false => Self::read_other(frame),
-        }
-    }
-
-    fn read_other(frame: Frame<'a>) -> Result<Option<ToWorker<'a>>, BadFrame> {
         let Some(kind) = Kind::from_wire(frame.kind) else { return Ok(None) };
         let (payload, name) = (frame.payload, kind.name());
         let request = RequestId::from_wire(frame.id);
@@ -227,7 +229,7 @@ impl<'a> ToWorker<'a> {
         let token = PublishToken::from_wire(frame.id);
         let end = frame.has(flags::END);
         Ok(Some(match kind {
-            Kind::WsMessage => read_message(frame)?,
+            Kind::WsMessage => ToWorker::Message(WsMessage::read(frame)?),
             Kind::Hello => {
                 let (greeting, rest) = Greeting::read(payload)?;
                 ToWorker::Hello(greeting, control::read(name, rest)?.0)
@@ -292,26 +294,26 @@ impl<'a> ToWorker<'a> {
     }
 }
 
-/// Does what [`ToWorker::put`] does with a message. Most frames are that, and to make one of what
-/// is at hand and take it apart again takes longer than to write it.
-#[inline]
-pub fn put_message(
-    batch: &mut Vec<u8>,
-    connection: u64,
-    (seq, again): (u64, Again),
-    kind: MessageKind,
-    data: &[u8],
-) {
-    let flags = again.to_flags() | (flags::BINARY * u8::from(kind.is_binary()));
-    head::put_parts(batch, Kind::WsMessage, flags, connection, [&seq.to_le_bytes(), data]);
-}
+impl<'a> WsMessage<'a> {
+    /// Appends the frame to a batch; a payload over the limit of one frame goes as pieces.
+    #[inline]
+    pub fn put(&self, batch: &mut Vec<u8>) {
+        let flags = self.again.to_flags() | (flags::BINARY * u8::from(self.kind.is_binary()));
+        let (id, seq) = (self.connection.to_wire(), self.seq.to_le_bytes());
+        head::put_data(batch, Kind::WsMessage, flags, id, seq, self.data);
+    }
 
-#[inline]
-fn read_message<'a>(frame: Frame<'a>) -> Result<ToWorker<'a>, BadFrame> {
-    let (seq, data) = head::split_u64(Kind::WsMessage.name(), frame.payload)?;
-    let connection = ConnectionId::from_wire(frame.id);
-    let again = Again::of(frame);
-    Ok(ToWorker::Message { connection, seq, again, kind: message_kind(&frame), data })
+    /// Reads a frame of this kind whose payload is whole.
+    ///
+    /// # Errors
+    /// [`BadFrame`] if the payload is too short for a number.
+    #[inline]
+    pub fn read(frame: Frame<'a>) -> Result<Self, BadFrame> {
+        let (seq, data) = head::split_u64(Kind::WsMessage.name(), frame.payload)?;
+        let connection = ConnectionId::from_wire(frame.id);
+        let (again, kind) = (Again::of(frame), message_kind(&frame));
+        Ok(WsMessage { connection, seq, again, kind, data })
+    }
 }
 
 fn message_kind(frame: &Frame<'_>) -> MessageKind {

@@ -11,7 +11,7 @@ use shovel_protocol::control::{Effect, UpgradeHead};
 use shovel_protocol::head::Kind;
 use shovel_protocol::to_supervisor::Effects;
 use shovel_protocol::{
-    BadFrame, ConnectionId, MessageKind, Publisher, RequestId, ToSupervisor, ToWorker, When,
+    BadFrame, ConnectionId, MessageKind, Publisher, RequestId, ToSupervisor, ToWorker, When, WsSend,
 };
 
 use super::counts::{OfThread, OfWorker};
@@ -28,9 +28,7 @@ impl Router {
         frame: ToSupervisor<'_>,
     ) -> Result<(), BadFrame> {
         match frame {
-            ToSupervisor::Send { connection, when, kind, data, last } => {
-                self.on_send(link, connection, when, kind, data, last)?;
-            }
+            ToSupervisor::Send(send) => self.on_send(link, send)?,
             ToSupervisor::Commit { connection, seq } => {
                 self.on_commit(link, connection, Some(seq))?
             }
@@ -119,41 +117,37 @@ impl Router {
         }
     }
 
+    #[inline]
     pub(super) fn on_send(
         self: &Rc<Self>,
         link: &Rc<Link>,
-        id: ConnectionId,
-        when: When,
-        kind: MessageKind,
-        data: &[u8],
-        last: bool,
+        send: WsSend<'_>,
     ) -> Result<(), BadFrame> {
-        let effect = Effect::Send { binary: kind.is_binary(), data };
-        match (when, last) {
-            (When::Now, last) => self.send_now(link, id, kind, data, last),
-            (When::Staged, true) => self.commit_with(link, id, effect),
-            (_, _) => self.on_effect(link, id, when, Kind::WsSend, effect),
+        match send {
+            WsSend { when: When::Now, .. } => self.send_now(link, send),
+            WsSend { connection, when, kind, data, last } => {
+                let effect = Effect::Send { binary: kind.is_binary(), data };
+                match (when, last) {
+                    (When::Staged, true) => self.commit_with(link, connection, effect),
+                    (_, _) => self.on_effect(link, connection, when, Kind::WsSend, effect),
+                }
+            }
         }
     }
 
     /// A message, and with the last of its handler the commit, in one look at the connection: most
     /// frames are that.
-    fn send_now(
-        self: &Rc<Self>,
-        link: &Rc<Link>,
-        id: ConnectionId,
-        kind: MessageKind,
-        data: &[u8],
-        last: bool,
-    ) -> Result<(), BadFrame> {
+    #[inline]
+    fn send_now(self: &Rc<Self>, link: &Rc<Link>, send: WsSend<'_>) -> Result<(), BadFrame> {
+        let id = send.connection;
         // Anything published before must reach a subscriber first.
         self.share_channels_of(id.0.slot);
         let mut registry = self.registry.borrow_mut();
         let Some(connection) = accepted(&mut registry, id, link, Kind::WsSend)? else {
             return Ok(());
         };
-        connection.send(link, kind, data);
-        if !last {
+        connection.send(link, send.kind, send.data);
+        if !send.last {
             return Ok(());
         }
         let committed = connection.state.commit_next();

@@ -11,9 +11,7 @@ use shovel_edge::Turn;
 use shovel_edge::turn::Flush;
 use shovel_link::{Outgoing, Socket, Written};
 use shovel_protocol::control::Welcome;
-use shovel_protocol::{
-    Again, ConnectionId, MessageKind, ToWorker, WorkerId, WorkerIndex, to_worker,
-};
+use shovel_protocol::{ConnectionId, ToWorker, WorkerId, WorkerIndex, WsMessage};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
@@ -132,19 +130,12 @@ impl Link {
 
     /// Queues a message of a client's: what [`Link::send`] does, in a shorter way.
     #[inline]
-    pub fn send_message(
-        &self,
-        connection: ConnectionId,
-        event: (u64, Again),
-        kind: MessageKind,
-        data: &[u8],
-    ) {
+    pub fn send_message(&self, message: WsMessage<'_>) {
         if self.ended.get() {
             return;
         }
-        let id = connection.to_wire();
-        let put = |batch: &mut Vec<u8>| to_worker::put_message(batch, id, event, kind, data);
-        self.outgoing.borrow_mut().put(id, put);
+        let lane = message.connection.to_wire();
+        self.outgoing.borrow_mut().put(lane, |batch| message.put(batch));
         self.mark();
     }
 

@@ -151,10 +151,14 @@ impl Router {
 
     /// Shares out what waits on the channels of a connection, before anything that must come
     /// behind it.
+    #[inline]
     pub fn share_channels_of(&self, slot: Slot) {
-        if self.publisher.batches.borrow().is_empty() {
-            return;
+        if !self.publisher.batches.borrow().is_empty() {
+            self.share_waiting_channels_of(slot);
         }
+    }
+
+    fn share_waiting_channels_of(&self, slot: Slot) {
         let registry = self.registry.borrow();
         let Some(connection) = registry.at(slot) else { return };
         let channels: Vec<_> = connection.subscriptions.channels().collect();

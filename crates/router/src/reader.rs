@@ -11,7 +11,7 @@ use shovel_protocol::handshake::Capabilities;
 use shovel_protocol::head::Kind;
 use shovel_protocol::limits::payload_bytes;
 use shovel_protocol::pieces::Pieces;
-use shovel_protocol::{BadFrame, ToSupervisor};
+use shovel_protocol::{BadFrame, Frame, ToSupervisor, WsSend};
 
 use super::FromThread;
 use super::link::Link;
@@ -116,23 +116,33 @@ impl LinkReader {
         while let Some(frame) = self.incoming.next_frame()? {
             let Some(whole) = self.pieces.push(frame)? else { continue };
             let (router, link) = (&self.router, &self.link);
-            // Matched where it was read: most are sends, and moving those takes longer than all
-            // else that is done here.
-            match ToSupervisor::read(whole) {
-                Ok(Some(ToSupervisor::Send { connection, when, kind, data, last })) => {
-                    router.on_send(link, connection, when, kind, data, last)?;
-                }
-                Ok(Some(
-                    ref frame @ (ToSupervisor::Ready(_)
-                    | ToSupervisor::Pong { .. }
-                    | ToSupervisor::ShutdownComplete),
-                )) => about_worker(router, link, self.is_first, &mut self.ready, frame)?,
-                Ok(Some(frame)) => router.on_frame(link, frame)?,
-                Ok(None) => {}
-                Err(bad) => return Err(bad),
+            // Most are sends.
+            match whole.is(Kind::WsSend) {
+                true => router.on_send(link, WsSend::read(whole)?)?,
+                false => take_other(router, link, self.is_first, &mut self.ready, whole)?,
             }
         }
         Ok(())
+    }
+}
+
+/// Any other frame. Apart, so that the way of most is short.
+#[inline(never)]
+fn take_other(
+    router: &Rc<Router>,
+    link: &Rc<Link>,
+    is_first: bool,
+    ready: &mut bool,
+    frame: Frame<'_>,
+) -> Result<(), BadFrame> {
+    match ToSupervisor::read(frame)? {
+        Some(
+            ref frame @ (ToSupervisor::Ready(_)
+            | ToSupervisor::Pong { .. }
+            | ToSupervisor::ShutdownComplete),
+        ) => about_worker(router, link, is_first, ready, frame),
+        Some(frame) => router.on_frame(link, frame),
+        None => Ok(()),
     }
 }
 
@@ -227,7 +237,8 @@ mod tests {
             let (connection, when, kind) = (self.id, When::Staged, MessageKind::Text);
             let publisher = Publisher::Handler { connection, when };
             let long = vec![b'x'; long];
-            let send = |data, last| ToSupervisor::Send { connection, when, kind, data, last };
+            let send =
+                |data, last| ToSupervisor::Send(WsSend { connection, when, kind, data, last });
             let mut frames = vec![
                 ToSupervisor::Attach { connection, when, version: 2, data: b"state" },
                 ToSupervisor::Subscribe { connection: Some(connection), when, channel: "other" },

@@ -193,9 +193,8 @@ impl Registry {
 
     /// The connection, whatever its lease is by now, and its present id.
     pub fn on_route(&mut self, route: Route) -> Option<(ConnectionId, &mut Connection)> {
-        let id = ConnectionId(self.connections.id_at(route.slot)?);
-        let connection = self.connections.at_mut(route.slot)?;
-        (connection.born == route.born).then_some((id, connection))
+        let (id, connection) = self.connections.leased_at_mut(route.slot)?;
+        (connection.born == route.born).then_some((ConnectionId(id), connection))
     }
 
     /// The connections from a place of the table on, each with its place.

@@ -18,7 +18,9 @@ use shovel_edge::{Answer, Backend, Client, Failure, Notes, Refused, Turn, Upgrad
 use shovel_link as link_io;
 use shovel_protocol::control::Welcome;
 use shovel_protocol::handshake::Capabilities;
-use shovel_protocol::{Again, Close, CloseCode, ConnectionId, MessageKind, ToWorker, WorkerId};
+use shovel_protocol::{
+    Again, Close, CloseCode, ConnectionId, MessageKind, ToWorker, WorkerId, WsMessage,
+};
 use tokio::task::spawn_local;
 
 use super::body::ResponseBody;
@@ -243,7 +245,8 @@ impl Backend for Router {
         }
         let Some((seq, open)) = connection.state.hand_over(data.len()) else { return };
         let Some(link) = connection.link() else { return };
-        link.send_message(id, (seq, Again::default()), kind, data);
+        let again = Again::default();
+        link.send_message(WsMessage { connection: id, seq, again, kind, data });
         link.tally.add_sized(
             OfWorker::MessagesReceived,
             OfWorker::MessageBytesReceived,

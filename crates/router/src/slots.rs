@@ -53,7 +53,13 @@ impl<T> Slots<T> {
 
     /// The value in a place, whatever its lease.
     pub fn at_mut(&mut self, slot: u32) -> Option<&mut T> {
-        self.slots.get_mut(slot as usize)?.value.as_mut()
+        Some(self.leased_at_mut(slot)?.1)
+    }
+
+    /// The value in a place, and its id.
+    pub fn leased_at_mut(&mut self, slot: u32) -> Option<(Leased, &mut T)> {
+        let place = self.slots.get_mut(slot as usize)?;
+        Some((Leased { slot, lease: place.lease }, place.value.as_mut()?))
     }
 
     /// Ends the lease of what is in a place, which stays under the next one.
@@ -62,12 +68,6 @@ impl<T> Slots<T> {
         place.value.as_ref()?;
         place.lease = place.lease.wrapping_add(1);
         Some(Leased { slot, lease: place.lease })
-    }
-
-    /// The lease under which a place is held.
-    pub fn id_at(&self, slot: u32) -> Option<Leased> {
-        let place = self.slots.get(slot as usize)?;
-        place.value.as_ref().map(|_| Leased { slot, lease: place.lease })
     }
 
     /// Ends the lease and gives the value back.

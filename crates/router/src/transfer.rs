@@ -12,7 +12,7 @@ use shovel_protocol::control::{AdoptCause, AdoptHead, Names};
 use shovel_protocol::head::Kind;
 use shovel_protocol::to_supervisor::Effects;
 use shovel_protocol::to_worker::RequestBytes;
-use shovel_protocol::{Again, BadFrame, Close, CloseCode, ConnectionId, ToWorker};
+use shovel_protocol::{Again, BadFrame, Close, CloseCode, ConnectionId, ToWorker, WsMessage};
 
 use super::counts::OfThread;
 use super::drain::farewell;
@@ -46,7 +46,7 @@ impl Router {
             match next.event {
                 Event::Message(message) => {
                     let (kind, data) = (message.kind, &message.data[..]);
-                    link.send(&ToWorker::Message { connection, seq, again, kind, data });
+                    link.send(&ToWorker::Message(WsMessage { connection, seq, again, kind, data }));
                 }
                 Event::Close(close) => {
                     let close = close.clone();

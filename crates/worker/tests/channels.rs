@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use harness::{Notes, REQUEST, Supervisor};
 use shovel_protocol::control;
-use shovel_protocol::{Again, MessageKind, PublishToken, Publisher, ToSupervisor, ToWorker, When};
+use shovel_protocol::{
+    Again, MessageKind, PublishToken, Publisher, ToSupervisor, ToWorker, When, WsMessage,
+};
 use shovel_worker::{App, Error, FetchEvent, Message, StartEvent};
 
 const ANSWER: control::Published = control::Published { delivered: 3, dropped: 2, closed: 1 };
@@ -132,12 +134,14 @@ async fn long_publishes_of_two_connections_arrive_whole() {
     supervisor.send(&[ToWorker::Request { request: REQUEST, head, end }]).await;
     supervisor.next().await;
     let (ours, theirs) = (vec![1; 150_000], vec![2; 150_000]);
-    let message = |connection, data| ToWorker::Message {
-        connection,
-        seq: 1,
-        again: Again::default(),
-        kind: MessageKind::Binary,
-        data,
+    let message = |connection, data| {
+        ToWorker::Message(WsMessage {
+            connection,
+            seq: 1,
+            again: Again::default(),
+            kind: MessageKind::Binary,
+            data,
+        })
     };
     // One batch of whole frames, so that both are handled in the same turn.
     supervisor.send(&[message(harness::CONNECTION, &ours)]).await;

@@ -6,7 +6,7 @@ use harness::{
     CONNECTION, REQUEST, State, Supervisor, app, closed, commit, echo, offer, sent, text,
 };
 use shovel_protocol::close::CloseCode;
-use shovel_protocol::{Again, MessageKind, ToSupervisor, ToWorker, When};
+use shovel_protocol::{Again, MessageKind, ToSupervisor, ToWorker, When, WsMessage, WsSend};
 use shovel_worker::{CloseEvent, Error, Message, MessageEvent, SendError};
 
 /// B13, DESIGN §4.
@@ -137,10 +137,12 @@ async fn messages_behind_a_suspended_handler_wait_and_other_connections_do_not()
 
     let (kind, data) = (MessageKind::Binary, &b"quick"[..]);
     let again = Again::default();
-    let quick = ToWorker::Message { connection: other, seq: 1, again, kind, data };
+    let quick = ToWorker::Message(WsMessage { connection: other, seq: 1, again, kind, data });
     supervisor.send(&[text(1, "slow"), text(2, "behind"), quick]).await;
     let (connection, when) = (other, When::Now);
-    supervisor.expect(ToSupervisor::Send { connection, when, kind, data, last: true }).await;
+    supervisor
+        .expect(ToSupervisor::Send(WsSend { connection, when, kind, data, last: true }))
+        .await;
     supervisor.expect_nothing().await;
     shared.go.notify_one();
     supervisor.expect(sent("slow", true)).await;
@@ -335,9 +337,11 @@ async fn a_full_link_makes_send_wait() {
     supervisor.send(&[text(1, "go")]).await;
     for number in 0..100_u8 {
         let seen = supervisor.next().await;
-        let ToSupervisor::Send { data, .. } = seen.read() else { panic!("{:?}", seen.read()) };
+        let ToSupervisor::Send(WsSend { data, .. }) = seen.read() else {
+            panic!("{:?}", seen.read())
+        };
         assert_eq!(data, vec![number; 50_000]);
-        let committed = matches!(seen.read(), ToSupervisor::Send { last: true, .. });
+        let committed = matches!(seen.read(), ToSupervisor::Send(WsSend { last: true, .. }));
         if number == 99 && !committed {
             supervisor.expect(commit(1)).await;
         }
@@ -372,7 +376,9 @@ async fn text_that_is_not_utf8_ends_the_worker() {
     supervisor.open("/").await;
     let (kind, data) = (MessageKind::Text, &b"\xff"[..]);
     let (connection, again) = (CONNECTION, Again::default());
-    supervisor.send(&[ToWorker::Message { connection, seq: 1, again, kind, data }]).await;
+    supervisor
+        .send(&[ToWorker::Message(WsMessage { connection, seq: 1, again, kind, data })])
+        .await;
     assert!(supervisor.ended().await.to_string().contains("not UTF-8"));
 }
 

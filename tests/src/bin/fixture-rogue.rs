@@ -16,7 +16,8 @@ use shovel_protocol::head::{self, Frame, Header, Kind};
 use shovel_protocol::id::Leased;
 use shovel_protocol::to_supervisor::Effects;
 use shovel_protocol::{
-    CloseCode, ConnectionId, MessageKind, RequestId, ToSupervisor, ToWorker, When,
+    CloseCode, ConnectionId, MessageKind, RequestId, ToSupervisor, ToWorker, When, WsMessage,
+    WsSend,
 };
 
 fn main() -> io::Result<()> {
@@ -78,7 +79,7 @@ impl Rogue {
             };
             match ToWorker::read(frame).expect("a frame of the supervisor's") {
                 Some(ToWorker::Request { request, head, .. }) => self.on_request(request, &head)?,
-                Some(ToWorker::Message { connection, seq, data, .. }) => {
+                Some(ToWorker::Message(WsMessage { connection, seq, data, .. })) => {
                     self.on_message(connection, data)?;
                     self.commit(connection, seq)?;
                 }
@@ -161,8 +162,14 @@ impl Rogue {
                 for number in 0..1000 {
                     let (kind, data) = (MessageKind::Text, format!("last words {number}"));
                     let data = data.as_bytes();
-                    ToSupervisor::Send { connection, when: When::Now, kind, data, last: false }
-                        .put(&mut batch);
+                    ToSupervisor::Send(WsSend {
+                        connection,
+                        when: When::Now,
+                        kind,
+                        data,
+                        last: false,
+                    })
+                    .put(&mut batch);
                 }
                 self.link.write(&batch)?;
                 exit(1);
@@ -211,7 +218,13 @@ impl Rogue {
 
     fn send(&mut self, connection: ConnectionId, data: &[u8]) -> io::Result<()> {
         let kind = MessageKind::Text;
-        self.link.put(&ToSupervisor::Send { connection, when: When::Now, kind, data, last: false })
+        self.link.put(&ToSupervisor::Send(WsSend {
+            connection,
+            when: When::Now,
+            kind,
+            data,
+            last: false,
+        }))
     }
 
     fn commit(&mut self, connection: ConnectionId, seq: u64) -> io::Result<()> {

@@ -197,8 +197,8 @@ impl<O, M, E: Default> Connection<O, M, E> {
         if seq > self.acked && self.close.is_none_or(|close| seq < close) {
             self.committed = seq;
         }
-        while self.acked < seq {
-            self.finish_first();
+        if seq > self.acked {
+            self.finish_up_to(seq);
         }
         let left = if self.close == Some(self.acked) {
             Left::Closed
@@ -235,12 +235,13 @@ impl<O, M, E: Default> Connection<O, M, E> {
         }
     }
 
-    fn finish_first(&mut self) {
-        self.acked += 1;
+    fn finish_up_to(&mut self, seq: u64) {
+        let finished = seq - self.acked;
+        self.acked = seq;
         match &mut self.record {
-            Record::Sizes(window) => window.pop(),
+            Record::Sizes(window) => window.pop(finished),
             Record::Kept(kept) => {
-                kept.log.pop();
+                (0..finished).for_each(|_| kept.log.pop());
                 kept.strikes.clear();
             }
         }

@@ -24,8 +24,33 @@ impl Window {
         self.bytes += size as usize;
     }
 
-    pub(super) fn pop(&mut self) {
-        let size = self.sizes.pop_front().unwrap_or(0);
-        self.bytes -= size as usize;
+    /// The first so many events are finished.
+    pub(super) fn pop(&mut self, events: u64) {
+        let events = usize::try_from(events).unwrap_or(usize::MAX).min(self.sizes.len());
+        if events == self.sizes.len() {
+            // Most of the time: then nothing has to be added up.
+            self.sizes.clear();
+            self.bytes = 0;
+            return;
+        }
+        self.bytes -= self.sizes.drain(..events).map(|size| size as usize).sum::<usize>();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_finished_no_longer_counts_and_what_is_not_does() {
+        let mut window = Window::default();
+        (1..=5).for_each(|bytes| window.push(bytes * 1000));
+        window.pop(2);
+        assert_eq!(window.bytes, 3000 + 4000 + 5000 + 3 * MESSAGE_OVERHEAD_BYTES);
+        window.push(6000);
+        window.pop(1);
+        assert_eq!(window.bytes, 4000 + 5000 + 6000 + 3 * MESSAGE_OVERHEAD_BYTES);
+        window.pop(3);
+        assert_eq!(window, Window::default());
     }
 }

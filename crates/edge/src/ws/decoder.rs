@@ -2,6 +2,7 @@
 //!
 //! The walk: [`Decoder::decode`] -> `PartialHead::take` -> `Decoder::begin` -> either the payload is
 //! whole in the input and is lent from there, or it is gathered in the decoder and lent at its end.
+//! A short message goes from [`Decoder::decode`] to its end at once.
 
 use std::fmt;
 
@@ -151,7 +152,26 @@ impl Decoder {
     /// # Errors
     /// The [`Violation`] of the next frame, as early as it shows. The decoder is of no use after
     /// it.
+    #[inline]
     pub fn decode<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+        hold: Hold,
+    ) -> Result<Decoded<'a>, Violation> {
+        if hold == Hold::Nothing
+            && self.is_empty()
+            && let Some((kind, mask, len)) = head::short_message(input)
+            && len <= self.max_message_bytes
+        {
+            let consumed = head::SHORT_BYTES + len;
+            let payload = &mut input[head::SHORT_BYTES..consumed];
+            unmask(payload, mask);
+            return Ok(Decoded { consumed, event: Some(lend_message(kind, payload)?) });
+        }
+        self.decode_any(input, hold)
+    }
+
+    fn decode_any<'a>(
         &'a mut self,
         input: &'a mut [u8],
         hold: Hold,
@@ -199,6 +219,12 @@ impl Decoder {
     /// next call.
     pub fn held_bytes(&self) -> usize {
         self.message.len() + self.control.len()
+    }
+
+    /// Whether nothing is held, not even what the last event was lent from.
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.is_idle() && self.message.capacity() == 0 && self.control.capacity() == 0
     }
 
     /// Frees what the last event was lent from, so that an idle connection holds nothing.
@@ -330,16 +356,21 @@ impl State {
 #[inline]
 fn lend(opcode: Opcode, payload: &[u8]) -> Result<Incoming<'_>, Violation> {
     match opcode {
-        Opcode::Text => {
-            simdutf8::basic::from_utf8(payload).map_err(|_| Violation::Text)?;
-            Ok(Incoming::Message { kind: MessageKind::Text, data: payload })
-        }
-        Opcode::Binary => Ok(Incoming::Message { kind: MessageKind::Binary, data: payload }),
+        Opcode::Text => lend_message(MessageKind::Text, payload),
+        Opcode::Binary => lend_message(MessageKind::Binary, payload),
         Opcode::Continuation => Err(Violation::StrayContinuation),
         Opcode::Ping => Ok(Incoming::Ping(payload)),
         Opcode::Pong => Ok(Incoming::Pong(payload)),
         Opcode::Close => lend_close(payload).map(Incoming::Close),
     }
+}
+
+#[inline]
+fn lend_message(kind: MessageKind, payload: &[u8]) -> Result<Incoming<'_>, Violation> {
+    if kind == MessageKind::Text {
+        simdutf8::basic::from_utf8(payload).map_err(|_| Violation::Text)?;
+    }
+    Ok(Incoming::Message { kind, data: payload })
 }
 
 fn lend_close(payload: &[u8]) -> Result<Option<(CloseCode, &str)>, Violation> {

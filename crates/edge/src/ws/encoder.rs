@@ -23,16 +23,17 @@ impl AsRef<[u8]> for Head {
 
 /// The header of a message of `payload_bytes`, for callers that write the payload separately.
 pub fn message_header(kind: MessageKind, payload_bytes: usize) -> Head {
-    let opcode = match kind {
-        MessageKind::Text => 0x1,
-        MessageKind::Binary => 0x2,
-    };
-    head(opcode, payload_bytes)
+    head(opcode(kind), payload_bytes)
 }
 
 /// Appends a whole message. For [`MessageKind::Text`], `payload` must be UTF-8.
+#[inline]
 pub fn put_message(out: &mut Vec<u8>, kind: MessageKind, payload: &[u8]) {
-    out.extend_from_slice(message_header(kind, payload.len()).as_ref());
+    match payload.len() {
+        // As `head` has it; most are short, and a copy of a known size is no call.
+        len @ 0..=125 => out.extend_from_slice(&[FIN | opcode(kind), len as u8]),
+        len => out.extend_from_slice(message_header(kind, len).as_ref()),
+    }
     out.extend_from_slice(payload);
 }
 
@@ -63,6 +64,13 @@ fn put_control(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
     let payload = &payload[..payload.len().min(MAX_CONTROL_BYTES)];
     out.extend_from_slice(head(opcode, payload.len()).as_ref());
     out.extend_from_slice(payload);
+}
+
+fn opcode(kind: MessageKind) -> u8 {
+    match kind {
+        MessageKind::Text => 0x1,
+        MessageKind::Binary => 0x2,
+    }
 }
 
 /// A header with the shortest form of the length (RFC 6455 §5.2).

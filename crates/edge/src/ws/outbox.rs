@@ -36,6 +36,7 @@ impl Outbox {
     }
 
     /// Appends frames for this client alone.
+    #[inline]
     pub(crate) fn put(&mut self, buffers: &Buffers, write: impl FnOnce(&mut Vec<u8>)) {
         if self.tail.capacity() == 0 {
             self.tail = buffers.take_write();

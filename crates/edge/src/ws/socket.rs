@@ -114,6 +114,7 @@ impl Socket {
     }
 
     /// Sends a message. `data` of a text must be UTF-8.
+    #[inline]
     pub fn send(&self, kind: MessageKind, data: &[u8]) -> Sent {
         let mut state = self.0.state.borrow_mut();
         if !state.is_open() {

@@ -11,7 +11,7 @@ use shovel_protocol::to_supervisor::{Effects, put_effect};
 use shovel_protocol::to_worker::RequestBytes;
 use shovel_protocol::{
     Again, Close, CloseCode, ConnectionId, MessageKind, PublishToken, Publisher, RequestId,
-    ToSupervisor, ToWorker, When,
+    ToSupervisor, ToWorker, When, WsMessage, WsSend,
 };
 
 const GREETING: Greeting = Greeting { version: 1, oldest: 1, capabilities: Capabilities(0) };
@@ -67,15 +67,21 @@ fn about_a_connection() -> [(&'static str, ToWorker<'static>); 11] {
     [
         (
             "to worker: ws:message",
-            Message { connection, seq: 1, again: first, kind: text, data: b"hello" },
+            Message(WsMessage { connection, seq: 1, again: first, kind: text, data: b"hello" }),
         ),
         (
             "to worker: ws:message, binary",
-            Message { connection, seq: 2, again: first, kind: binary, data: &[0, 255] },
+            Message(WsMessage { connection, seq: 2, again: first, kind: binary, data: &[0, 255] }),
         ),
         (
             "to worker: ws:message, again",
-            Message { connection: AGAIN, seq: 5, again: partial, kind: text, data: b"five" },
+            Message(WsMessage {
+                connection: AGAIN,
+                seq: 5,
+                again: partial,
+                kind: text,
+                data: b"five",
+            }),
         ),
         ("to worker: ws:close", Closed { connection, seq: 3, again: first, close: closed() }),
         (
@@ -135,7 +141,7 @@ fn of_a_connection() -> [(&'static str, ToSupervisor<'static>); 12] {
     let (text, binary) = (MessageKind::Text, MessageKind::Binary);
     let (upgrade, none) = (accept(None), Effects::new(&[]));
     let (chat, code) = (accept(Some("chat")), CloseCode(4001));
-    let send = |when, last| Send { connection, when, kind: text, data: b"hello", last };
+    let send = |when, last| Send(WsSend { connection, when, kind: text, data: b"hello", last });
     [
         (
             "to supervisor: ws:upgrade",
@@ -152,7 +158,7 @@ fn of_a_connection() -> [(&'static str, ToSupervisor<'static>); 12] {
         ("to supervisor: ws:send", send(Now, false)),
         (
             "to supervisor: ws:send, the last of its handler",
-            Send { connection, when: Now, kind: binary, data: &[0, 255], last: true },
+            Send(WsSend { connection, when: Now, kind: binary, data: &[0, 255], last: true }),
         ),
         ("to supervisor: ws:send, staged", send(Staged, false)),
         ("to supervisor: ws:send, staged and the last of its handler", send(Staged, true)),

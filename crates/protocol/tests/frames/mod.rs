@@ -17,7 +17,7 @@ use shovel_protocol::to_supervisor::{Effects, put_effect};
 use shovel_protocol::to_worker::RequestBytes;
 use shovel_protocol::{
     Again, BadFrame, Close, CloseCode, ConnectionId, Frame, MessageKind, PublishToken, Publisher,
-    RequestId, ToSupervisor, ToWorker, When,
+    RequestId, ToSupervisor, ToWorker, When, WsMessage, WsSend,
 };
 
 /// Failing seeds are printed and kept beside the test, which is where a repeated run finds them.
@@ -46,7 +46,13 @@ pub(crate) fn to_worker() -> BoxedStrategy<ToWorker<'static>> {
         (request(), headers()).prop_map(|(request, trailers)| RequestEnd { request, trailers }),
         request().prop_map(|request| Cancel { request }),
         (connection(), any::<u64>(), again(), message()).prop_map(
-            |(connection, seq, again, (kind, data))| Message { connection, seq, again, kind, data }
+            |(connection, seq, again, (kind, data))| Message(WsMessage {
+                connection,
+                seq,
+                again,
+                kind,
+                data
+            })
         ),
         (connection(), any::<u64>(), again(), any::<u16>(), ".{0,30}", any::<bool>()).prop_map(
             |(connection, seq, again, code, reason, was_clean)| {
@@ -102,7 +108,13 @@ pub(crate) fn to_supervisor() -> BoxedStrategy<ToSupervisor<'static>> {
             }
         ),
         (connection(), when(), message(), any::<bool>()).prop_map(
-            |(connection, when, (kind, data), last)| Send { connection, when, kind, data, last }
+            |(connection, when, (kind, data), last)| Send(WsSend {
+                connection,
+                when,
+                kind,
+                data,
+                last
+            })
         ),
         (connection(), when(), close()).prop_map(|(connection, when, (code, reason))| {
             Close { connection, when, code: CloseCode(code), reason }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use shovel_link::{Outgoing, Socket, Written};
 use shovel_protocol::control::Welcome;
 use shovel_protocol::id::ConnectionId;
-use shovel_protocol::{PublishToken, ToSupervisor, to_supervisor};
+use shovel_protocol::{PublishToken, ToSupervisor, WsSend, to_supervisor};
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 
@@ -93,14 +93,9 @@ impl Link {
         Ok(())
     }
 
-    /// Puts a frame there if there is room and it still `is` so. `false` if it is not.
+    /// Puts a message there if there is room and it still `is` so. `false` if it is not.
     #[inline]
-    pub(crate) fn try_put_while(
-        &self,
-        is: &AtomicBool,
-        id: u64,
-        frame: &ToSupervisor<'_>,
-    ) -> Result<bool, Full> {
+    pub(crate) fn try_send_while(&self, is: &AtomicBool, send: WsSend<'_>) -> Result<bool, Full> {
         let mut batch = lock(&self.batch);
         if !is.load(Ordering::Acquire) {
             return Ok(false);
@@ -108,7 +103,8 @@ impl Link {
         if batch.outgoing.waiting_bytes() >= WAITING_BYTES {
             return Err(Full);
         }
-        self.put_in(&mut batch, id, frame);
+        let start = batch.put(&self.filled, send.connection.to_wire(), |out| send.put(out));
+        batch.last_send = LastSend::new(send, start);
         Ok(true)
     }
 
@@ -185,6 +181,11 @@ impl Link {
         PublishToken { publisher: 0, question }
     }
 
+    /// Whether nothing waits to be written.
+    fn is_written(&self) -> bool {
+        lock(&self.batch).outgoing.is_empty()
+    }
+
     /// Told after each write: look again whether there is room.
     pub(crate) fn room(&self) -> &Notify {
         &self.written
@@ -210,6 +211,20 @@ impl Link {
         self.written.notify_waiters();
     }
 
+    /// Writes what there is, as far as the socket takes it now.
+    pub(super) fn write(&self, socket: &Socket) -> io::Result<Written> {
+        let written = {
+            let mut batch = lock(&self.batch);
+            if batch.outgoing.is_empty() {
+                return Ok(Written::All);
+            }
+            batch.last_send = None;
+            batch.outgoing.write_to(socket)?
+        };
+        self.written.notify_waiters();
+        Ok(written)
+    }
+
     async fn wait_until_at_most(&self, bytes: usize) {
         loop {
             if lock(&self.batch).outgoing.waiting_bytes() <= bytes {
@@ -226,12 +241,18 @@ impl Link {
     #[inline]
     fn put_in(&self, batch: &mut Batch, id: u64, frame: &ToSupervisor<'_>) {
         let start = batch.put(&self.filled, id, |out| frame.put(out));
-        batch.last_send = match (frame, start) {
-            (ToSupervisor::Send { connection, last: false, .. }, Some(start)) => {
-                Some(LastSend { connection: *connection, start })
-            }
+        batch.last_send = match frame {
+            ToSupervisor::Send(send) => LastSend::new(*send, start),
             _ => None,
         };
+    }
+}
+
+impl LastSend {
+    #[inline]
+    fn new(send: WsSend<'_>, start: Option<usize>) -> Option<LastSend> {
+        let connection = send.connection;
+        start.filter(|_| !send.last).map(|start| LastSend { connection, start })
     }
 }
 
@@ -254,8 +275,8 @@ impl Batch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
-/// The task that writes a link's batches: the only one, for two would interleave after a write
-/// that took a part.
+/// The task that writes what the link's reader does not: what others have put, and what the socket
+/// did not take at once.
 pub(crate) struct Flusher {
     pub(crate) link: Arc<Link>,
     pub(crate) socket: Arc<Socket>,
@@ -266,32 +287,32 @@ impl Flusher {
     pub(crate) async fn run(self) -> RunError {
         loop {
             self.link.filled.notified().await;
+            if self.link.is_written() {
+                continue;
+            }
             // Whoever put the first frame has more: without this every batch would be one frame.
             yield_now().await;
             if let Err(error) = self.flush().await {
-                return match error.kind() {
-                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
-                        RunError::SupervisorGone
-                    }
-                    _ => RunError::Link(error),
-                };
+                return failed(error);
             }
         }
     }
 
     async fn flush(&self) -> io::Result<()> {
         loop {
-            let written = {
-                let mut batch = lock(&self.link.batch);
-                batch.last_send = None;
-                batch.outgoing.write_to(&self.socket)?
-            };
-            self.link.written.notify_waiters();
-            match written {
+            match self.link.write(&self.socket)? {
                 Written::All => return Ok(()),
                 Written::Full => self.socket.writable().await?,
             }
         }
+    }
+}
+
+/// What a write that failed means.
+pub(super) fn failed(error: io::Error) -> RunError {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => RunError::SupervisorGone,
+        _ => RunError::Link(error),
     }
 }
 
@@ -319,14 +340,12 @@ mod tests {
         Link::new(&welcome, true)
     }
 
+    fn ws_send(connection: ConnectionId, last: bool) -> WsSend<'static> {
+        WsSend { connection, when: When::Now, kind: MessageKind::Binary, data: b"hi", last }
+    }
+
     fn send(connection: ConnectionId, last: bool) -> ToSupervisor<'static> {
-        ToSupervisor::Send {
-            connection,
-            when: When::Now,
-            kind: MessageKind::Binary,
-            data: b"hi",
-            last,
-        }
+        ToSupervisor::Send(ws_send(connection, last))
     }
 
     #[track_caller]
@@ -369,7 +388,7 @@ mod tests {
     #[test]
     fn a_send_that_comes_too_late_is_not_put() {
         let link = link();
-        let put = |is| link.try_put_while(&AtomicBool::new(is), ONE.to_wire(), &send(ONE, false));
+        let put = |is| link.try_send_while(&AtomicBool::new(is), ws_send(ONE, false));
         assert_eq!(put(false), Ok(false));
         assert_eq!(put(true), Ok(true));
         assert_batch(&link, &[send(ONE, false)]);

@@ -2,8 +2,7 @@
 //!
 //! The walk: socket -> `Incoming` -> `Pieces` -> `ToWorker` -> `Connections` or `Table` ->
 //! `InPlace` or `Dispatch`.
-//! All that has arrived is handled before this task waits again, and so before anything that came
-//! of it is written.
+//! All that has arrived is handled before anything that came of it is written.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -17,8 +16,8 @@ use shovel_protocol::handshake::Capabilities;
 use shovel_protocol::limits::{CONTROL_BYTES, FRAME_PAYLOAD_BYTES};
 use shovel_protocol::pieces::Pieces;
 use shovel_protocol::{
-    Again, BadFrame, Close, CloseCode, ConnectionId, Kind, MessageKind, RequestId, ToSupervisor,
-    ToWorker,
+    Again, BadFrame, Close, CloseCode, ConnectionId, Frame, Kind, RequestId, ToSupervisor,
+    ToWorker, WsMessage,
 };
 use tokio::sync::Notify;
 
@@ -26,7 +25,7 @@ use super::connections::Connections;
 use super::dispatch::Dispatch;
 use super::exchange::Exchange;
 use super::in_place::InPlace;
-use super::link::Link;
+use super::link::{Link, failed};
 use super::respond;
 use super::switchboard::Switchboard;
 use super::tenure::{Adoption, Closed, Event, Tenure};
@@ -93,6 +92,11 @@ impl<S: Send + Sync + 'static> Reader<S> {
             if let Err(bad) = self.handle_all() {
                 return bad.into();
             }
+            // Most of what comes of it is there by now. What the socket does not take, and what
+            // tasks put, is the flusher's.
+            if let Err(error) = self.frames.link.write(&self.socket) {
+                return failed(error);
+            }
             if let Err(error) = fill(&mut self.incoming, &self.socket).await {
                 return error;
             }
@@ -102,15 +106,10 @@ impl<S: Send + Sync + 'static> Reader<S> {
     fn handle_all(&mut self) -> Result<(), BadFrame> {
         while let Some(frame) = self.incoming.next_frame()? {
             let Some(whole) = self.pieces.push(frame)? else { continue };
-            // Matched where it was read: most are messages, and moving those takes longer than all
-            // else that is done here.
-            match ToWorker::read(whole) {
-                Ok(Some(ToWorker::Message { connection, seq, again, kind, data })) => {
-                    self.frames.handle_message(connection, (seq, again), kind, data)?;
-                }
-                Ok(Some(frame)) => self.frames.handle(frame)?,
-                Ok(None) => {}
-                Err(bad) => return Err(bad),
+            // Most are messages.
+            match whole.is(Kind::WsMessage) {
+                true => self.frames.handle_message(WsMessage::read(whole)?)?,
+                false => self.frames.handle_other(whole)?,
             }
         }
         self.frames.in_place.end_row();
@@ -131,14 +130,11 @@ impl<S: Send + Sync + 'static> FrameHandler<S> {
     }
 
     #[inline]
-    fn handle_message(
-        &mut self,
-        id: ConnectionId,
-        (seq, again): (u64, Again),
-        kind: MessageKind,
-        data: &[u8],
-    ) -> Result<(), BadFrame> {
-        let Some(connection) = self.connections.find(&self.link, id) else { return Ok(()) };
+    fn handle_message(&mut self, message: WsMessage<'_>) -> Result<(), BadFrame> {
+        let WsMessage { connection, seq, again, kind, data } = message;
+        let Some(connection) = self.connections.find(&self.link, connection) else {
+            return Ok(());
+        };
         // Room first, so that it is made where it stays.
         let room = Box::new_uninit();
         let connection_too = connection.clone();
@@ -148,12 +144,13 @@ impl<S: Send + Sync + 'static> FrameHandler<S> {
         Ok(())
     }
 
-    /// Any other frame.
-    fn handle(&mut self, frame: ToWorker<'_>) -> Result<(), BadFrame> {
+    /// Any other frame. Apart, so that the way of most is short.
+    #[inline(never)]
+    fn handle_other(&mut self, frame: Frame<'_>) -> Result<(), BadFrame> {
         self.in_place.end_row();
+        let Some(frame) = ToWorker::read(frame)? else { return Ok(()) };
         match frame {
-            // Handled where it was read.
-            ToWorker::Message { .. } => {}
+            ToWorker::Message(message) => self.handle_message(message)?,
             ToWorker::Request { request, head, end } => self.begin_request(request, head, end),
             ToWorker::RequestBody { request, data, end } => {
                 self.receive_body(request, data, end)?;

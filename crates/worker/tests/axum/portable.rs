@@ -12,7 +12,8 @@ use shovel_protocol::control::{AdoptCause, AdoptHead, Effect, Names, request_hea
 use shovel_protocol::id::Leased;
 use shovel_protocol::to_worker::RequestBytes;
 use shovel_protocol::{
-    Again, Close, CloseCode, ConnectionId, MessageKind, ToSupervisor, ToWorker, When,
+    Again, Close, CloseCode, ConnectionId, MessageKind, ToSupervisor, ToWorker, When, WsMessage,
+    WsSend,
 };
 use shovel_worker::axum::{Adopted, Connection, Message, WebSocketUpgrade};
 use shovel_worker::{Attachment, AttachmentError, SendError};
@@ -149,7 +150,7 @@ async fn adopt(supervisor: &mut Supervisor, target: &str, version: u32, attachme
 
 fn message_again(seq: u64, again: Again, text: &str) -> ToWorker<'_> {
     let (kind, data) = (MessageKind::Text, text.as_bytes());
-    ToWorker::Message { connection: SECOND, seq, again, kind, data }
+    ToWorker::Message(WsMessage { connection: SECOND, seq, again, kind, data })
 }
 
 async fn expect_attached(supervisor: &mut Supervisor, connection: ConnectionId, n: u64) {
@@ -161,7 +162,7 @@ async fn expect_attached(supervisor: &mut Supervisor, connection: ConnectionId, 
 async fn expect_answer(supervisor: &mut Supervisor, connection: ConnectionId, n: u64, last: bool) {
     let data = format!("ann {n}");
     let (when, kind, data) = (When::Staged, MessageKind::Text, data.as_bytes());
-    supervisor.expect(ToSupervisor::Send { connection, when, kind, data, last }).await;
+    supervisor.expect(ToSupervisor::Send(WsSend { connection, when, kind, data, last })).await;
 }
 
 async fn expect_released(supervisor: &mut Supervisor, handled: u64, started: u64) {

@@ -4,7 +4,7 @@ use axum::Router;
 use axum::extract::Path;
 use axum::routing::any;
 use futures_util::{SinkExt, StreamExt};
-use shovel_protocol::{Again, MessageKind, ToSupervisor, ToWorker, When};
+use shovel_protocol::{Again, MessageKind, ToSupervisor, ToWorker, When, WsMessage, WsSend};
 use shovel_worker::axum::{Message, WebSocketUpgrade};
 
 use crate::harness::{CONNECTION, State, Supervisor, closed, commit, sent, text};
@@ -50,7 +50,7 @@ async fn expect_sent(supervisor: &mut Supervisor, expected: &str) {
         let seen = supervisor.next().await;
         match seen.read() {
             ToSupervisor::Commit { .. } => {}
-            ToSupervisor::Send { kind: MessageKind::Text, data, .. } => {
+            ToSupervisor::Send(WsSend { kind: MessageKind::Text, data, .. }) => {
                 assert_eq!(data, expected.as_bytes());
                 return;
             }
@@ -86,11 +86,13 @@ async fn both_extractors_echo_text_and_binary_in_order() {
         }
         let (kind, data) = (MessageKind::Binary, &b"\x00\xff"[..]);
         let (connection, again) = (CONNECTION, Again::default());
-        supervisor.send(&[ToWorker::Message { connection, seq: 4, again, kind, data }]).await;
+        supervisor
+            .send(&[ToWorker::Message(WsMessage { connection, seq: 4, again, kind, data })])
+            .await;
         loop {
             match supervisor.next().await.read() {
                 ToSupervisor::Commit { .. } => {}
-                ToSupervisor::Send { kind, data, .. } => {
+                ToSupervisor::Send(WsSend { kind, data, .. }) => {
                     assert_eq!((kind, data), (MessageKind::Binary, &b"\x00\xff"[..]));
                     break;
                 }

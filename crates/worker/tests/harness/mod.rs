@@ -13,7 +13,8 @@ use shovel_protocol::handshake::Capabilities;
 use shovel_protocol::id::Leased;
 use shovel_protocol::pieces::Pieces;
 use shovel_protocol::{
-    Again, ConnectionId, Frame, MessageKind, RequestId, ToSupervisor, ToWorker, When,
+    Again, ConnectionId, Frame, MessageKind, RequestId, ToSupervisor, ToWorker, When, WsMessage,
+    WsSend,
 };
 use shovel_worker::{
     App, CloseEvent, Error, FetchEvent, MessageEvent, Response, RunError, SendError,
@@ -250,12 +251,18 @@ pub(crate) fn offer(target: &str) -> ToWorker<'_> {
 
 pub(crate) fn text(seq: u64, text: &str) -> ToWorker<'_> {
     let (kind, data) = (MessageKind::Text, text.as_bytes());
-    ToWorker::Message { connection: CONNECTION, seq, again: Again::default(), kind, data }
+    ToWorker::Message(WsMessage {
+        connection: CONNECTION,
+        seq,
+        again: Again::default(),
+        kind,
+        data,
+    })
 }
 
 pub(crate) fn sent(text: &str, last: bool) -> ToSupervisor<'_> {
     let (kind, data) = (MessageKind::Text, text.as_bytes());
-    ToSupervisor::Send { connection: CONNECTION, when: When::Now, kind, data, last }
+    ToSupervisor::Send(WsSend { connection: CONNECTION, when: When::Now, kind, data, last })
 }
 
 pub(crate) fn commit(seq: u64) -> ToSupervisor<'static> {

@@ -1,6 +1,8 @@
 //! Taking over a connection that another worker had.
 
-use shovel_protocol::{Again, Close, CloseCode, MessageKind, ToSupervisor, ToWorker, When};
+use shovel_protocol::{
+    Again, Close, CloseCode, MessageKind, ToSupervisor, ToWorker, When, WsMessage,
+};
 use shovel_worker::{AdoptCause, AdoptEvent, Error, SendError};
 
 use crate::harness::{CONNECTION, Supervisor, UUID_TEXT};
@@ -112,7 +114,7 @@ async fn handlers_see_that_an_event_comes_again_and_whether_something_was_let_ou
     for (seq, partial) in [(5, false), (6, true)] {
         let (kind, data) = (MessageKind::Text, &b"send again"[..]);
         let again = Again { redelivered: true, partial };
-        let message = ToWorker::Message { connection: SECOND, seq, again, kind, data };
+        let message = ToWorker::Message(WsMessage { connection: SECOND, seq, again, kind, data });
         supervisor.send(&[message]).await;
         supervisor.expect(sent_by(SECOND, When::Staged, "again", true)).await;
         assert_eq!(heard.next().await, format!("{seq} again, partial {partial}"));

@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::task::{Context, Waker};
 
-use shovel_protocol::{CloseCode, MessageKind, ToSupervisor, ToWorker, When};
+use shovel_protocol::{CloseCode, MessageKind, ToSupervisor, ToWorker, When, WsSend};
 use shovel_worker::{PublishError, SendError};
 
 use crate::harness::{CONNECTION, Supervisor, commit, patiently, text};
@@ -206,7 +206,7 @@ async fn a_connection_that_comes_back_is_another_object_with_the_same_name() {
     assert_eq!(second.send("stale").await, Err(SendError::Moved));
     state.connection().send(vec![0]).await.unwrap();
     let (connection, kind, data) = (THIRD, MessageKind::Binary, &[0][..]);
-    let send = ToSupervisor::Send { connection, when: When::Now, kind, data, last: false };
+    let send = ToSupervisor::Send(WsSend { connection, when: When::Now, kind, data, last: false });
     supervisor.expect(send).await;
     supervisor.shut_down().await;
 }

@@ -15,7 +15,9 @@ use harness::{CONNECTION, Heard, Notes, UUID_TEXT, head};
 use shovel_protocol::control::{AdoptCause, AdoptHead, Names, request_head_bytes};
 use shovel_protocol::id::Leased;
 use shovel_protocol::to_worker::RequestBytes;
-use shovel_protocol::{Again, ConnectionId, MessageKind, Publisher, ToSupervisor, ToWorker, When};
+use shovel_protocol::{
+    Again, ConnectionId, MessageKind, Publisher, ToSupervisor, ToWorker, When, WsMessage, WsSend,
+};
 use shovel_worker::{
     AdoptEvent, App, CloseEvent, Connection, Error, FetchEvent, MessageEvent, ReleaseEvent,
     Response,
@@ -140,7 +142,7 @@ fn long(bytes: usize) -> String {
 
 fn message_of(connection: ConnectionId, seq: u64, script: &str) -> ToWorker<'_> {
     let (kind, data) = (MessageKind::Text, script.as_bytes());
-    ToWorker::Message { connection, seq, again: Again::default(), kind, data }
+    ToWorker::Message(WsMessage { connection, seq, again: Again::default(), kind, data })
 }
 
 fn release_of(connection: ConnectionId) -> ToWorker<'static> {
@@ -170,7 +172,7 @@ fn adopt_as<'a>(connection: ConnectionId, script: &'a str, pressed: bool) -> ToW
 
 fn sent_by(connection: ConnectionId, when: When, text: &str, last: bool) -> ToSupervisor<'_> {
     let (kind, data) = (MessageKind::Text, text.as_bytes());
-    ToSupervisor::Send { connection, when, kind, data, last }
+    ToSupervisor::Send(WsSend { connection, when, kind, data, last })
 }
 
 fn staged(text: &str, last: bool) -> ToSupervisor<'_> {

@@ -7,6 +7,9 @@ use super::{MAX_CONTROL_BYTES, Violation};
 const FIN: u8 = 0x80;
 const RESERVED: u8 = 0x70;
 const MASKED: u8 = 0x80;
+/// The first byte of a message in one frame.
+const TEXT_ALONE: u8 = FIN | 0x1;
+const BINARY_ALONE: u8 = FIN | 0x2;
 const TWO_BYTES: u8 = 126;
 const EIGHT_BYTES: u8 = 127;
 
@@ -46,6 +49,24 @@ pub(super) struct PartialHead {
 /// Whether a frame with this first byte is a data frame: opcodes 8 to 15 are control frames.
 pub(super) fn is_data(first: u8) -> bool {
     first & 0x8 == 0
+}
+
+/// The length of a head whose payload has at most 125 bytes.
+pub(super) const SHORT_BYTES: usize = 6;
+
+/// Recognises at once what most clients send most: a message of at most 125 bytes, in one frame that
+/// has arrived whole. Returns its kind, its mask and how many bytes it has. `None` says only that it
+/// is not that.
+#[inline]
+pub(super) fn short_message(input: &[u8]) -> Option<(MessageKind, [u8; 4], usize)> {
+    let (&[first, second, a, b, c, d], rest) = input.split_first_chunk::<SHORT_BYTES>()?;
+    let kind = match first {
+        TEXT_ALONE => MessageKind::Text,
+        BINARY_ALONE => MessageKind::Binary,
+        _ => return None,
+    };
+    let len = usize::from(second.checked_sub(MASKED)?);
+    (len < usize::from(TWO_BYTES) && len <= rest.len()).then_some((kind, [a, b, c, d], len))
 }
 
 impl Frame {

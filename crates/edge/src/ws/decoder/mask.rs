@@ -1,17 +1,19 @@
 //! The mask on what clients send (RFC 6455 §5.3).
 
 /// Unmasks a payload (RFC 6455 §5.3); `mask` begins with the byte for the payload's first.
+#[inline]
 pub(super) fn unmask(payload: &mut [u8], mask: [u8; 4]) {
-    let [a, b, c, d] = mask;
-    // Eight bytes at a time is a form that the compiler turns into vector instructions.
-    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
-    let (words, tail) = payload.as_chunks_mut::<8>();
-    for word in words {
-        *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
-    }
-    for (byte, key) in tail.iter_mut().zip(mask.iter().cycle()) {
-        *byte ^= key;
-    }
+    // Blocks of a known size are a form that the compiler turns into vector instructions.
+    let (blocks, rest) = payload.as_chunks_mut::<32>();
+    blocks.iter_mut().for_each(|block| unmask_block(block, mask));
+    let (words, rest) = rest.as_chunks_mut::<4>();
+    words.iter_mut().for_each(|word| unmask_block(word, mask));
+    rest.iter_mut().zip(mask).for_each(|(byte, key)| *byte ^= key);
+}
+
+#[inline]
+fn unmask_block<const N: usize>(block: &mut [u8; N], mask: [u8; 4]) {
+    block.iter_mut().zip(0..).for_each(|(byte, at)| *byte ^= mask[at % 4]);
 }
 
 /// Appends what `masked` is without its mask; see [`unmask`].

@@ -3,7 +3,7 @@
 use shovel_protocol::control::Effect;
 use shovel_protocol::limits::FRAME_PAYLOAD_BYTES;
 use shovel_protocol::to_supervisor::put_effect;
-use shovel_protocol::{CloseCode, MessageKind, PublishToken, Publisher, ToSupervisor, When};
+use shovel_protocol::{CloseCode, PublishToken, Publisher, ToSupervisor, When, WsSend};
 use tokio::sync::Notify;
 
 use super::{Attached, Phase, State, Tenure};
@@ -41,9 +41,10 @@ impl Tenure {
         if data.len() > limit_bytes {
             return Err(Refused::For(SendError::TooLong { len: data.len(), limit_bytes }));
         }
-        let send = |when| self.send_frame(when, kind, data);
+        let connection = self.wire;
+        let send = |when| WsSend { connection, when, kind, data, last: false };
         if self.is_plain() {
-            match self.link.try_put_while(&self.plain, self.wire.to_wire(), &send(When::Now)) {
+            match self.link.try_send_while(&self.plain, send(When::Now)) {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
                 Err(Full) => return Err(Refused::LinkFull),
@@ -64,7 +65,8 @@ impl Tenure {
         if state.must_wait() {
             return Err(Refused::Pressed);
         }
-        self.hold_or_put(&mut state, data.len(), send).map_err(|Full| Refused::LinkFull)
+        let frame = |when| ToSupervisor::Send(send(when));
+        self.hold_or_put(&mut state, data.len(), frame).map_err(|Full| Refused::LinkFull)
     }
 
     pub(crate) fn close(&self, code: CloseCode, reason: &str) {
@@ -174,11 +176,6 @@ impl Tenure {
             }
             _ => true,
         }
-    }
-
-    /// Behind what was sent before: a frame of the connection.
-    fn send_frame<'a>(&self, when: When, kind: MessageKind, data: &'a [u8]) -> ToSupervisor<'a> {
-        ToSupervisor::Send { connection: self.wire, when, kind, data, last: false }
     }
 
     fn token(&self, channel: &str, data: &[u8]) -> PublishToken {

@@ -37,7 +37,7 @@ impl Held {
     pub(super) fn push(&mut self, frame: &ToSupervisor<'_>) {
         let start = self.frames.len();
         frame.put(&mut self.frames);
-        let is_send = matches!(frame, ToSupervisor::Send { .. });
+        let is_send = matches!(frame, ToSupervisor::Send(_));
         let is_whole = !is_more(&self.frames[start..]);
         self.last_send = (is_send && is_whole).then_some(start);
     }
@@ -103,14 +103,14 @@ fn is_more(frames: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use shovel_protocol::id::Leased;
-    use shovel_protocol::{Frame, MessageKind, When};
+    use shovel_protocol::{Frame, MessageKind, When, WsSend};
 
     use super::*;
 
     const ONE: ConnectionId = ConnectionId(Leased { slot: 1, lease: 1 });
 
     fn send(data: &[u8], when: When, last: bool) -> ToSupervisor<'_> {
-        ToSupervisor::Send { connection: ONE, when, kind: MessageKind::Binary, data, last }
+        ToSupervisor::Send(WsSend { connection: ONE, when, kind: MessageKind::Binary, data, last })
     }
 
     fn frames(mut bytes: &[u8]) -> Vec<(u8, u8)> {

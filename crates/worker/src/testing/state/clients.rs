@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use shovel_core::transfer::{Closing, Connection, Phase};
 use shovel_protocol::id::Leased;
-use shovel_protocol::{Again, Close, CloseCode, ConnectionId, ToWorker, WorkerId};
+use shovel_protocol::{Again, Close, CloseCode, ConnectionId, ToWorker, WorkerId, WsMessage};
 
 use super::State;
 use crate::Message;
@@ -92,7 +92,7 @@ impl State {
         }
         let (seq, _is_open) = client.state.hand_over(data.len()).ok_or_else(lost)?;
         let (connection, again) = (client.id(slot), Again::default());
-        self.tell_owner(slot, &ToWorker::Message { connection, seq, again, kind, data });
+        self.tell_owner(slot, &ToWorker::Message(WsMessage { connection, seq, again, kind, data }));
         Ok(seq)
     }
 

@@ -5,7 +5,7 @@ use shovel_protocol::control::{Effect, UpgradeHead};
 use shovel_protocol::handshake::Capabilities;
 use shovel_protocol::to_supervisor::Effects;
 use shovel_protocol::{
-    Close, CloseCode, ConnectionId, Publisher, RequestId, ToSupervisor, ToWorker, WorkerId,
+    Close, CloseCode, ConnectionId, Publisher, RequestId, ToSupervisor, ToWorker, WorkerId, WsSend,
 };
 
 use super::State;
@@ -69,7 +69,7 @@ impl State {
             ToSupervisor::Commit { connection, seq } => {
                 self.commit(worker, connection, Some(seq))?;
             }
-            ToSupervisor::Send { connection, when, kind, data, last } => {
+            ToSupervisor::Send(WsSend { connection, when, kind, data, last }) => {
                 let effect = Effect::Send { binary: kind.is_binary(), data };
                 self.effect(worker, connection, when, &effect)?;
                 if last {

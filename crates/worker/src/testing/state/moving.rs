@@ -6,7 +6,7 @@
 use shovel_core::transfer::{Blame, Event, Orphaned, OutOfTurn, Phase, Released};
 use shovel_protocol::control::{AdoptCause, AdoptHead, Names};
 use shovel_protocol::to_worker::RequestBytes;
-use shovel_protocol::{Again, Close, CloseCode, ConnectionId, ToWorker, WorkerId};
+use shovel_protocol::{Again, Close, CloseCode, ConnectionId, ToWorker, WorkerId, WsMessage};
 
 use super::State;
 use super::worker::Leaving;
@@ -226,7 +226,13 @@ impl State {
             match next.event {
                 Event::Message(message) => {
                     let (kind, data) = (message.kind(), message.as_bytes());
-                    worker.tell(&ToWorker::Message { connection, seq, again, kind, data });
+                    worker.tell(&ToWorker::Message(WsMessage {
+                        connection,
+                        seq,
+                        again,
+                        kind,
+                        data,
+                    }));
                 }
                 Event::Close(close) => {
                     let close = close.clone();
