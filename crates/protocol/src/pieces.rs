@@ -51,26 +51,15 @@ impl Pieces {
     /// # Errors
     /// [`BadFrame::PiecesTooLong`] if a payload, or all unfinished ones together, exceed their
     /// bound.
-    #[inline]
     pub fn push<'a>(&'a mut self, frame: Frame<'a>) -> Result<Option<Frame<'a>>, BadFrame> {
-        // Most frames hold their payload whole. The frame is made anew for the others, so that
-        // those are not moved through memory.
-        if !frame.has(flags::MORE) && self.held.is_empty() && self.whole.is_empty() {
+        if self.is_whole(&frame) {
             return Ok(Some(frame));
         }
-        match self.push_piece(frame)? {
-            Some(payload) => Ok(Some(Frame { payload, ..frame })),
-            None => Ok(None),
-        }
-    }
-
-    #[cold]
-    fn push_piece<'a>(&'a mut self, frame: Frame<'a>) -> Result<Option<&'a [u8]>, BadFrame> {
         self.whole = Vec::new();
         let more = frame.has(flags::MORE);
         let at = self.held.iter().position(|held| held.goes_on(frame));
         let at = match at {
-            None if !more => return Ok(Some(frame.payload)),
+            None if !more => return Ok(Some(frame)),
             None => {
                 self.held.push(Held::new(frame));
                 self.held.len() - 1
@@ -84,7 +73,14 @@ impl Pieces {
         let held = self.held.swap_remove(at);
         self.held_bytes -= held.payload.len();
         self.whole = held.payload;
-        Ok(Some(&self.whole))
+        Ok(Some(Frame { payload: &self.whole, ..frame }))
+    }
+
+    /// Whether [`Pieces::push`] would return the frame as it is and has nothing else to do, which is
+    /// so of most.
+    #[inline]
+    pub fn is_whole(&self, frame: &Frame<'_>) -> bool {
+        !frame.has(flags::MORE) && self.held.is_empty() && self.whole.is_empty()
     }
 
     /// Bytes held of payloads that are not whole yet.

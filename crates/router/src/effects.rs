@@ -146,7 +146,7 @@ impl Router {
 
 impl Connection {
     /// Sends a message of its owner's, or closes it if its client reads too slowly.
-    #[inline]
+    #[inline(always)]
     pub(super) fn send(&mut self, link: &Link, kind: MessageKind, data: &[u8]) {
         let patient = !self.socket.is_over() || self.pressure.forgives(data.len());
         if patient {

@@ -117,7 +117,7 @@ impl Router {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn on_send(
         self: &Rc<Self>,
         link: &Rc<Link>,
@@ -137,7 +137,7 @@ impl Router {
 
     /// A message, and with the last of its handler the commit, in one look at the connection: most
     /// frames are that.
-    #[inline]
+    #[inline(always)]
     fn send_now(self: &Rc<Self>, link: &Rc<Link>, send: WsSend<'_>) -> Result<(), BadFrame> {
         let id = send.connection;
         // Anything published before must reach a subscriber first.

@@ -11,7 +11,7 @@ use shovel_protocol::handshake::Capabilities;
 use shovel_protocol::head::Kind;
 use shovel_protocol::limits::payload_bytes;
 use shovel_protocol::pieces::Pieces;
-use shovel_protocol::{BadFrame, Frame, ToSupervisor, WsSend};
+use shovel_protocol::{BadFrame, Frame, ToSupervisor, WorkerId, WsSend};
 
 use super::FromThread;
 use super::link::Link;
@@ -19,11 +19,16 @@ use super::router::Router;
 
 /// Reads a link until its worker is gone.
 pub struct LinkReader {
+    incoming: Incoming,
+    frames: LinkFrames,
+}
+
+/// Whom the frames of a link go to.
+struct LinkFrames {
     router: Rc<Router>,
     link: Rc<Link>,
     /// The first link also carries what is about the worker as a whole.
     is_first: bool,
-    incoming: Incoming,
     pieces: Pieces,
     ready: bool,
 }
@@ -42,8 +47,9 @@ enum Stop {
 impl LinkReader {
     pub fn new(router: Rc<Router>, link: Rc<Link>, is_first: bool) -> Self {
         let limit = payload_bytes(router.settings.get().ws.max_message_bytes as u64);
-        let (incoming, pieces) = (Incoming::default(), Pieces::new(limit));
-        LinkReader { router, link, is_first, incoming, pieces, ready: false }
+        let pieces = Pieces::new(limit);
+        let frames = LinkFrames { router, link, is_first, pieces, ready: false };
+        LinkReader { incoming: Incoming::default(), frames }
     }
 
     /// Reads until the process is gone and nothing it said is left.
@@ -52,13 +58,13 @@ impl LinkReader {
         if !matches!(stop, Stop::Reaped) {
             self.tell_end(&stop);
             // What a link brought after a bad frame is not looked at.
-            self.link.end();
-            self.link.reaped().await;
+            self.frames.link.end();
+            self.frames.link.reaped().await;
         }
         if matches!(stop, Stop::Reaped) {
             self.read_rest();
         }
-        self.router.bury(&self.link);
+        self.frames.router.bury(&self.frames.link);
     }
 
     async fn read(&mut self) -> Stop {
@@ -66,8 +72,8 @@ impl LinkReader {
             // Cancel-safe: a read that did not return has taken nothing.
             let filled = tokio::select! {
                 biased;
-                () = self.link.reaped() => return Stop::Reaped,
-                filled = self.incoming.fill(&self.link.socket) => filled,
+                () = self.frames.link.reaped() => return Stop::Reaped,
+                filled = self.incoming.fill(&self.frames.link.socket) => filled,
             };
             match filled {
                 Ok(Filled::Bytes | Filled::Nothing) => {}
@@ -77,14 +83,14 @@ impl LinkReader {
             if let Err(bad) = self.take_frames() {
                 return Stop::Bad(bad);
             }
-            self.router.publisher.room().await;
+            self.frames.router.publisher.room().await;
         }
     }
 
     /// A grandchild may hold the other end open, so that no end is ever read: nothing more to read
     /// is the end.
     fn read_rest(&mut self) {
-        while let Ok(Filled::Bytes) = self.incoming.try_fill(&self.link.socket) {
+        while let Ok(Filled::Bytes) = self.incoming.try_fill(&self.frames.link.socket) {
             if self.take_frames().is_err() {
                 return;
             }
@@ -92,7 +98,7 @@ impl LinkReader {
     }
 
     fn tell_end(&self, stop: &Stop) {
-        let (worker, reports) = (self.link.worker, &self.router.reports);
+        let (worker, reports) = (self.frames.link.worker, &self.frames.router.reports);
         match stop {
             Stop::Bad(BadFrame::Handshake(refusal)) => {
                 let why = refusal.to_string();
@@ -114,65 +120,62 @@ impl LinkReader {
 
     fn take_frames(&mut self) -> Result<(), BadFrame> {
         while let Some(frame) = self.incoming.next_frame()? {
-            let Some(whole) = self.pieces.push(frame)? else { continue };
-            let (router, link) = (&self.router, &self.link);
-            // Most are sends.
-            match whole.is(Kind::WsSend) {
-                true => router.on_send(link, WsSend::read(whole)?)?,
-                false => take_other(router, link, self.is_first, &mut self.ready, whole)?,
-            }
+            self.frames.take(frame)?;
         }
         Ok(())
     }
 }
 
-/// Any other frame. Apart, so that the way of most is short.
-#[inline(never)]
-fn take_other(
-    router: &Rc<Router>,
-    link: &Rc<Link>,
-    is_first: bool,
-    ready: &mut bool,
-    frame: Frame<'_>,
-) -> Result<(), BadFrame> {
-    match ToSupervisor::read(frame)? {
-        Some(
-            ref frame @ (ToSupervisor::Ready(_)
-            | ToSupervisor::Pong { .. }
-            | ToSupervisor::ShutdownComplete),
-        ) => about_worker(router, link, is_first, ready, frame),
-        Some(frame) => router.on_frame(link, frame),
-        None => Ok(()),
+impl LinkFrames {
+    #[inline]
+    fn take(&mut self, frame: Frame<'_>) -> Result<(), BadFrame> {
+        // Most are sends, and in one piece.
+        match frame.is(Kind::WsSend) && self.pieces.is_whole(&frame) {
+            true => self.router.on_send(&self.link, WsSend::read(frame)?),
+            false => self.take_any(frame),
+        }
     }
-}
 
-/// Frames about the worker as a whole: on its first link only.
-fn about_worker(
-    router: &Router,
-    link: &Link,
-    is_first: bool,
-    ready: &mut bool,
-    frame: &ToSupervisor<'_>,
-) -> Result<(), BadFrame> {
-    let worker = link.worker;
-    if let ToSupervisor::Ready(greeting) = frame {
-        let adopts = greeting.capabilities.contains(Capabilities::ADOPT);
-        link.counters.adopts.store(adopts, Ordering::Relaxed);
+    /// Apart, so that the way of most is short.
+    #[inline(never)]
+    fn take_any(&mut self, frame: Frame<'_>) -> Result<(), BadFrame> {
+        let Some(whole) = self.pieces.push(frame)? else { return Ok(()) };
+        match ToSupervisor::read(whole)? {
+            Some(ToSupervisor::Ready(greeting)) => {
+                let adopts = greeting.capabilities.contains(Capabilities::ADOPT);
+                self.link.counters.adopts.store(adopts, Ordering::Relaxed);
+                let is_again = std::mem::replace(&mut self.ready, true);
+                self.about_worker(Kind::Ready, is_again, |worker| FromThread::Ready { worker })
+            }
+            Some(ToSupervisor::Pong { .. }) => {
+                self.about_worker(Kind::Pong, false, |worker| FromThread::Ponged { worker })
+            }
+            Some(ToSupervisor::ShutdownComplete) => {
+                let report = |worker| FromThread::ShutdownCompleted { worker };
+                self.about_worker(Kind::ShutdownComplete, false, report)
+            }
+            Some(frame) => self.router.on_frame(&self.link, frame),
+            None => Ok(()),
+        }
     }
-    let (kind, report) = match frame {
-        ToSupervisor::Ready(_) => (Kind::Ready, FromThread::Ready { worker }),
-        ToSupervisor::Pong { .. } => (Kind::Pong, FromThread::Ponged { worker }),
-        _ => (Kind::ShutdownComplete, FromThread::ShutdownCompleted { worker }),
-    };
-    let out_of_turn = |why| Err(BadFrame::OutOfTurn { kind: kind.name(), why });
-    if !is_first {
-        return out_of_turn("it belongs on the first link");
+
+    /// Frames about the worker as a whole: on its first link only.
+    fn about_worker(
+        &self,
+        kind: Kind,
+        is_again: bool,
+        report: impl FnOnce(WorkerId) -> FromThread,
+    ) -> Result<(), BadFrame> {
+        let out_of_turn = |why| Err(BadFrame::OutOfTurn { kind: kind.name(), why });
+        if !self.is_first {
+            return out_of_turn("it belongs on the first link");
+        }
+        if is_again {
+            return out_of_turn("the worker is ready already");
+        }
+        self.router.reports.send(report(self.link.worker));
+        Ok(())
     }
-    if kind == Kind::Ready && std::mem::replace(ready, true) {
-        return out_of_turn("the worker is ready already");
-    }
-    router.reports.send(report);
-    Ok(())
 }
 
 #[cfg(test)]

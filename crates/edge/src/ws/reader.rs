@@ -79,6 +79,9 @@ impl<B: Backend> Reader<B> {
     }
 
     fn close_when_idle(&mut self) {
+        if self.last.is_none() && self.socket.finishing().is_none() {
+            return;
+        }
         let is_idle = self.carry.is_empty() && self.backend.is_idle(self.route);
         if self.last.is_some() && (is_idle || self.socket.has_settled()) {
             match self.last.take() {

@@ -105,11 +105,10 @@ impl<S: Send + Sync + 'static> Reader<S> {
 
     fn handle_all(&mut self) -> Result<(), BadFrame> {
         while let Some(frame) = self.incoming.next_frame()? {
-            let Some(whole) = self.pieces.push(frame)? else { continue };
-            // Most are messages.
-            match whole.is(Kind::WsMessage) {
-                true => self.frames.handle_message(WsMessage::read(whole)?)?,
-                false => self.frames.handle_other(whole)?,
+            // Most are messages, and in one piece.
+            match frame.is(Kind::WsMessage) && self.pieces.is_whole(&frame) {
+                true => self.frames.handle_message(WsMessage::read(frame)?)?,
+                false => self.frames.handle_any(&mut self.pieces, frame)?,
             }
         }
         self.frames.in_place.end_row();
@@ -144,11 +143,12 @@ impl<S: Send + Sync + 'static> FrameHandler<S> {
         Ok(())
     }
 
-    /// Any other frame. Apart, so that the way of most is short.
+    /// Apart, so that the way of most is short.
     #[inline(never)]
-    fn handle_other(&mut self, frame: Frame<'_>) -> Result<(), BadFrame> {
+    fn handle_any(&mut self, pieces: &mut Pieces, frame: Frame<'_>) -> Result<(), BadFrame> {
         self.in_place.end_row();
-        let Some(frame) = ToWorker::read(frame)? else { return Ok(()) };
+        let Some(whole) = pieces.push(frame)? else { return Ok(()) };
+        let Some(frame) = ToWorker::read(whole)? else { return Ok(()) };
         match frame {
             ToWorker::Message(message) => self.handle_message(message)?,
             ToWorker::Request { request, head, end } => self.begin_request(request, head, end),
