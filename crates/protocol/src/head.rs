@@ -292,6 +292,7 @@ pub fn put(batch: &mut Vec<u8>, kind: Kind, flags: u8, id: u64, write: impl FnOn
 
 /// Appends a frame whose payload is `fields` and then `data`; one that is too long for a frame as
 /// pieces.
+// As docs/decisions/0019 has it; so are others on this way.
 #[inline(always)]
 pub fn put_data<const N: usize>(
     batch: &mut Vec<u8>,

@@ -146,6 +146,7 @@ impl Router {
 
 impl Connection {
     /// Sends a message of its owner's, or closes it if its client reads too slowly.
+    // As docs/decisions/0019 has it.
     #[inline(always)]
     pub(super) fn send(&mut self, link: &Link, kind: MessageKind, data: &[u8]) {
         let patient = !self.socket.is_over() || self.pressure.forgives(data.len());

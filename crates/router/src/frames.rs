@@ -117,6 +117,7 @@ impl Router {
         }
     }
 
+    // As docs/decisions/0019 has it.
     #[inline(always)]
     pub(super) fn on_send(
         self: &Rc<Self>,
@@ -137,6 +138,7 @@ impl Router {
 
     /// A message, and with the last of its handler the commit, in one look at the connection: most
     /// frames are that.
+    // As docs/decisions/0019 has it.
     #[inline(always)]
     fn send_now(self: &Rc<Self>, link: &Rc<Link>, send: WsSend<'_>) -> Result<(), BadFrame> {
         let id = send.connection;

@@ -1,8 +1,9 @@
 //! Pool mode: the app behind a supervisor.
 //!
 //! Speaks the link protocol and calls the handlers; owns no client's socket. For each link there
-//! is one task that reads ([`reader`]) and one that writes ([`link::Flusher`]); handlers run in the
-//! reader's turn ([`in_place`]) or in tasks of their own ([`dispatch`]).
+//! is one task that reads ([`reader`]), and writes what came of it, and one that writes all else
+//! ([`link::Flusher`]); handlers run in the reader's turn ([`in_place`]) or in tasks of their own
+//! ([`dispatch`]).
 //!
 //! The walk: `hello` on every link -> start handler -> `ready` … `shutdown` -> all work ends ->
 //! shutdown handler -> `shutdown-complete`.
