@@ -7,8 +7,8 @@
 //! Bytes in, values out: this crate does no IO, reads no clock and knows no runtime.
 //!
 //! The walk: bytes -> [`head::Header`] -> [`pieces::Pieces`] (only for payloads cut into several
-//! frames) -> [`ToWorker`] or [`ToSupervisor`]. `docs/wire.md` says the same in prose, for those
-//! who write a worker in another language.
+//! frames) -> [`ToWorker`] or [`ToSupervisor`], or what most frames are, [`WsMessage`] or [`WsSend`].
+//! `docs/wire.md` says the same in prose, for those who write a worker in another language.
 
 mod channel_payload;
 pub mod close;

@@ -119,6 +119,7 @@ impl ToSupervisor<'_> {
     fn put_rarer(&self, batch: &mut Vec<u8>) {
         use ToSupervisor::*;
         match self {
+            // Put above.
             Send(send) => send.put(batch),
             Commit { connection, seq } => {
                 head::put(batch, Kind::WsCommit, 0, connection.to_wire(), |out| {

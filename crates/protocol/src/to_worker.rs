@@ -111,6 +111,7 @@ impl ToWorker<'_> {
     fn put_rarer(&self, batch: &mut Vec<u8>) {
         use ToWorker::*;
         match self {
+            // Put above.
             Message(message) => message.put(batch),
             Hello(greeting, welcome) => head::put(batch, Kind::Hello, 0, 0, |out| {
                 out.extend_from_slice(&greeting.to_bytes());

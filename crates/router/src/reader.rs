@@ -1,7 +1,8 @@
 //! Reads one link to its end.
 //!
-//! The walk: socket -> `Incoming` -> `Pieces` -> `ToSupervisor` -> [`super::frames`] and
-//! [`super::responses`]. Everything readable is taken before anything that comes of it is written.
+//! The walk: socket -> `Incoming` -> `WsSend`, which most are, or `Pieces` -> `ToSupervisor` ->
+//! [`super::frames`] and [`super::responses`]. Everything readable is taken before anything that comes
+//! of it is written.
 
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -20,11 +21,11 @@ use super::router::Router;
 /// Reads a link until its worker is gone.
 pub struct LinkReader {
     incoming: Incoming,
-    frames: LinkFrames,
+    frames: FrameHandler,
 }
 
 /// Whom the frames of a link go to.
-struct LinkFrames {
+struct FrameHandler {
     router: Rc<Router>,
     link: Rc<Link>,
     /// The first link also carries what is about the worker as a whole.
@@ -48,7 +49,7 @@ impl LinkReader {
     pub fn new(router: Rc<Router>, link: Rc<Link>, is_first: bool) -> Self {
         let limit = payload_bytes(router.settings.get().ws.max_message_bytes as u64);
         let pieces = Pieces::new(limit);
-        let frames = LinkFrames { router, link, is_first, pieces, ready: false };
+        let frames = FrameHandler { router, link, is_first, pieces, ready: false };
         LinkReader { incoming: Incoming::default(), frames }
     }
 
@@ -120,25 +121,25 @@ impl LinkReader {
 
     fn take_frames(&mut self) -> Result<(), BadFrame> {
         while let Some(frame) = self.incoming.next_frame()? {
-            self.frames.take(frame)?;
+            self.frames.handle(frame)?;
         }
         Ok(())
     }
 }
 
-impl LinkFrames {
+impl FrameHandler {
     #[inline]
-    fn take(&mut self, frame: Frame<'_>) -> Result<(), BadFrame> {
+    fn handle(&mut self, frame: Frame<'_>) -> Result<(), BadFrame> {
         // Most are sends, and in one piece.
         match frame.is(Kind::WsSend) && self.pieces.is_whole(&frame) {
             true => self.router.on_send(&self.link, WsSend::read(frame)?),
-            false => self.take_any(frame),
+            false => self.handle_any(frame),
         }
     }
 
-    /// Apart, so that the way of most is short.
+    /// Any frame. Apart, so that the way of most is short.
     #[inline(never)]
-    fn take_any(&mut self, frame: Frame<'_>) -> Result<(), BadFrame> {
+    fn handle_any(&mut self, frame: Frame<'_>) -> Result<(), BadFrame> {
         let Some(whole) = self.pieces.push(frame)? else { return Ok(()) };
         match ToSupervisor::read(whole)? {
             Some(ToSupervisor::Ready(greeting)) => {

@@ -1,8 +1,8 @@
 //! What a client's bytes mean: WebSocket frames in, whole messages and control frames out.
 //!
-//! The walk: [`Decoder::decode`] -> `PartialHead::take` -> `Decoder::begin` -> either the payload is
-//! whole in the input and is lent from there, or it is gathered in the decoder and lent at its end.
-//! A short message goes from [`Decoder::decode`] to its end at once.
+//! The walk: [`Decoder::decode`] lends a short message that is whole in the input at once; else
+//! `decode_any` -> `PartialHead::take` -> `Decoder::begin` -> either the payload is whole in the input
+//! and is lent from there, or it is gathered in the decoder and lent at its end.
 
 use std::fmt;
 

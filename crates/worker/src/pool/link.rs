@@ -40,7 +40,7 @@ pub(crate) struct Link {
     pub(crate) body_window_bytes: u32,
     batch: Mutex<Batch>,
     filled: Notify,
-    /// Told after each write.
+    /// Told when less waits than before.
     written: Notify,
     questions: AtomicU32,
 }
@@ -186,7 +186,7 @@ impl Link {
         lock(&self.batch).outgoing.is_empty()
     }
 
-    /// Told after each write: look again whether there is room.
+    /// Told when less waits than before: look again whether there is room.
     pub(crate) fn room(&self) -> &Notify {
         &self.written
     }
@@ -212,16 +212,23 @@ impl Link {
     }
 
     /// Writes what there is, as far as the socket takes it now.
+    ///
+    /// Reader and flusher both do: how far a batch is written stands in it, under its lock. A batch
+    /// that is not empty has woken the flusher, so what the socket does not take is the flusher's,
+    /// which alone waits for it.
     pub(super) fn write(&self, socket: &Socket) -> io::Result<Written> {
-        let written = {
-            let mut batch = lock(&self.batch);
-            if batch.outgoing.is_empty() {
-                return Ok(Written::All);
-            }
-            batch.last_send = None;
-            batch.outgoing.write_to(socket)?
-        };
-        self.written.notify_waiters();
+        let mut batch = lock(&self.batch);
+        let before = batch.outgoing.waiting_bytes();
+        if before == 0 {
+            return Ok(Written::All);
+        }
+        batch.last_send = None;
+        let written = batch.outgoing.write_to(socket)?;
+        let is_less = batch.outgoing.waiting_bytes() < before;
+        drop(batch);
+        if is_less {
+            self.written.notify_waiters();
+        }
         Ok(written)
     }
 

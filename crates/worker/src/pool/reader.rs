@@ -1,8 +1,9 @@
 //! The task that reads a link: its frames become events.
 //!
-//! The walk: socket -> `Incoming` -> `Pieces` -> `ToWorker` -> `Connections` or `Table` ->
-//! `InPlace` or `Dispatch`.
-//! All that has arrived is handled before anything that came of it is written.
+//! The walk: socket -> `Incoming` -> `WsMessage`, which most are, or `Pieces` -> `ToWorker` ->
+//! `Connections` or `Table` -> `InPlace` or `Dispatch`.
+//! In a runtime of one thread all that has arrived is handled before anything that came of it is
+//! written.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -143,14 +144,19 @@ impl<S: Send + Sync + 'static> FrameHandler<S> {
         Ok(())
     }
 
-    /// Apart, so that the way of most is short.
+    /// Any frame, and before any but a message the row ends. Apart, so that the way of most is short.
     #[inline(never)]
     fn handle_any(&mut self, pieces: &mut Pieces, frame: Frame<'_>) -> Result<(), BadFrame> {
-        self.in_place.end_row();
         let Some(whole) = pieces.push(frame)? else { return Ok(()) };
-        let Some(frame) = ToWorker::read(whole)? else { return Ok(()) };
+        let frame = match ToWorker::read(whole)? {
+            None => return Ok(()),
+            Some(ToWorker::Message(message)) => return self.handle_message(message),
+            Some(other) => other,
+        };
+        self.in_place.end_row();
         match frame {
-            ToWorker::Message(message) => self.handle_message(message)?,
+            // Handled above.
+            ToWorker::Message(_) => {}
             ToWorker::Request { request, head, end } => self.begin_request(request, head, end),
             ToWorker::RequestBody { request, data, end } => {
                 self.receive_body(request, data, end)?;

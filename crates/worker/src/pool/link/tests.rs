@@ -94,6 +94,16 @@ async fn commits(socket: &Socket, count: u64) -> Vec<u64> {
 
 #[tokio::test]
 async fn whoever_writes_nothing_is_lost_doubled_or_out_of_order() {
+    both_write().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nor_is_it_when_they_write_on_two_threads() {
+    tokio::spawn(both_write()).await.unwrap();
+}
+
+/// A reader and a flusher write to one link.
+async fn both_write() {
     const COUNT: u64 = 4000;
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     let (ours, theirs) = (Arc::new(Socket::new(ours).unwrap()), Socket::new(theirs).unwrap());
