@@ -124,15 +124,14 @@ impl Router {
         link: &Rc<Link>,
         send: WsSend<'_>,
     ) -> Result<(), BadFrame> {
-        match send {
-            WsSend { when: When::Now, .. } => self.send_now(link, send),
-            WsSend { connection, when, kind, data, last } => {
-                let effect = Effect::Send { binary: kind.is_binary(), data };
-                match (when, last) {
-                    (When::Staged, true) => self.commit_with(link, connection, effect),
-                    (_, _) => self.on_effect(link, connection, when, Kind::WsSend, effect),
-                }
-            }
+        let WsSend { connection, when, kind, data, last } = send;
+        if when == When::Now {
+            return self.send_now(link, send);
+        }
+        let effect = Effect::Send { binary: kind.is_binary(), data };
+        match (when, last) {
+            (When::Staged, true) => self.commit_with(link, connection, effect),
+            (_, _) => self.on_effect(link, connection, when, Kind::WsSend, effect),
         }
     }
 

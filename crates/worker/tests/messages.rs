@@ -6,7 +6,10 @@ use harness::{
     CONNECTION, REQUEST, State, Supervisor, app, closed, commit, echo, offer, sent, text,
 };
 use shovel_protocol::close::CloseCode;
-use shovel_protocol::{Again, MessageKind, ToSupervisor, ToWorker, When, WsMessage, WsSend};
+use shovel_protocol::head::flags;
+use shovel_protocol::{
+    Again, Header, Kind, MessageKind, ToSupervisor, ToWorker, When, WsMessage, WsSend,
+};
 use shovel_worker::{CloseEvent, Error, Message, MessageEvent, SendError};
 
 /// B13, DESIGN §4.
@@ -52,6 +55,27 @@ async fn a_row_ends_where_another_frame_comes() {
     supervisor.expect(commit(2)).await;
     supervisor.expect(ToSupervisor::Pong { nonce: 5 }).await;
     supervisor.expect(sent("three", true)).await;
+    supervisor.shut_down().await;
+}
+
+/// A piece of a long message is no other frame: it may take a while until the last has come.
+#[tokio::test]
+async fn a_row_goes_on_beside_a_message_in_pieces() {
+    let (app, ..) = app();
+    let mut supervisor = Supervisor::start(app.on_message(echo)).await;
+    supervisor.open("/").await;
+    let piece = |flags| Header { len: 9, kind: Kind::WsMessage as u8, flags, id: 77 }.to_bytes();
+    let mut batch = Vec::new();
+    text(1, "one").put(&mut batch);
+    batch.extend_from_slice(&piece(flags::MORE));
+    batch.extend_from_slice(b"12345678a");
+    text(2, "two").put(&mut batch);
+    text(3, "three").put(&mut batch);
+    supervisor.send_bytes(&batch).await;
+    for message in ["one", "two", "three"] {
+        supervisor.expect(sent(message, false)).await;
+    }
+    supervisor.expect(commit(3)).await;
     supervisor.shut_down().await;
 }
 
