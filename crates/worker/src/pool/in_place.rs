@@ -95,7 +95,8 @@ impl<S: Send + Sync + 'static> InPlace<S> {
     }
 
     /// The handler, if it has not ended.
-    #[inline]
+    // As docs/decisions/0019 has it.
+    #[inline(always)]
     fn poll_message(
         &mut self,
         connection: &Connection,

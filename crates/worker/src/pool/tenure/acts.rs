@@ -35,6 +35,8 @@ impl Tenure {
         }
     }
 
+    // As docs/decisions/0019 has it.
+    #[inline(always)]
     pub(crate) fn try_send(&self, message: &Message) -> Result<(), Refused> {
         let (kind, data) = (message.kind(), message.as_bytes());
         let limit_bytes = self.link.max_message_bytes;
