@@ -206,12 +206,14 @@ impl Router {
         self.begin_others(registry, link);
     }
 
-    /// The worker is dead, and has nothing any more: what waited for it goes elsewhere.
+    /// The worker is dead, and has nothing any more: what waited for it goes elsewhere, and so does
+    /// the suspect that was to have its trial there and had not begun it.
     pub(super) fn forget_put_off(&self, link: &Rc<Link>) {
         let mut registry = self.registry.borrow_mut();
+        let on_trial = self.on_trial_here(link).and_then(|slot| registry.route_at(slot));
         let suspects = link.put_off.suspects.take();
         let others = link.put_off.others.take();
-        suspects.into_iter().chain(others).for_each(|route| {
+        on_trial.into_iter().chain(suspects).chain(others).for_each(|route| {
             self.begin_put_off(&mut registry, route);
         });
     }

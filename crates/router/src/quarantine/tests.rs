@@ -196,3 +196,40 @@ fn whoever_needs_a_worker_takes_one_without_a_trial_or_waits_for_its_end() {
         assert_eq!(owner(first), Some(other.worker));
     });
 }
+
+#[test]
+fn a_suspect_whose_worker_dies_before_its_trial_has_begun_takes_another() {
+    run(async || {
+        let common = Common::new();
+        let [ours, theirs] = &common.threads[..] else { unreachable!() };
+        let link = &common.links[0];
+        let other = ours.join(WorkerId(2), &Default::default());
+        for link in [link, &other] {
+            link.counters.adopts.store(true, Ordering::Relaxed);
+        }
+        // Two workers have died while they took it over.
+        let suspect = common.portable(0);
+        ours.with(suspect, |_, connection| {
+            for _ in 0..3 {
+                connection.state.orphan(Blame::InCompany, worker_lost());
+                connection.state.adopt(Holding::new(link));
+            }
+            connection.state.orphan(Blame::None, worker_lost());
+            assert!(connection.state.suspect().is_some());
+        });
+        let owner =
+            || ours.with(suspect, |_, connection| connection.link().map(|link| link.worker));
+        theirs.receive(common.portable(1));
+        ours.router.set_offer(&[WORKER]);
+        ours.router.seek(suspect);
+        sleep(RETRY * 2).await;
+        assert!(link.has_trial() && owner().is_none(), "it waits for what is under way");
+
+        common.links.iter().for_each(|link| link.reap(true));
+        ours.router.bury(link);
+        theirs.router.bury(&common.links[1]);
+        ours.router.set_offer(&[other.worker]);
+        sleep(RETRY * 2).await;
+        assert_eq!(owner(), Some(other.worker));
+    });
+}
