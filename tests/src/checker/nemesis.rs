@@ -231,7 +231,8 @@ impl<'a> Nemesis<'a> {
         let stalls = matches!(plan, Plan::Stop(_) | Plan::StopAndKill(_));
         let to = now() + plan.lasts();
         let what = if pids.is_empty() { plan.to_string() } else { format!("{plan} {pids:?}") };
-        self.deeds.push(Deed { from, to, harms, stalls, reloads, what });
+        let workers = pids.len();
+        self.deeds.push(Deed { from, to, harms, workers, stalls, reloads, what });
     }
 
     async fn publish(&mut self) {

@@ -111,6 +111,8 @@ pub struct Deed {
     pub to: u64,
     /// Workers die, or may be taken for dead.
     pub harms: bool,
+    /// How many, if it is known.
+    pub workers: usize,
     /// Workers stand still, and may be told to give up what they have.
     pub stalls: bool,
     /// Workers are replaced.

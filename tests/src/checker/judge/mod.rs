@@ -100,8 +100,8 @@ struct Case<'a> {
     traces: HashMap<u32, Vec<&'a Trace>>,
     /// When each process noted something last.
     last_signs: BTreeMap<u32, u64>,
-    /// From when to when something done to workers may show.
-    harm: Vec<(u64, u64)>,
+    /// From when to when something done to workers may show, and to how many.
+    harm: Vec<(u64, u64, usize)>,
     /// Processes that ended by a client's order.
     dead_by_order: HashSet<u32>,
 }
@@ -115,9 +115,10 @@ impl<'a> Case<'a> {
             last_signs.insert(trace.pid, trace.at);
         }
         let deeds = record.deeds.iter().filter(|deed| deed.harms);
-        let mut harm = deeds.map(|deed| (deed.from, deed.to)).collect::<Vec<_>>();
+        let harm = deeds.map(|deed| (deed.from, deed.to, deed.workers.clamp(1, MEETS)));
+        let mut harm = harm.collect::<Vec<_>>();
         let deaths = deaths_by_order(record, &traces);
-        harm.extend(deaths.iter().map(|death| (death.at, death.at + REAPED_WITHIN)));
+        harm.extend(deaths.iter().map(|death| (death.at, death.at + REAPED_WITHIN, 1)));
         let dead_by_order = deaths.iter().map(|death| death.pid).collect();
         Case { record, traces, last_signs, harm, dead_by_order }
     }
@@ -126,9 +127,10 @@ impl<'a> Case<'a> {
         self.traces.get(&conversation.key).map_or(&[], Vec::as_slice)
     }
 
-    /// How much was done to workers that may show between these times.
+    /// To how many workers something was done that may show between these times.
     fn harm(&self, from: u64, to: u64) -> usize {
-        self.harm.iter().filter(|(begins, ends)| *begins <= to && *ends >= from).count()
+        let shows = self.harm.iter().filter(|(begins, ends, _)| *begins <= to && *ends >= from);
+        shows.map(|(_, _, workers)| workers).sum()
     }
 
     /// Whether a worker stood still between these times, so that a handler was told to end.
@@ -161,14 +163,18 @@ impl<'a> Case<'a> {
     /// that no other was tried.
     fn may_be_adopted_by_none(&self, conversation: &Conversation, at: u64) -> bool {
         let last = self.traces(conversation).last().map_or(0, |trace| trace.at);
-        let begins = self.harm.iter().map(|(begins, _)| *begins);
-        begins.filter(|begins| (last..=at).contains(begins)).count() >= STRIKES
+        let during = self.harm.iter().filter(|(begins, ..)| (last..=at).contains(begins));
+        during.map(|(_, _, workers)| workers).sum::<usize>() >= STRIKES
     }
 
     fn reloaded_before(&self, at: u64) -> bool {
         self.record.deeds.iter().any(|deed| deed.reloads && deed.from <= at)
     }
 }
+
+/// So many of the workers that are killed at once may have one connection: its owner, and another that
+/// takes it over before it dies itself.
+const MEETS: usize = 2;
 
 /// A message that has ended so many workers ends its connection.
 const STRIKES: usize = 3;

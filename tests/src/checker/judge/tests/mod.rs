@@ -263,19 +263,23 @@ fn a_failed_request_is_noticed_unless_its_worker_may_have_died() {
 
 #[test]
 fn whom_nobody_could_take_over_has_no_close_event() {
-    let without_event = |deaths: u64| {
+    let without_event = |deaths: u64, workers: usize| {
         let mut record = run();
         record.forget_trace(is_close_event);
         let last = record.traces.iter().rfind(|trace| trace.key == RESIDENT).unwrap().at;
         for death in 1..=deaths {
             let (from, what) = (last + death, "kill".to_owned());
-            let deed = Deed { from, to: from, harms: true, stalls: false, reloads: false, what };
+            let (harms, stalls, reloads) = (true, false, false);
+            let deed = Deed { from, to: from, harms, workers, stalls, reloads, what };
             record.deeds.push(deed);
         }
         judge(&record).iter().any(|found| found.rule == Rule::CloseEvent)
     };
-    assert!(without_event(2));
-    assert!(!without_event(3));
+    assert!(without_event(2, 1));
+    assert!(!without_event(3, 1));
+    // Killed at once: one has it, another takes it over before it dies.
+    assert!(without_event(1, 8));
+    assert!(!without_event(2, 8));
 }
 
 /// The pool is told to end while the resident waits for an answer.

@@ -84,7 +84,7 @@ impl Script {
     fn deed(&mut self, what: &str, harms: bool) {
         let from = self.now();
         let (what, stalls, reloads) = (what.to_owned(), false, !harms);
-        self.record.deeds.push(Deed { from, to: from, harms, stalls, reloads, what });
+        self.record.deeds.push(Deed { from, to: from, harms, workers: 1, stalls, reloads, what });
     }
 
     fn open(&mut self, key: u32, role: Role, pid: u32) {
