@@ -108,18 +108,9 @@ pub fn mark_last(frame: &mut [u8]) {
 
 impl ToSupervisor<'_> {
     /// Appends the frame to a batch; a payload over the limit of one frame goes as pieces.
-    #[inline]
     pub fn put(&self, batch: &mut Vec<u8>) {
-        match self {
-            ToSupervisor::Send(send) => send.put(batch),
-            rarer => rarer.put_rarer(batch),
-        }
-    }
-
-    fn put_rarer(&self, batch: &mut Vec<u8>) {
         use ToSupervisor::*;
         match self {
-            // Put above.
             Send(send) => send.put(batch),
             Commit { connection, seq } => {
                 head::put(batch, Kind::WsCommit, 0, connection.to_wire(), |out| {

@@ -100,18 +100,9 @@ impl<'a> RequestBytes<'a> {
 
 impl ToWorker<'_> {
     /// Appends the frame to a batch; a payload over the limit of one frame goes as pieces.
-    #[inline]
     pub fn put(&self, batch: &mut Vec<u8>) {
-        match self {
-            ToWorker::Message(message) => message.put(batch),
-            rarer => rarer.put_rarer(batch),
-        }
-    }
-
-    fn put_rarer(&self, batch: &mut Vec<u8>) {
         use ToWorker::*;
         match self {
-            // Put above.
             Message(message) => message.put(batch),
             Hello(greeting, welcome) => head::put(batch, Kind::Hello, 0, 0, |out| {
                 out.extend_from_slice(&greeting.to_bytes());
