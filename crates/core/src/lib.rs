@@ -2,7 +2,7 @@
 //!
 //! Three rooms that do not know of each other, each with its own caller:
 //!
-//! - [`pool`]: the life of workers; only the supervisor's driver calls it.
+//! - [`fleet`]: the life of workers; only the supervisor's driver calls it.
 //! - [`transfer`]: the state of one connection; called under its slot's lock.
 //! - [`channels`]: who is subscribed to what; called by link readers.
 //!
@@ -10,5 +10,5 @@
 //! `clippy.toml` forbids it. So every run can be repeated from its inputs.
 
 pub mod channels;
-pub mod pool;
+pub mod fleet;
 pub mod transfer;

@@ -54,7 +54,7 @@ pub struct RequestHead<'a> {
 /// What an upgrade of this request would be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, bincode::Encode, bincode::BorrowDecode)]
 pub struct OfferedConnection {
-    /// A `ConnectionId` as on the wire.
+    /// A `LeaseId` as on the wire.
     pub connection: u64,
     /// A UUIDv7, its bytes in the usual order.
     pub uuid: [u8; 16],

@@ -81,7 +81,7 @@ leased_id! {
     /// A connection as a link names it: valid on that link and for one tenure of its owner.
     /// Reserved by the supervisor and sent with the request that offers the upgrade. Outside the
     /// link a connection is known by its [`ConnectionUuid`].
-    ConnectionId
+    LeaseId
 }
 
 leased_id! {
@@ -131,8 +131,8 @@ mod tests {
 
     #[test]
     fn ids_come_back_from_the_wire_as_they_went() {
-        let id = ConnectionId(Leased { slot: 7, lease: u32::MAX });
-        assert_eq!(ConnectionId::from_wire(id.to_wire()), id);
+        let id = LeaseId(Leased { slot: 7, lease: u32::MAX });
+        assert_eq!(LeaseId::from_wire(id.to_wire()), id);
         let token = PublishToken { publisher: 3, question: 9 };
         assert_eq!(PublishToken::from_wire(token.to_wire()), token);
     }

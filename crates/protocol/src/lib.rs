@@ -25,9 +25,7 @@ mod when;
 
 pub use close::{Close, CloseCode};
 pub use head::{BadFrame, Frame, Header, Kind};
-pub use id::{
-    ConnectionId, ConnectionUuid, Generation, PublishToken, RequestId, WorkerId, WorkerIndex,
-};
+pub use id::{ConnectionUuid, Generation, LeaseId, PublishToken, RequestId, WorkerId, WorkerIndex};
 pub use to_supervisor::{ToSupervisor, WsSend};
 pub use to_worker::{Again, ToWorker, WsMessage};
 pub use when::{Publisher, When};

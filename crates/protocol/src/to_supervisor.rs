@@ -4,7 +4,7 @@ use crate::close::CloseCode;
 use crate::control::{self, CloseFields, Effect, Headers, ResponseHead, UpgradeHead};
 use crate::handshake::{Capabilities, Greeting};
 use crate::head::{self, BadFrame, Frame, Kind, flags};
-use crate::id::{ConnectionId, RequestId};
+use crate::id::{LeaseId, RequestId};
 use crate::when::{Publisher, When};
 use crate::{MessageKind, channel_payload};
 
@@ -24,26 +24,26 @@ pub enum ToSupervisor<'a> {
     Abort { request: RequestId },
     /// Accept a request as the connection reserved with it: the commit of the fetch handler.
     /// `keep`: what handlers do to it will be staged, for it may move to another worker.
-    Upgrade { connection: ConnectionId, upgrade: UpgradeHead<'a>, keep: bool, effects: Effects<'a> },
+    Upgrade { connection: LeaseId, upgrade: UpgradeHead<'a>, keep: bool, effects: Effects<'a> },
     /// A message to the client.
     Send(WsSend<'a>),
     /// Close the client's socket. The connection ends when the real close comes back.
-    Close { connection: ConnectionId, when: When, code: CloseCode, reason: &'a str },
+    Close { connection: LeaseId, when: When, code: CloseCode, reason: &'a str },
     /// What the connection's next owner is to know.
-    Attach { connection: ConnectionId, when: When, version: u32, data: &'a [u8] },
+    Attach { connection: LeaseId, when: When, version: u32, data: &'a [u8] },
     /// Handlers have finished all events up to this number.
-    Commit { connection: ConnectionId, seq: u64 },
+    Commit { connection: LeaseId, seq: u64 },
     /// The connection is given up. `handled`: the last event that was finished, `started`: the last
     /// that was begun. Commits what is staged.
-    Released { connection: ConnectionId, handled: u64, started: u64 },
+    Released { connection: LeaseId, handled: u64, started: u64 },
     /// The connection is taken over, or refused. Commits what is staged if it is taken over.
-    Adopted { connection: ConnectionId, taken: bool },
+    Adopted { connection: LeaseId, taken: bool },
     /// What is sent after this frame was sent in knowledge of the pressure.
-    Pressed { connection: ConnectionId },
+    Pressed { connection: LeaseId },
     /// Subscribes a connection, or with `None` the worker itself.
-    Subscribe { connection: Option<ConnectionId>, when: When, channel: &'a str },
+    Subscribe { connection: Option<LeaseId>, when: When, channel: &'a str },
     /// The reverse.
-    Unsubscribe { connection: Option<ConnectionId>, when: When, channel: &'a str },
+    Unsubscribe { connection: Option<LeaseId>, when: When, channel: &'a str },
     /// A message to everyone on a channel.
     Publish { publisher: Publisher, channel: &'a str, kind: MessageKind, data: &'a [u8] },
     /// So many more bytes of the request's body may be sent.
@@ -61,7 +61,7 @@ pub enum ToSupervisor<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "fields are named by their types")]
 pub struct WsSend<'a> {
-    pub connection: ConnectionId,
+    pub connection: LeaseId,
     pub when: When,
     pub kind: MessageKind,
     pub data: &'a [u8],
@@ -198,11 +198,11 @@ const WORKER_ITSELF: u64 = u64::MAX;
 fn put_name(
     batch: &mut Vec<u8>,
     kind: Kind,
-    connection: Option<ConnectionId>,
+    connection: Option<LeaseId>,
     when: When,
     channel: &str,
 ) {
-    let id = connection.map_or(WORKER_ITSELF, ConnectionId::to_wire);
+    let id = connection.map_or(WORKER_ITSELF, LeaseId::to_wire);
     head::put(batch, kind, when.to_flags(), id, |out| out.extend_from_slice(channel.as_bytes()));
 }
 
@@ -220,7 +220,7 @@ impl<'a> ToSupervisor<'a> {
         let Some(kind) = Kind::from_wire(frame.kind) else { return Ok(None) };
         let (payload, name) = (frame.payload, kind.name());
         let request = RequestId::from_wire(frame.id);
-        let connection = ConnectionId::from_wire(frame.id);
+        let connection = LeaseId::from_wire(frame.id);
         let end = frame.has(flags::END);
         Ok(Some(match kind {
             Kind::WsSend => ToSupervisor::Send(WsSend::read(frame)?),
@@ -312,7 +312,7 @@ impl<'a> WsSend<'a> {
     pub fn read(frame: Frame<'a>) -> Result<Self, BadFrame> {
         let (name, data) = (Kind::WsSend.name(), frame.payload);
         Ok(WsSend {
-            connection: ConnectionId::from_wire(frame.id),
+            connection: LeaseId::from_wire(frame.id),
             when: When::of(name, frame)?,
             kind: message_kind(name, frame.has(flags::BINARY), data)?,
             data,
@@ -322,16 +322,13 @@ impl<'a> WsSend<'a> {
 }
 
 /// Who is subscribed, and when. No handler is the worker's own, so that one is subscribed at once.
-fn subscriber(
-    name: &'static str,
-    frame: Frame<'_>,
-) -> Result<(Option<ConnectionId>, When), BadFrame> {
+fn subscriber(name: &'static str, frame: Frame<'_>) -> Result<(Option<LeaseId>, When), BadFrame> {
     match (frame.id, When::of(name, frame)?) {
         (WORKER_ITSELF, When::Now) => Ok((None, When::Now)),
         (WORKER_ITSELF, When::Staged | When::During) => {
             Err(BadFrame::Flags { kind: name, why: "STAGED or DURING, and no connection" })
         }
-        (id, when) => Ok((Some(ConnectionId::from_wire(id)), when)),
+        (id, when) => Ok((Some(LeaseId::from_wire(id)), when)),
     }
 }
 
@@ -370,7 +367,7 @@ mod tests {
     use super::*;
     use crate::id::Leased;
 
-    const CONNECTION: ConnectionId = ConnectionId(Leased { slot: 3, lease: 4 });
+    const CONNECTION: LeaseId = LeaseId(Leased { slot: 3, lease: 4 });
 
     #[test]
     fn a_send_can_carry_the_commit() {

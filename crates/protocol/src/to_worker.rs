@@ -6,7 +6,7 @@ use crate::control::{
 };
 use crate::handshake::{Capabilities, Greeting};
 use crate::head::{self, BadFrame, Frame, Kind, flags};
-use crate::id::{ConnectionId, PublishToken, RequestId};
+use crate::id::{LeaseId, PublishToken, RequestId};
 use crate::{MessageKind, channel_payload};
 
 /// A frame from supervisor to worker.
@@ -26,17 +26,17 @@ pub enum ToWorker<'a> {
     /// A message from the client.
     Message(WsMessage<'a>),
     /// The real socket has closed; the connection's last event.
-    Closed { connection: ConnectionId, seq: u64, again: Again, close: Close },
+    Closed { connection: LeaseId, seq: u64, again: Again, close: Close },
     /// The answer to an upgrade that came too late: the connection never was.
-    Gone { connection: ConnectionId, close: Close },
+    Gone { connection: LeaseId, close: Close },
     /// The outbox went over its limit, or below it again.
-    Pressure { connection: ConnectionId, over: bool },
+    Pressure { connection: LeaseId, over: bool },
     /// Give the connection up once its running handler has ended.
-    Release { connection: ConnectionId },
+    Release { connection: LeaseId },
     /// Give the connection up at once: drop its running handler.
-    Revoke { connection: ConnectionId },
+    Revoke { connection: LeaseId },
     /// Take a connection over. `request`: the head of the request that became it.
-    Adopt { connection: ConnectionId, adopt: AdoptHead<'a>, request: RequestBytes<'a> },
+    Adopt { connection: LeaseId, adopt: AdoptHead<'a>, request: RequestBytes<'a> },
     /// A message on a channel that the worker itself subscribed to. The token is the worker's own
     /// if it was the publisher, else [`PublishToken::NONE`].
     ChannelMessage { token: PublishToken, channel: &'a str, kind: MessageKind, data: &'a [u8] },
@@ -56,7 +56,7 @@ pub enum ToWorker<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "fields are named by their types")]
 pub struct WsMessage<'a> {
-    pub connection: ConnectionId,
+    pub connection: LeaseId,
     /// Counts a connection's events from 1.
     pub seq: u64,
     pub again: Again,
@@ -217,7 +217,7 @@ impl<'a> ToWorker<'a> {
         let Some(kind) = Kind::from_wire(frame.kind) else { return Ok(None) };
         let (payload, name) = (frame.payload, kind.name());
         let request = RequestId::from_wire(frame.id);
-        let connection = ConnectionId::from_wire(frame.id);
+        let connection = LeaseId::from_wire(frame.id);
         let token = PublishToken::from_wire(frame.id);
         let end = frame.has(flags::END);
         Ok(Some(match kind {
@@ -302,7 +302,7 @@ impl<'a> WsMessage<'a> {
     #[inline]
     pub fn read(frame: Frame<'a>) -> Result<Self, BadFrame> {
         let (seq, data) = head::split_u64(Kind::WsMessage.name(), frame.payload)?;
-        let connection = ConnectionId::from_wire(frame.id);
+        let connection = LeaseId::from_wire(frame.id);
         let (again, kind) = (Again::of(frame), message_kind(&frame));
         Ok(WsMessage { connection, seq, again, kind, data })
     }

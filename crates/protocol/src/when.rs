@@ -1,7 +1,7 @@
 //! When an effect of a worker takes place: the flags STAGED and DURING.
 
 use crate::head::{BadFrame, Frame, flags};
-use crate::id::{ConnectionId, PublishToken};
+use crate::id::{LeaseId, PublishToken};
 
 /// When an effect takes place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -24,7 +24,7 @@ pub enum Publisher {
     /// is wanted.
     Handler {
         /// Whose handler.
-        connection: ConnectionId,
+        connection: LeaseId,
         /// [`When::Staged`] or [`When::During`]: with [`When::Now`] the id would be read as a
         /// token.
         when: When,
@@ -64,7 +64,7 @@ impl Publisher {
     pub(crate) fn of(name: &'static str, frame: Frame<'_>) -> Result<Self, BadFrame> {
         Ok(match When::of(name, frame)? {
             When::Now => Publisher::Token(PublishToken::from_wire(frame.id)),
-            when => Publisher::Handler { connection: ConnectionId::from_wire(frame.id), when },
+            when => Publisher::Handler { connection: LeaseId::from_wire(frame.id), when },
         })
     }
 }

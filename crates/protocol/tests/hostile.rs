@@ -14,7 +14,7 @@ use shovel_protocol::head::flags;
 use shovel_protocol::limits::{ATTACHMENT_BYTES, CHANNEL_NAME_BYTES};
 use shovel_protocol::pieces::Pieces;
 use shovel_protocol::to_worker::RequestBytes;
-use shovel_protocol::{BadFrame, ConnectionId, Frame, Header, Kind, ToSupervisor, ToWorker};
+use shovel_protocol::{BadFrame, Frame, Header, Kind, LeaseId, ToSupervisor, ToWorker};
 
 /// What decoding may allocate for each byte that arrived. A header takes 16 bytes on the wire and
 /// 32 in memory, an unfinished payload 16 and 48, and a vector that grows has up to twice the room
@@ -163,7 +163,7 @@ fn is_adoption(attachment: &[u8], channels: &[&str]) -> bool {
         client: "",
         offer: None,
     });
-    let (connection, request) = (ConnectionId::from_wire(1), RequestBytes(&request));
+    let (connection, request) = (LeaseId::from_wire(1), RequestBytes(&request));
     let mut batch = Vec::new();
     ToWorker::Adopt { connection, adopt, request }.put(&mut batch);
     let (frame, _) = Frame::cut(&batch).unwrap().unwrap();

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use shovel_core::pool::DrainReason;
+use shovel_core::fleet::DrainReason;
 use shovel_edge::{Backend, Failure};
 use shovel_protocol::{Close, CloseCode, RequestId, ToWorker, WorkerId};
 use tokio::task::spawn_local;

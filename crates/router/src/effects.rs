@@ -10,9 +10,7 @@ use shovel_core::transfer::Attachment;
 use shovel_protocol::control::Effect;
 use shovel_protocol::head::Kind;
 use shovel_protocol::to_supervisor::{Effects, put_effect};
-use shovel_protocol::{
-    BadFrame, CloseCode, ConnectionId, MessageKind, PublishToken, ToWorker, When,
-};
+use shovel_protocol::{BadFrame, CloseCode, LeaseId, MessageKind, PublishToken, ToWorker, When};
 
 use super::counts::OfWorker;
 use super::frames::{accepted, out_of_turn};
@@ -29,7 +27,7 @@ impl Router {
     pub(super) fn on_effect(
         self: &Rc<Self>,
         link: &Rc<Link>,
-        id: ConnectionId,
+        id: LeaseId,
         when: When,
         kind: Kind,
         effect: Effect<'_>,
@@ -123,7 +121,7 @@ impl Router {
     }
 
     /// The owner knows that its client reads too slowly.
-    pub(super) fn on_pressed(&self, link: &Rc<Link>, id: ConnectionId) {
+    pub(super) fn on_pressed(&self, link: &Rc<Link>, id: LeaseId) {
         let mut registry = self.registry.borrow_mut();
         if let Some(connection) = registry.of_owner(id, link) {
             connection.pressure.answered();
@@ -131,7 +129,7 @@ impl Router {
     }
 
     /// Tells the owner, if there is one, whether its client reads too slowly.
-    pub(super) fn press(&self, id: ConnectionId, over: bool) {
+    pub(super) fn press(&self, id: LeaseId, over: bool) {
         let mut registry = self.registry.borrow_mut();
         let Some(connection) = registry.get_mut(id) else { return };
         match over {

@@ -11,7 +11,7 @@ use shovel_protocol::control::{Effect, UpgradeHead};
 use shovel_protocol::head::Kind;
 use shovel_protocol::to_supervisor::Effects;
 use shovel_protocol::{
-    BadFrame, ConnectionId, MessageKind, Publisher, RequestId, ToSupervisor, ToWorker, When, WsSend,
+    BadFrame, LeaseId, MessageKind, Publisher, RequestId, ToSupervisor, ToWorker, When, WsSend,
 };
 
 use super::counts::{OfThread, OfWorker};
@@ -96,7 +96,7 @@ impl Router {
     fn on_subscribe(
         self: &Rc<Self>,
         link: &Rc<Link>,
-        id: Option<ConnectionId>,
+        id: Option<LeaseId>,
         when: When,
         channel: &str,
         is_on: bool,
@@ -167,7 +167,7 @@ impl Router {
     fn commit_with(
         self: &Rc<Self>,
         link: &Rc<Link>,
-        id: ConnectionId,
+        id: LeaseId,
         last: Effect<'_>,
     ) -> Result<(), BadFrame> {
         let mut registry = self.registry.borrow_mut();
@@ -192,7 +192,7 @@ impl Router {
     fn on_commit(
         self: &Rc<Self>,
         link: &Rc<Link>,
-        id: ConnectionId,
+        id: LeaseId,
         seq: Option<u64>,
     ) -> Result<(), BadFrame> {
         let mut registry = self.registry.borrow_mut();
@@ -212,7 +212,7 @@ impl Router {
     }
 
     /// Goes on with a connection after a commit.
-    fn go_on(self: &Rc<Self>, link: &Rc<Link>, id: ConnectionId, left: Left) {
+    fn go_on(self: &Rc<Self>, link: &Rc<Link>, id: LeaseId, left: Left) {
         let mut registry = self.registry.borrow_mut();
         if left == Left::Closed {
             registry.remove(id);
@@ -260,7 +260,7 @@ impl Router {
     fn on_upgrade(
         self: &Rc<Self>,
         link: &Rc<Link>,
-        id: ConnectionId,
+        id: LeaseId,
         upgrade: &UpgradeHead<'_>,
         keep: bool,
         effects: Effects<'_>,
@@ -306,7 +306,7 @@ impl Router {
         }
     }
 
-    fn refuse_upgrade(&self, link: &Link, request: RequestId, id: ConnectionId) {
+    fn refuse_upgrade(&self, link: &Link, request: RequestId, id: LeaseId) {
         if let Some(mut request) = self.take_request(request, Late::TimedOut) {
             request.answer(Outcome::Failed(Failure::BadGateway("an upgrade with a bad header")));
         }
@@ -320,7 +320,7 @@ impl Router {
 /// A connection that is only offered takes no such frame.
 pub(super) fn accepted<'a>(
     registry: &'a mut Registry,
-    id: ConnectionId,
+    id: LeaseId,
     link: &Rc<Link>,
     kind: Kind,
 ) -> Result<Option<&'a mut Connection>, BadFrame> {

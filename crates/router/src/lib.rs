@@ -52,7 +52,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use shovel_core::pool::DrainReason;
+use shovel_core::fleet::DrainReason;
 use shovel_edge::connection::Server;
 use shovel_edge::listener::{Bound, Listener};
 use shovel_edge::ws::{self, Deadlines};

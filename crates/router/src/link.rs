@@ -6,12 +6,12 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use shovel_core::pool::DrainReason;
+use shovel_core::fleet::DrainReason;
 use shovel_edge::Turn;
 use shovel_edge::turn::Flush;
 use shovel_link::{Outgoing, Socket, Written};
 use shovel_protocol::control::Welcome;
-use shovel_protocol::{ConnectionId, ToWorker, WorkerId, WorkerIndex, WsMessage};
+use shovel_protocol::{LeaseId, ToWorker, WorkerId, WorkerIndex, WsMessage};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
@@ -69,7 +69,7 @@ pub struct Link {
     /// What waits for the end of a trial.
     pub put_off: PutOff,
     /// Connections that wait until the link has room.
-    held: RefCell<HashSet<ConnectionId>>,
+    held: RefCell<HashSet<LeaseId>>,
     /// Requests and connections of this thread that the worker has or is offered.
     holdings: Cell<usize>,
     draining: Cell<Option<DrainReason>>,
@@ -80,7 +80,7 @@ pub struct Link {
 }
 
 /// Called with the connections that were held, when their link has room again.
-pub type OnRoom = Box<dyn Fn(HashSet<ConnectionId>)>;
+pub type OnRoom = Box<dyn Fn(HashSet<LeaseId>)>;
 
 impl Link {
     pub fn new(
@@ -150,7 +150,7 @@ impl Link {
     }
 
     /// Has the connection told when the link has room again.
-    pub fn hold(&self, connection: ConnectionId) {
+    pub fn hold(&self, connection: LeaseId) {
         self.held.borrow_mut().insert(connection);
     }
 

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use shovel_core::transfer::Phase;
-use shovel_protocol::{CloseCode, ConnectionId, ToWorker};
+use shovel_protocol::{CloseCode, LeaseId, ToWorker};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -59,7 +59,7 @@ pub struct Ticket {
 struct Deadline {
     route: Route,
     /// The lease to which it applies.
-    id: ConnectionId,
+    id: LeaseId,
     kind: Kind,
 }
 
@@ -103,7 +103,7 @@ impl Moves {
         Ticket { under_way: self.under_way.clone(), counts: Cell::new(true) }
     }
 
-    pub(super) fn set_deadline(&self, after: Duration, route: Route, id: ConnectionId, kind: Kind) {
+    pub(super) fn set_deadline(&self, after: Duration, route: Route, id: LeaseId, kind: Kind) {
         let number = self.next_deadline.get();
         self.next_deadline.set(number + 1);
         let deadline = Deadline { route, id, kind };
@@ -240,13 +240,7 @@ impl Router {
     }
 
     /// Sets the deadline of a step that a worker has to answer.
-    pub(super) fn expect_answer(
-        &self,
-        after: Duration,
-        route: Route,
-        id: ConnectionId,
-        asked: Phase,
-    ) {
+    pub(super) fn expect_answer(&self, after: Duration, route: Route, id: LeaseId, asked: Phase) {
         let slow = SLOW.min(after);
         self.moves.set_deadline(slow, route, id, Kind::Slow { asked, answer_in: after - slow });
     }

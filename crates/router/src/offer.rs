@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use shovel_core::pool::Rotation;
+use shovel_core::fleet::Rotation;
 use shovel_edge::Failure;
 use tokio::sync::Notify;
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use shovel_core::channels::Slot;
 use shovel_core::transfer::{Blame, Phase};
-use shovel_protocol::ConnectionId;
+use shovel_protocol::LeaseId;
 use tokio::time::Instant;
 
 use super::link::Link;
@@ -107,7 +107,7 @@ impl Router {
     pub(super) fn may_begin(
         &self,
         connection: &mut Connection,
-        (id, route): (ConnectionId, Route),
+        (id, route): (LeaseId, Route),
         link: &Rc<Link>,
     ) -> bool {
         let suspect = connection.state.suspect();
@@ -150,7 +150,7 @@ impl Router {
     }
 
     /// Something of a connection has ended: goes on with what waited for that.
-    pub(super) fn make_way(&self, registry: &mut Registry, link: &Rc<Link>, id: ConnectionId) {
+    pub(super) fn make_way(&self, registry: &mut Registry, link: &Rc<Link>, id: LeaseId) {
         if let Some(connection) = registry.get_mut(id) {
             self.settle(link, connection);
         }

@@ -186,7 +186,7 @@ mod tests {
 
     use shovel_core::transfer::Phase;
     use shovel_edge::ws::Socket;
-    use shovel_protocol::{ConnectionId, MessageKind, Publisher, When};
+    use shovel_protocol::{LeaseId, MessageKind, Publisher, When};
     use tokio::time::Instant;
 
     use super::*;
@@ -201,7 +201,7 @@ mod tests {
         link: Rc<Link>,
         reader: LinkReader,
         route: Route,
-        id: ConnectionId,
+        id: LeaseId,
         socket: Socket,
         listener: Socket,
     }

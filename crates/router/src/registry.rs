@@ -11,7 +11,7 @@ use shovel_core::transfer::{self, Left, Phase};
 use shovel_edge::ws::Socket;
 use shovel_protocol::control::{self, RequestHead};
 use shovel_protocol::id::Leased;
-use shovel_protocol::{Close, CloseCode, ConnectionId, ConnectionUuid, RequestId};
+use shovel_protocol::{Close, CloseCode, ConnectionUuid, LeaseId, RequestId};
 
 use super::inspect::Origin;
 use super::kept::KeptMessage;
@@ -131,9 +131,9 @@ impl Registry {
         socket: Socket,
         request: RequestId,
         origin: Origin,
-    ) -> ConnectionId {
+    ) -> LeaseId {
         let uuid = ConnectionUuid(uuid::Uuid::now_v7());
-        ConnectionId(self.connections.insert_with(|id| Connection {
+        LeaseId(self.connections.insert_with(|id| Connection {
             state: transfer::Connection::offered(holding),
             socket,
             subscriptions: Subscriptions::default(),
@@ -153,7 +153,7 @@ impl Registry {
     }
 
     /// Notes how a connection begins that may have to be adopted one day.
-    pub fn note_handshake(&mut self, id: ConnectionId, head: &RequestHead<'_>) {
+    pub fn note_handshake(&mut self, id: LeaseId, head: &RequestHead<'_>) {
         if let Some(connection) = self.get_mut(id) {
             let request = control::request_head_bytes(head);
             connection.handshake = Some(Box::new(Handshake { request, protocol: None }));
@@ -161,7 +161,7 @@ impl Registry {
     }
 
     /// How the connection with this id is known from its reservation to its end.
-    pub fn route(&self, id: ConnectionId) -> Option<Route> {
+    pub fn route(&self, id: LeaseId) -> Option<Route> {
         let born = self.get(id)?.born;
         Some(Route { slot: id.0.slot, born })
     }
@@ -172,12 +172,12 @@ impl Registry {
     }
 
     /// The connection under its present lease, whoever asks.
-    pub fn get(&self, id: ConnectionId) -> Option<&Connection> {
+    pub fn get(&self, id: LeaseId) -> Option<&Connection> {
         self.connections.get(id.0)
     }
 
     /// The connection under its present lease, whoever asks.
-    pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+    pub fn get_mut(&mut self, id: LeaseId) -> Option<&mut Connection> {
         self.connections.get_mut(id.0)
     }
 
@@ -192,9 +192,9 @@ impl Registry {
     }
 
     /// The connection, whatever its lease is by now, and its present id.
-    pub fn on_route(&mut self, route: Route) -> Option<(ConnectionId, &mut Connection)> {
+    pub fn on_route(&mut self, route: Route) -> Option<(LeaseId, &mut Connection)> {
         let (id, connection) = self.connections.leased_at_mut(route.slot)?;
-        (connection.born == route.born).then_some((ConnectionId(id), connection))
+        (connection.born == route.born).then_some((LeaseId(id), connection))
     }
 
     /// The connections from a place of the table on, each with its place.
@@ -203,18 +203,18 @@ impl Registry {
     }
 
     /// The connection, if `link` is its owner's.
-    pub fn of_owner(&mut self, id: ConnectionId, link: &Rc<Link>) -> Option<&mut Connection> {
+    pub fn of_owner(&mut self, id: LeaseId, link: &Rc<Link>) -> Option<&mut Connection> {
         let connection = self.connections.get_mut(id.0)?;
         connection.link().is_some_and(|its| Rc::ptr_eq(its, link)).then_some(connection)
     }
 
     /// Ends the lease of a connection that has lost its owner.
-    pub fn renew(&mut self, slot: Slot) -> Option<ConnectionId> {
-        self.connections.renew(slot).map(ConnectionId)
+    pub fn renew(&mut self, slot: Slot) -> Option<LeaseId> {
+        self.connections.renew(slot).map(LeaseId)
     }
 
     /// Ends a reservation that was not taken.
-    pub fn give_up(&mut self, id: ConnectionId, late: Late) -> Option<Connection> {
+    pub fn give_up(&mut self, id: LeaseId, late: Late) -> Option<Connection> {
         let connection = self.connections.remove(id.0)?;
         let slot = id.0.slot as usize;
         if self.late.len() <= slot {
@@ -225,12 +225,12 @@ impl Registry {
     }
 
     /// Ends a connection. Its subscriptions must have ended before.
-    pub fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
+    pub fn remove(&mut self, id: LeaseId) -> Option<Connection> {
         self.connections.remove(id.0)
     }
 
     /// Why an upgrade that finds no reservation is late: timed out, if that is no longer known.
-    pub fn late(&self, id: ConnectionId) -> Late {
+    pub fn late(&self, id: LeaseId) -> Late {
         let last = self.late.get(id.0.slot as usize).filter(|(lease, _)| *lease == id.0.lease);
         last.map_or(Late::TimedOut, |(_, late)| *late)
     }

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use shovel_edge::ws::Socket;
 use shovel_edge::{Accepted, Client, Failure, Notes};
 use shovel_protocol::control::{Headers, OfferedConnection, RequestHead, ResponseHead};
-use shovel_protocol::{ConnectionId, RequestId, ToWorker};
+use shovel_protocol::{LeaseId, RequestId, ToWorker};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -35,7 +35,7 @@ pub struct Request {
     /// The body of the request, while it is being passed on.
     pub upload: Option<Upload>,
     /// The connection that was reserved, if it offers an upgrade.
-    pub connection: Option<ConnectionId>,
+    pub connection: Option<LeaseId>,
     pub is_head: bool,
 }
 

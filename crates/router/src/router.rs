@@ -19,7 +19,7 @@ use shovel_link as link_io;
 use shovel_protocol::control::Welcome;
 use shovel_protocol::handshake::Capabilities;
 use shovel_protocol::{
-    Again, Close, CloseCode, ConnectionId, MessageKind, ToWorker, WorkerId, WsMessage,
+    Again, Close, CloseCode, LeaseId, MessageKind, ToWorker, WorkerId, WsMessage,
 };
 use tokio::task::spawn_local;
 
@@ -93,7 +93,7 @@ impl Router {
             }
         };
         let weak = Rc::downgrade(&self);
-        let on_room = Box::new(move |held: HashSet<ConnectionId>| {
+        let on_room = Box::new(move |held: HashSet<LeaseId>| {
             if let Some(router) = weak.upgrade() {
                 held.into_iter().for_each(|connection| router.look_at_hold(connection));
             }
@@ -128,7 +128,7 @@ impl Router {
     }
 
     /// Lets the reader of a connection go on if nothing speaks against it.
-    pub(super) fn look_at_hold(&self, id: ConnectionId) {
+    pub(super) fn look_at_hold(&self, id: LeaseId) {
         let mut registry = self.registry.borrow_mut();
         let Some(connection) = registry.get_mut(id) else { return };
         let too_much = self.keeper.is_full() && connection.state.is_kept();

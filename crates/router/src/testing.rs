@@ -12,7 +12,7 @@ use shovel_edge::ws::{self, Deadlines, Socket};
 use shovel_edge::{Client, Turn};
 use shovel_protocol::control::Welcome;
 use shovel_protocol::id::Leased;
-use shovel_protocol::{ConnectionId, MessageKind, RequestId, ToSupervisor, WorkerId};
+use shovel_protocol::{LeaseId, MessageKind, RequestId, ToSupervisor, WorkerId};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
@@ -119,11 +119,7 @@ impl Thread {
     }
 
     /// Does something with a connection.
-    pub fn with<T>(
-        &self,
-        route: Route,
-        what: impl FnOnce(ConnectionId, &mut Connection) -> T,
-    ) -> T {
+    pub fn with<T>(&self, route: Route, what: impl FnOnce(LeaseId, &mut Connection) -> T) -> T {
         let mut registry = self.router.registry.borrow_mut();
         let (id, connection) = registry.on_route(route).expect("the connection");
         what(id, connection)

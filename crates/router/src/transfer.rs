@@ -5,14 +5,14 @@
 
 use std::rc::Rc;
 
-use shovel_core::pool::DrainReason;
+use shovel_core::fleet::DrainReason;
 use shovel_core::transfer::{Blame, Event, Orphaned, Phase, Released};
 use shovel_edge::Backend;
 use shovel_protocol::control::{AdoptCause, AdoptHead, Names};
 use shovel_protocol::head::Kind;
 use shovel_protocol::to_supervisor::Effects;
 use shovel_protocol::to_worker::RequestBytes;
-use shovel_protocol::{Again, BadFrame, Close, CloseCode, ConnectionId, ToWorker, WsMessage};
+use shovel_protocol::{Again, BadFrame, Close, CloseCode, LeaseId, ToWorker, WsMessage};
 
 use super::counts::OfThread;
 use super::drain::farewell;
@@ -30,7 +30,7 @@ const CHANNEL_NAMES_BYTES: usize = 256 * 1024;
 
 impl Router {
     /// Hands the owner all that has come.
-    pub(super) fn pump(&self, registry: &mut Registry, id: ConnectionId) {
+    pub(super) fn pump(&self, registry: &mut Registry, id: LeaseId) {
         let route = registry.route(id);
         let (Some(route), Some(connection)) = (route, registry.get_mut(id)) else { return };
         if !connection.state.has_next() {
@@ -97,7 +97,7 @@ impl Router {
     pub(super) fn on_released(
         self: &Rc<Self>,
         link: &Rc<Link>,
-        id: ConnectionId,
+        id: LeaseId,
         handled: u64,
         started: u64,
     ) -> Result<(), BadFrame> {
@@ -185,7 +185,7 @@ impl Router {
         }
     }
 
-    fn adopt(&self, connection: &mut Connection, id: ConnectionId, route: Route, link: &Rc<Link>) {
+    fn adopt(&self, connection: &mut Connection, id: LeaseId, route: Route, link: &Rc<Link>) {
         let Some(cause) = connection.state.adopt(Holding::new(link)) else { return };
         self.settle(link, connection);
         let pressed = connection.socket.is_over();
@@ -226,7 +226,7 @@ impl Router {
     pub(super) fn on_adopted(
         self: &Rc<Self>,
         link: &Rc<Link>,
-        id: ConnectionId,
+        id: LeaseId,
         taken: bool,
     ) -> Result<(), BadFrame> {
         let mut registry = self.registry.borrow_mut();

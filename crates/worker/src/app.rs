@@ -8,9 +8,9 @@ use axum::response::{IntoResponse, Response};
 use futures_util::TryFutureExt;
 use shovel_protocol::handshake::Capabilities;
 
-use crate::pool;
 use crate::run::{self, RunError};
 use crate::seat::{Seat, seat};
+use crate::supervised;
 use crate::work::Work;
 use crate::{
     AdoptEvent, CloseEvent, Error, FetchEvent, MessageEvent, ReleaseEvent, ShutdownEvent,
@@ -349,11 +349,11 @@ impl<S: Send + Sync + 'static> App<S> {
     /// None: once dropped, it cannot be begun again.
     pub async fn serve(self) -> Result<(), RunError> {
         #[cfg(feature = "direct")]
-        if !pool::descriptors::are_given() {
+        if !supervised::descriptors::are_given() {
             return crate::direct::serve(self).await;
         }
         run::log_to(std::io::stderr);
-        let links = pool::descriptors::take_links()?;
+        let links = supervised::descriptors::take_links()?;
         self.serve_on(links).await
     }
 
@@ -364,7 +364,7 @@ impl<S: Send + Sync + 'static> App<S> {
     /// Does what [`App::serve`] does, on links that are already connected: for tests of the SDK.
     #[doc(hidden)]
     pub async fn serve_on(self, links: Vec<UnixStream>) -> Result<(), RunError> {
-        pool::serve(self, links, Work::default()).await
+        supervised::serve(self, links, Work::default()).await
     }
 }
 

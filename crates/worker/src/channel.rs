@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use crate::Message;
 use crate::lock::lock;
-use crate::pool::switchboard::Switchboard;
+use crate::supervised::switchboard::Switchboard;
 
 /// Most messages that wait in one subscription.
 const MAILBOX_MESSAGES: usize = 1024;

@@ -15,7 +15,7 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use shovel_core::pool::DrainReason;
+use shovel_core::fleet::DrainReason;
 use shovel_edge::listener::{Bound, address_of_environment};
 use shovel_protocol::WorkerId;
 use shovel_protocol::control::Welcome;
@@ -31,7 +31,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::writer::EitherWriter;
 
 use crate::work::Work;
-use crate::{App, RunError, pool, run};
+use crate::{App, RunError, run, supervised};
 
 /// How long clients may take to read what was sent to them last.
 const LAST_MOMENTS: Duration = Duration::from_secs(5);
@@ -63,7 +63,7 @@ where
     let mut conductor = Conductor { thread: &thread, reports, signals, address, patience };
     // Neither branch is taken up again, so neither need be cancel-safe.
     let result = tokio::select! {
-        result = pool::serve(app, vec![link], Work::default()) => result,
+        result = supervised::serve(app, vec![link], Work::default()) => result,
         hurried = conductor.conduct() => Err(hurried),
     };
     let within = match result {

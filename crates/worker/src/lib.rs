@@ -255,9 +255,9 @@ mod event;
 mod info;
 mod lock;
 mod message;
-mod pool;
 mod run;
 mod seat;
+mod supervised;
 pub mod testing;
 mod work;
 

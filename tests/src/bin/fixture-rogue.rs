@@ -16,8 +16,7 @@ use shovel_protocol::head::{self, Frame, Header, Kind};
 use shovel_protocol::id::Leased;
 use shovel_protocol::to_supervisor::Effects;
 use shovel_protocol::{
-    CloseCode, ConnectionId, MessageKind, RequestId, ToSupervisor, ToWorker, When, WsMessage,
-    WsSend,
+    CloseCode, LeaseId, MessageKind, RequestId, ToSupervisor, ToWorker, When, WsMessage, WsSend,
 };
 
 fn main() -> io::Result<()> {
@@ -65,7 +64,7 @@ struct Rogue {
     link: Link,
     mode: String,
     /// The connection of a request that is left without an answer.
-    held: Option<ConnectionId>,
+    held: Option<LeaseId>,
 }
 
 impl Rogue {
@@ -98,7 +97,7 @@ impl Rogue {
     }
 
     fn on_request(&mut self, request: RequestId, head: &RequestHead<'_>) -> io::Result<()> {
-        let offered = head.offer.map(|offer| ConnectionId::from_wire(offer.connection));
+        let offered = head.offer.map(|offer| LeaseId::from_wire(offer.connection));
         if let Some(said) = head.target.strip_prefix("/length/") {
             let (status, length) = said.split_once('/').expect("STATUS/LENGTH");
             let status = status.parse().expect("a status");
@@ -149,7 +148,7 @@ impl Rogue {
         }
     }
 
-    fn on_message(&mut self, connection: ConnectionId, data: &[u8]) -> io::Result<()> {
+    fn on_message(&mut self, connection: LeaseId, data: &[u8]) -> io::Result<()> {
         match data {
             b"die" => {
                 for number in 0..1000 {
@@ -209,14 +208,14 @@ impl Rogue {
         self.link.put(&ToSupervisor::ResponseBody { request, data: b"12345", end: true })
     }
 
-    fn accept(&mut self, request: RequestId, connection: ConnectionId) -> io::Result<()> {
+    fn accept(&mut self, request: RequestId, connection: LeaseId) -> io::Result<()> {
         let request = request.to_wire();
         let upgrade = UpgradeHead { request, protocol: None, headers: Headers::default() };
         let effects = Effects::default();
         self.link.put(&ToSupervisor::Upgrade { connection, upgrade, keep: false, effects })
     }
 
-    fn send(&mut self, connection: ConnectionId, data: &[u8]) -> io::Result<()> {
+    fn send(&mut self, connection: LeaseId, data: &[u8]) -> io::Result<()> {
         let kind = MessageKind::Text;
         self.link.put(&ToSupervisor::Send(WsSend {
             connection,
@@ -227,7 +226,7 @@ impl Rogue {
         }))
     }
 
-    fn commit(&mut self, connection: ConnectionId, seq: u64) -> io::Result<()> {
+    fn commit(&mut self, connection: LeaseId, seq: u64) -> io::Result<()> {
         if self.mode == "mute" {
             return Ok(());
         }
@@ -235,10 +234,10 @@ impl Rogue {
     }
 
     /// Acts on every connection and request that others might have.
-    fn act_for_strangers(&mut self, own: Option<ConnectionId>) -> io::Result<()> {
+    fn act_for_strangers(&mut self, own: Option<LeaseId>) -> io::Result<()> {
         for (slot, lease) in (0..32).flat_map(|slot| (0..8).map(move |lease| (slot, lease))) {
             let leased = Leased { slot, lease };
-            let connection = ConnectionId(leased);
+            let connection = LeaseId(leased);
             if own == Some(connection) {
                 continue;
             }

@@ -10,16 +10,16 @@ use shovel_protocol::id::Leased;
 use shovel_protocol::to_supervisor::{Effects, put_effect};
 use shovel_protocol::to_worker::RequestBytes;
 use shovel_protocol::{
-    Again, Close, CloseCode, ConnectionId, MessageKind, PublishToken, Publisher, RequestId,
+    Again, Close, CloseCode, LeaseId, MessageKind, PublishToken, Publisher, RequestId,
     ToSupervisor, ToWorker, When, WsMessage, WsSend,
 };
 
 const GREETING: Greeting = Greeting { version: 1, oldest: 1, capabilities: Capabilities(0) };
 const ADOPTER: Greeting = Greeting { capabilities: Capabilities::ADOPT, ..GREETING };
 const REQUEST: RequestId = RequestId(Leased { slot: 5, lease: 2 });
-const CONNECTION: ConnectionId = ConnectionId(Leased { slot: 7, lease: 1 });
+const CONNECTION: LeaseId = LeaseId(Leased { slot: 7, lease: 1 });
 /// [`CONNECTION`] in its second tenure.
-const AGAIN: ConnectionId = ConnectionId(Leased { slot: 7, lease: 2 });
+const AGAIN: LeaseId = LeaseId(Leased { slot: 7, lease: 2 });
 const TOKEN: PublishToken = PublishToken { publisher: 3, question: 9 };
 const UUID: [u8; 16] = [1, 0x94, 0xd4, 0x6e, 0x10, 0, 0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, 0x2a];
 

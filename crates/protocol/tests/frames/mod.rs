@@ -16,7 +16,7 @@ use shovel_protocol::limits::ATTACHMENT_BYTES;
 use shovel_protocol::to_supervisor::{Effects, put_effect};
 use shovel_protocol::to_worker::RequestBytes;
 use shovel_protocol::{
-    Again, BadFrame, Close, CloseCode, ConnectionId, Frame, MessageKind, PublishToken, Publisher,
+    Again, BadFrame, Close, CloseCode, Frame, LeaseId, MessageKind, PublishToken, Publisher,
     RequestId, ToSupervisor, ToWorker, When, WsMessage, WsSend,
 };
 
@@ -242,8 +242,8 @@ fn request() -> impl Strategy<Value = RequestId> {
     leased().prop_map(RequestId)
 }
 
-fn connection() -> impl Strategy<Value = ConnectionId> {
-    leased().prop_map(ConnectionId)
+fn connection() -> impl Strategy<Value = LeaseId> {
+    leased().prop_map(LeaseId)
 }
 
 /// The last lease is never given out: with the last slot it would name the worker itself.
@@ -256,7 +256,7 @@ fn when() -> impl Strategy<Value = When> {
 }
 
 /// The worker itself has no handler that could be waited for.
-fn subscriber() -> impl Strategy<Value = (Option<ConnectionId>, When)> {
+fn subscriber() -> impl Strategy<Value = (Option<LeaseId>, When)> {
     let of_a_connection = (connection(), when()).prop_map(|(id, when)| (Some(id), when));
     prop_oneof![3 => of_a_connection, 1 => Just((None, When::Now))]
 }

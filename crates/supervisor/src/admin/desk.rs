@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use shovel_core::pool::{ReloadState, WorkerView};
+use shovel_core::fleet::{ReloadState, WorkerView};
 use shovel_protocol::control::Published;
 use shovel_protocol::{Generation, MessageKind, WorkerIndex};
 use shovel_router::inspect::{ChannelList, Inspector, Numbers, Page, Range};

@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 use super::desk::NoAnswer;
 use super::status::{self, Snapshot};
 use super::{Admin, metrics};
-use shovel_core::pool::{WorkerState, WorkerView};
+use shovel_core::fleet::{WorkerState, WorkerView};
 
 /// Most clients at once; more wait in the system's queue.
 const CLIENTS: usize = 32;

@@ -14,7 +14,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
-use shovel_core::pool::{ReloadState, WorkerState, WorkerView};
+use shovel_core::fleet::{ReloadState, WorkerState, WorkerView};
 use shovel_router::counts::{LATENCY_BOUNDS_MICROS, LatencySums, OfThread, OfWorker, WorkerSums};
 
 use super::status::Snapshot;

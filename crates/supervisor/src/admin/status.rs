@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use shovel_core::pool::{ReloadState, WorkerState, WorkerView};
+use shovel_core::fleet::{ReloadState, WorkerState, WorkerView};
 use shovel_protocol::WorkerId;
 use shovel_router::counts::{OfThread, OfWorker};
 use shovel_router::inspect::{ChannelList, ConnectionView, Numbers, Range};

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum, ValueHint};
-use shovel_core::pool;
+use shovel_core::fleet;
 use shovel_edge::{http, ws};
 use shovel_router::{Settings, units};
 
@@ -285,8 +285,8 @@ impl Config {
     }
 
     /// What concerns the life of workers.
-    pub fn pool(&self) -> pool::Config {
-        pool::Config {
+    pub fn fleet(&self) -> fleet::Config {
+        fleet::Config {
             workers: self.workers,
             min_workers: self.min_workers,
             ready_timeout: self.ready_timeout,

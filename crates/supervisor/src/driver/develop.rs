@@ -1,6 +1,6 @@
 //! Reloads that nobody asks for: the program has changed, or a build has ended well.
 
-use shovel_core::pool::Event;
+use shovel_core::fleet::Event;
 use shovel_protocol::Generation;
 
 use super::Driver;

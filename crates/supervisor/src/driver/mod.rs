@@ -1,4 +1,4 @@
-//! The driver: the only caller of `core::pool`. Takes in what happens, does what the pool decides.
+//! The driver: the only caller of `core::fleet`. Takes in what happens, does what the pool decides.
 //!
 //! It runs on the main thread, which spawns the workers: their death signal is bound to the thread
 //! that spawns them. Messages and bodies never come here.
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use shovel_core::pool::{Command, Event, Outcome, Pool, RecycleReason, Report};
+use shovel_core::fleet::{Command, Event, Fleet, Outcome, RecycleReason, Report};
 use shovel_edge::Crowd;
 use shovel_edge::listener::Bound;
 use shovel_protocol::Generation;
@@ -70,7 +70,7 @@ struct Driver {
     choices: Choices,
     config: Config,
     descriptors: u64,
-    pool: Pool,
+    fleet: Fleet,
     threads: Vec<IoThread>,
     reports: mpsc::UnboundedReceiver<FromThread>,
     workers: Workers,
@@ -151,7 +151,7 @@ impl Driver {
         let admin_socket = doors.serve(&config, &bound, desk);
         let now = Instant::now();
         Ok(Driver {
-            pool: Pool::new(config.pool(), now),
+            fleet: Fleet::new(config.fleet(), now),
             workers: Workers::new(launch, bound),
             service: ServiceManager::of_environment(),
             orphans,
@@ -181,7 +181,7 @@ impl Driver {
                     () = signals.terminated() => Err(anyhow!("told again to terminate")),
                 };
             }
-            let timeout = self.pool.poll_timeout();
+            let timeout = self.fleet.poll_timeout();
             // Cancel-safe: queues and sets keep what was not taken; the rest only waits.
             let event = tokio::select! {
                 event = signals.next() => Some(event),
@@ -207,7 +207,7 @@ impl Driver {
                     None
                 }
                 () = sleep_until(timeout.unwrap_or_else(Instant::now).into()), if timeout.is_some() => {
-                    self.pool.handle_timeout(Instant::now());
+                    self.fleet.handle_timeout(Instant::now());
                     None
                 }
             };
@@ -245,13 +245,13 @@ impl Driver {
             Event::ReloadRequested => self.read_settings_again(),
             event => event,
         };
-        self.pool.handle_event(event, Instant::now());
+        self.fleet.handle_event(event, Instant::now());
     }
 
     /// Does what the pool has decided; returns how it ended, if it has.
     fn obey_all(&mut self) -> Option<Outcome> {
         let (mut reports, mut outcome) = (Vec::new(), None);
-        while let Some(command) = self.pool.poll_command() {
+        while let Some(command) = self.fleet.poll_command() {
             match command {
                 Command::Report(report) => reports.push(report),
                 Command::Exit(ended) => outcome = Some(ended),
@@ -260,14 +260,14 @@ impl Driver {
         }
         // Told when it is done: who reads that a worker is ready may rely on it.
         for report in &reports {
-            report::log(report, &self.pool, &self.workers);
+            report::log(report, &self.fleet, &self.workers);
             self.operators.on_report(report, Instant::now());
             if let Report::Scaled { .. } = report {
                 self.tell_settings();
             }
         }
         if !reports.is_empty() {
-            self.service.tell(&reports, &self.pool);
+            self.service.tell(&reports, &self.fleet);
         }
         outcome
     }
@@ -341,7 +341,7 @@ impl Driver {
 
     /// Has I/O threads know the settings: workers need descriptors, which clients leave to them.
     fn tell_settings(&self) {
-        let workers = self.pool.wanted();
+        let workers = self.fleet.wanted();
         let settings = Config { workers, ..self.config.clone() }.io(self.descriptors);
         let http = self.config.http();
         self.tell_all(|| ToThread::Configure { settings, http: http.clone() });

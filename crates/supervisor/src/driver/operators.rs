@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use shovel_core::pool::{Event, Pool, Report};
+use shovel_core::fleet::{Event, Fleet, Report};
 use shovel_protocol::{Generation, WorkerId, WorkerIndex};
 use tokio::sync::{mpsc, oneshot};
 
@@ -36,7 +36,7 @@ impl Driver {
         match asked {
             Asked::View(answer) => {
                 // Whoever does not wait any more does not want to know.
-                let _ = answer.send(self.operators.view(&self.pool, Instant::now()));
+                let _ = answer.send(self.operators.view(&self.fleet, Instant::now()));
                 None
             }
             Asked::Reload(answer) => {
@@ -45,8 +45,8 @@ impl Driver {
                 Some(request)
             }
             Asked::Scale { workers, answer } => {
-                let is_ending = self.pool.is_ending();
-                let outcome = if is_ending { Err(ENDING.into()) } else { Ok(self.pool.wanted()) };
+                let is_ending = self.fleet.is_ending();
+                let outcome = if is_ending { Err(ENDING.into()) } else { Ok(self.fleet.wanted()) };
                 let event = outcome.is_ok().then_some(Event::ScaleRequested { workers });
                 let _ = answer.send(outcome);
                 event
@@ -150,17 +150,17 @@ impl Operators {
         self.give_up();
     }
 
-    fn view(&self, pool: &Pool, now: Instant) -> View {
+    fn view(&self, fleet: &Fleet, now: Instant) -> View {
         View {
             now,
             started: self.started,
-            generation: pool.generation(),
-            is_ending: pool.is_ending(),
-            wanted: pool.wanted(),
-            asleep: pool.asleep(),
-            reload: pool.reload_state(),
-            workers: pool.workers().collect(),
-            pauses: pool.pauses().collect(),
+            generation: fleet.generation(),
+            is_ending: fleet.is_ending(),
+            wanted: fleet.wanted(),
+            asleep: fleet.asleep(),
+            reload: fleet.reload_state(),
+            workers: fleet.workers().collect(),
+            pauses: fleet.pauses().collect(),
             history: self.history.clone(),
         }
     }

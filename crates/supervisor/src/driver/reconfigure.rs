@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use shovel_core::pool::Event;
+use shovel_core::fleet::Event;
 
 use super::Driver;
 use crate::config::sources::Reread;
@@ -27,13 +27,13 @@ impl Driver {
             return;
         }
         tracing::info!(keys = changed.join(" "), "settings changed");
-        let mut pool = effective.config.pool();
+        let mut fleet = effective.config.fleet();
         if effective.config.workers == self.config.workers {
             // The operator may have scaled meanwhile.
-            pool.workers = self.pool.wanted();
+            fleet.workers = self.fleet.wanted();
         }
         self.config = effective.config;
-        self.pool.handle_event(Event::Reconfigured { config: pool }, Instant::now());
+        self.fleet.handle_event(Event::Reconfigured { config: fleet }, Instant::now());
         self.tell_settings();
     }
 }

@@ -1,19 +1,19 @@
 //! What the pool has to tell, as lines of the log with fields that machines can read.
 
-use shovel_core::pool::{Pool, Report, Severity, WorkerView};
+use shovel_core::fleet::{Fleet, Report, Severity, WorkerView};
 use shovel_protocol::WorkerId;
 
 use super::workers::Workers;
 use crate::config::Config;
 
 /// Writes a report to the log.
-pub fn log(report: &Report, pool: &Pool, workers: &Workers) {
+pub fn log(report: &Report, fleet: &Fleet, workers: &Workers) {
     match report {
         Report::WorkerStarted { worker, index, generation, pid } => {
             tracing::info!(%worker, %index, %generation, pid, "worker started");
         }
         Report::WorkerReady { worker, took } => {
-            let (index, generation) = place(pool, *worker);
+            let (index, generation) = place(fleet, *worker);
             let pid = workers.pid(*worker);
             tracing::info!(%worker, index, generation, pid, took = ?took, "worker ready");
         }
@@ -54,8 +54,8 @@ pub fn openness(config: &Config) {
     }
 }
 
-fn place(pool: &Pool, worker: WorkerId) -> (Option<u32>, Option<u32>) {
-    let mut all = pool.workers();
+fn place(fleet: &Fleet, worker: WorkerId) -> (Option<u32>, Option<u32>) {
+    let mut all = fleet.workers();
     let found: Option<WorkerView> = all.find(|view| view.id == worker);
     (found.as_ref().map(|view| view.index.0), found.map(|view| view.generation.0))
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use shovel_core::pool::{Event, Exit, RecycleReason};
+use shovel_core::fleet::{Event, Exit, RecycleReason};
 use shovel_edge::listener::Bound;
 use shovel_protocol::WorkerId;
 use shovel_protocol::control::Welcome;

@@ -10,7 +10,7 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use shovel_core::pool::{Pool, Report, WorkerState};
+use shovel_core::fleet::{Fleet, Report, WorkerState};
 use tokio::time::{Instant, sleep_until};
 
 use self::notify::Notifier;
@@ -72,15 +72,15 @@ impl ServiceManager {
     }
 
     /// Tells what the pool has reported, and how it is by now.
-    pub fn tell(&mut self, reports: &[Report], pool: &Pool) {
+    pub fn tell(&mut self, reports: &[Report], fleet: &Fleet) {
         for report in reports {
             self.tell_report(report);
         }
-        let generation = pool.generation();
-        let serving = pool.workers().filter(|worker| worker.generation == generation);
+        let generation = fleet.generation();
+        let serving = fleet.workers().filter(|worker| worker.generation == generation);
         let ready = serving.filter(|worker| worker.state == WorkerState::Ready).count();
-        let wanted = pool.wanted() as usize;
-        let asleep = match pool.asleep() {
+        let wanted = fleet.wanted() as usize;
+        let asleep = match fleet.asleep() {
             0 => String::new(),
             asleep => format!(", {asleep} asleep"),
         };

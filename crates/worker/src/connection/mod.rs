@@ -15,7 +15,7 @@ use shovel_protocol::close::{self, CloseCode};
 pub use self::sending::Sending;
 
 use crate::channel::check_name;
-use crate::pool::tenure::{Refused, Tenure};
+use crate::supervised::tenure::{Refused, Tenure};
 use crate::{ChannelError, CloseError, Message, PublishError};
 
 /// A client's WebSocket. A clone is the same connection.

@@ -2,7 +2,7 @@
 
 use super::Connection;
 use crate::attachment::{self, Attachment, AttachmentError};
-use crate::pool::tenure::Attached;
+use crate::supervised::tenure::Attached;
 
 impl Connection {
     /// Attaches state to the connection, by which another worker can go on with it; see

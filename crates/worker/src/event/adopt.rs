@@ -8,7 +8,7 @@ use shovel_protocol::control;
 
 use super::{Context, attachment, shared_methods, wait_until};
 use crate::Connection;
-use crate::pool::tenure::Adoption;
+use crate::supervised::tenure::Adoption;
 use crate::work::Work;
 
 /// This worker takes over a connection that another one had: its first event here.

@@ -8,7 +8,7 @@ use axum::response::Response;
 use http::{HeaderMap, Request, StatusCode, header};
 
 use super::{Context, shared_methods, wait_until};
-use crate::pool::exchange::Exchange;
+use crate::supervised::exchange::Exchange;
 use crate::work::Work;
 use crate::{Connection, ConnectionId};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use http::Request;
-use shovel_protocol::ConnectionId;
+use shovel_protocol::LeaseId;
 use shovel_protocol::control::OfferedConnection;
 use shovel_protocol::id::Leased;
 use tokio::sync::Mutex;
@@ -187,7 +187,7 @@ impl TestApp {
         let what = format!("the answer to the upgrade of {}", request.uri());
         self.until_somebody_serves().await;
         let slot = self.supervisor.next_id();
-        let connection = ConnectionId(Leased { slot, lease: 1 });
+        let connection = LeaseId(Leased { slot, lease: 1 });
         let uuid = Uuid::now_v7();
         let offer = OfferedConnection { connection: connection.to_wire(), uuid: uuid.into_bytes() };
         let url = request.uri().clone();

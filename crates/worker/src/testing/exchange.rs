@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use shovel_protocol::control::{Headers, ResponseHead, UpgradeHead};
-use shovel_protocol::{ConnectionId, WorkerId};
+use shovel_protocol::{LeaseId, WorkerId};
 use tokio::sync::{Semaphore, mpsc};
 
 /// Most of a body that is under way, in either direction.
@@ -27,7 +27,7 @@ pub(super) struct Exchange {
 
 /// What a request may become.
 pub(super) struct Offered {
-    pub(super) connection: ConnectionId,
+    pub(super) connection: LeaseId,
     pub(super) uuid: [u8; 16],
     /// The head of the request, as another worker will read it.
     pub(super) request: Box<[u8]>,
@@ -77,7 +77,7 @@ impl Exchange {
     pub(super) fn upgrade(
         &mut self,
         worker: WorkerId,
-        connection: ConnectionId,
+        connection: LeaseId,
         upgrade: &UpgradeHead<'_>,
     ) -> Option<Offered> {
         let is_this = |offered: &mut Offered| offered.connection == connection;

@@ -16,7 +16,7 @@ use tokio::task::AbortHandle;
 use super::exchange::WINDOW_BYTES;
 use super::supervisor::Supervisor;
 use crate::ClientAddress;
-use crate::pool::respond::wire_headers;
+use crate::supervised::respond::wire_headers;
 
 /// Whose request it is if the test does not say.
 const CLIENT: SocketAddr =

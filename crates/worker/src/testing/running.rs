@@ -10,7 +10,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::patience::patiently;
 use super::supervisor::Supervisor;
 use crate::work::Work;
-use crate::{App, RunError, pool};
+use crate::{App, RunError, supervised};
 
 /// An app that serves at the other end of a link. Dropped, it ends as if its supervisor had gone.
 pub(super) struct Running {
@@ -37,7 +37,7 @@ impl Running {
         link.spawn(supervisor.clone().read(id, socket.clone()));
         link.spawn(supervisor.clone().write(id, socket, filled));
         let work = Work::mortal();
-        let task = tokio::spawn(pool::serve(app, vec![theirs], work.clone()));
+        let task = tokio::spawn(supervised::serve(app, vec![theirs], work.clone()));
         let mut running = Running { id, generation, work, task, _link: link };
         match supervisor.until("the start handler", |state| state.started(id)).await {
             true => Ok(running),

@@ -12,8 +12,7 @@ use shovel_protocol::control::{AdoptCause, AdoptHead, Effect, Names, request_hea
 use shovel_protocol::id::Leased;
 use shovel_protocol::to_worker::RequestBytes;
 use shovel_protocol::{
-    Again, Close, CloseCode, ConnectionId, MessageKind, ToSupervisor, ToWorker, When, WsMessage,
-    WsSend,
+    Again, Close, CloseCode, LeaseId, MessageKind, ToSupervisor, ToWorker, When, WsMessage, WsSend,
 };
 use shovel_worker::axum::{Adopted, Connection, Message, WebSocketUpgrade};
 use shovel_worker::{Attachment, AttachmentError, SendError};
@@ -22,7 +21,7 @@ use crate::harness::{CONNECTION, Heard, State, Supervisor, UUID_TEXT, commit, he
 use crate::{start, upgrade_request};
 
 /// The second tenure of [`CONNECTION`].
-const SECOND: ConnectionId = ConnectionId(Leased { slot: 5, lease: 7 });
+const SECOND: LeaseId = LeaseId(Leased { slot: 5, lease: 7 });
 
 /// What the route keeps. Version 1 was a number alone.
 #[derive(Default, Serialize, Deserialize)]
@@ -153,13 +152,13 @@ fn message_again(seq: u64, again: Again, text: &str) -> ToWorker<'_> {
     ToWorker::Message(WsMessage { connection: SECOND, seq, again, kind, data })
 }
 
-async fn expect_attached(supervisor: &mut Supervisor, connection: ConnectionId, n: u64) {
+async fn expect_attached(supervisor: &mut Supervisor, connection: LeaseId, n: u64) {
     let data = format!("{{\"n\":{n}}}");
     let (when, data) = (When::Staged, data.as_bytes());
     supervisor.expect(ToSupervisor::Attach { connection, when, version: 2, data }).await;
 }
 
-async fn expect_answer(supervisor: &mut Supervisor, connection: ConnectionId, n: u64, last: bool) {
+async fn expect_answer(supervisor: &mut Supervisor, connection: LeaseId, n: u64, last: bool) {
     let data = format!("ann {n}");
     let (when, kind, data) = (When::Staged, MessageKind::Text, data.as_bytes());
     supervisor.expect(ToSupervisor::Send(WsSend { connection, when, kind, data, last })).await;

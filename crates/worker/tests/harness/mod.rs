@@ -13,8 +13,7 @@ use shovel_protocol::handshake::Capabilities;
 use shovel_protocol::id::Leased;
 use shovel_protocol::pieces::Pieces;
 use shovel_protocol::{
-    Again, ConnectionId, Frame, MessageKind, RequestId, ToSupervisor, ToWorker, When, WsMessage,
-    WsSend,
+    Again, Frame, LeaseId, MessageKind, RequestId, ToSupervisor, ToWorker, When, WsMessage, WsSend,
 };
 use shovel_worker::{
     App, CloseEvent, Error, FetchEvent, MessageEvent, Response, RunError, SendError,
@@ -226,7 +225,7 @@ pub(crate) async fn patiently<F: Future>(what: &str, future: F) -> F::Output {
     }
 }
 
-pub(crate) const CONNECTION: ConnectionId = ConnectionId(Leased { slot: 5, lease: 6 });
+pub(crate) const CONNECTION: LeaseId = LeaseId(Leased { slot: 5, lease: 6 });
 pub(crate) const REQUEST: RequestId = RequestId(Leased { slot: 1, lease: 2 });
 const UUID: [u8; 16] = [1, 2, 3, 4, 5, 6, 0x77, 8, 0x89, 10, 11, 12, 13, 14, 15, 16];
 pub(crate) const UUID_TEXT: &str = "01020304-0506-7708-890a-0b0c0d0e0f10";

@@ -16,7 +16,7 @@ use shovel_protocol::control::{AdoptCause, AdoptHead, Names, request_head_bytes}
 use shovel_protocol::id::Leased;
 use shovel_protocol::to_worker::RequestBytes;
 use shovel_protocol::{
-    Again, ConnectionId, MessageKind, Publisher, ToSupervisor, ToWorker, When, WsMessage, WsSend,
+    Again, LeaseId, MessageKind, Publisher, ToSupervisor, ToWorker, When, WsMessage, WsSend,
 };
 use shovel_worker::{
     AdoptEvent, App, CloseEvent, Connection, Error, FetchEvent, MessageEvent, ReleaseEvent,
@@ -25,8 +25,8 @@ use shovel_worker::{
 use tokio::sync::Notify;
 
 /// The second and the third tenure of [`CONNECTION`].
-const SECOND: ConnectionId = ConnectionId(Leased { slot: 5, lease: 7 });
-const THIRD: ConnectionId = ConnectionId(Leased { slot: 5, lease: 8 });
+const SECOND: LeaseId = LeaseId(Leased { slot: 5, lease: 7 });
+const THIRD: LeaseId = LeaseId(Leased { slot: 5, lease: 8 });
 
 /// What handlers and their test share.
 #[derive(Default)]
@@ -140,21 +140,21 @@ fn long(bytes: usize) -> String {
     "x".repeat(bytes)
 }
 
-fn message_of(connection: ConnectionId, seq: u64, script: &str) -> ToWorker<'_> {
+fn message_of(connection: LeaseId, seq: u64, script: &str) -> ToWorker<'_> {
     let (kind, data) = (MessageKind::Text, script.as_bytes());
     ToWorker::Message(WsMessage { connection, seq, again: Again::default(), kind, data })
 }
 
-fn release_of(connection: ConnectionId) -> ToWorker<'static> {
+fn release_of(connection: LeaseId) -> ToWorker<'static> {
     ToWorker::Release { connection }
 }
 
-fn revoke_of(connection: ConnectionId) -> ToWorker<'static> {
+fn revoke_of(connection: LeaseId) -> ToWorker<'static> {
     ToWorker::Revoke { connection }
 }
 
 /// Four events are finished, and what is attached is the script of the adopt handler.
-fn adopt_as<'a>(connection: ConnectionId, script: &'a str, pressed: bool) -> ToWorker<'a> {
+fn adopt_as<'a>(connection: LeaseId, script: &'a str, pressed: bool) -> ToWorker<'a> {
     static REQUEST: LazyLock<Box<[u8]>> =
         LazyLock::new(|| request_head_bytes(&head("GET", "/room?name=a")));
     let adopt = AdoptHead {
@@ -170,7 +170,7 @@ fn adopt_as<'a>(connection: ConnectionId, script: &'a str, pressed: bool) -> ToW
     ToWorker::Adopt { connection, adopt, request: RequestBytes(&REQUEST) }
 }
 
-fn sent_by(connection: ConnectionId, when: When, text: &str, last: bool) -> ToSupervisor<'_> {
+fn sent_by(connection: LeaseId, when: When, text: &str, last: bool) -> ToSupervisor<'_> {
     let (kind, data) = (MessageKind::Text, text.as_bytes());
     ToSupervisor::Send(WsSend { connection, when, kind, data, last })
 }
@@ -183,24 +183,24 @@ fn during(text: &str) -> ToSupervisor<'_> {
     sent_by(CONNECTION, When::During, text, false)
 }
 
-fn attached(connection: ConnectionId, when: When, data: &str) -> ToSupervisor<'_> {
+fn attached(connection: LeaseId, when: When, data: &str) -> ToSupervisor<'_> {
     ToSupervisor::Attach { connection, when, version: 1, data: data.as_bytes() }
 }
 
-fn published(connection: ConnectionId, when: When, text: &str) -> ToSupervisor<'_> {
+fn published(connection: LeaseId, when: When, text: &str) -> ToSupervisor<'_> {
     let (kind, data) = (MessageKind::Text, text.as_bytes());
     let publisher = Publisher::Handler { connection, when };
     ToSupervisor::Publish { publisher, channel: "news", kind, data }
 }
 
-fn subscribed(connection: ConnectionId, channel: &str) -> ToSupervisor<'_> {
+fn subscribed(connection: LeaseId, channel: &str) -> ToSupervisor<'_> {
     ToSupervisor::Subscribe { connection: Some(connection), when: When::Staged, channel }
 }
 
-fn released(connection: ConnectionId, handled: u64, started: u64) -> ToSupervisor<'static> {
+fn released(connection: LeaseId, handled: u64, started: u64) -> ToSupervisor<'static> {
     ToSupervisor::Released { connection, handled, started }
 }
 
-fn adopted(connection: ConnectionId, taken: bool) -> ToSupervisor<'static> {
+fn adopted(connection: LeaseId, taken: bool) -> ToSupervisor<'static> {
     ToSupervisor::Adopted { connection, taken }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use shovel_core::transfer::{Closing, Connection, Phase};
 use shovel_protocol::id::Leased;
-use shovel_protocol::{Again, Close, CloseCode, ConnectionId, ToWorker, WorkerId, WsMessage};
+use shovel_protocol::{Again, Close, CloseCode, LeaseId, ToWorker, WorkerId, WsMessage};
 
 use super::State;
 use crate::Message;
@@ -44,8 +44,8 @@ impl Client {
     }
 
     /// What workers call it at present.
-    pub(super) fn id(&self, slot: u32) -> ConnectionId {
-        ConnectionId(Leased { slot, lease: self.lease })
+    pub(super) fn id(&self, slot: u32) -> LeaseId {
+        LeaseId(Leased { slot, lease: self.lease })
     }
 
     /// The worker that has it, gives it up or takes it over.
@@ -170,7 +170,7 @@ impl State {
     pub(super) fn of_owner(
         &mut self,
         worker: WorkerId,
-        connection: ConnectionId,
+        connection: LeaseId,
     ) -> Option<&mut Client> {
         let slot = connection.0.slot;
         let client = self.clients.get_mut(&slot)?;

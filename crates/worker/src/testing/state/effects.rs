@@ -6,7 +6,7 @@ use shovel_core::transfer::{Attachment, OutOfTurn};
 use shovel_protocol::control::{self, Effect};
 use shovel_protocol::to_supervisor::{Effects, put_effect};
 use shovel_protocol::{
-    Close, CloseCode, ConnectionId, MessageKind, PublishToken, ToWorker, When, WorkerId,
+    Close, CloseCode, LeaseId, MessageKind, PublishToken, ToWorker, When, WorkerId,
 };
 
 use super::State;
@@ -17,7 +17,7 @@ impl State {
     pub(super) fn effect(
         &mut self,
         worker: WorkerId,
-        connection: ConnectionId,
+        connection: LeaseId,
         when: When,
         effect: &Effect<'_>,
     ) -> Result<(), OutOfTurn> {
@@ -38,7 +38,7 @@ impl State {
     pub(super) fn commit(
         &mut self,
         worker: WorkerId,
-        connection: ConnectionId,
+        connection: LeaseId,
         seq: Option<u64>,
     ) -> Result<(), OutOfTurn> {
         let Some(client) = self.of_owner(worker, connection) else { return Ok(()) };

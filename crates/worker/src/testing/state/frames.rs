@@ -5,7 +5,7 @@ use shovel_protocol::control::{Effect, UpgradeHead};
 use shovel_protocol::handshake::Capabilities;
 use shovel_protocol::to_supervisor::Effects;
 use shovel_protocol::{
-    Close, CloseCode, ConnectionId, Publisher, RequestId, ToSupervisor, ToWorker, WorkerId, WsSend,
+    Close, CloseCode, LeaseId, Publisher, RequestId, ToSupervisor, ToWorker, WorkerId, WsSend,
 };
 
 use super::State;
@@ -104,7 +104,7 @@ impl State {
     fn upgrade(
         &mut self,
         worker: WorkerId,
-        connection: ConnectionId,
+        connection: LeaseId,
         upgrade: &UpgradeHead<'_>,
         keep: bool,
         effects: Effects<'_>,

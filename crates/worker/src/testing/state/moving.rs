@@ -6,7 +6,7 @@
 use shovel_core::transfer::{Blame, Event, Orphaned, OutOfTurn, Phase, Released};
 use shovel_protocol::control::{AdoptCause, AdoptHead, Names};
 use shovel_protocol::to_worker::RequestBytes;
-use shovel_protocol::{Again, Close, CloseCode, ConnectionId, ToWorker, WorkerId, WsMessage};
+use shovel_protocol::{Again, Close, CloseCode, LeaseId, ToWorker, WorkerId, WsMessage};
 
 use super::State;
 use super::worker::Leaving;
@@ -14,7 +14,7 @@ use super::worker::Leaving;
 /// What a worker was asked about a connection, and must answer in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::testing) struct Question {
-    connection: ConnectionId,
+    connection: LeaseId,
     asked: Phase,
 }
 
@@ -77,7 +77,7 @@ impl State {
     pub(super) fn released(
         &mut self,
         worker: WorkerId,
-        connection: ConnectionId,
+        connection: LeaseId,
         handled: u64,
         started: u64,
     ) -> Result<(), OutOfTurn> {
@@ -137,7 +137,7 @@ impl State {
     pub(super) fn adopted(
         &mut self,
         worker: WorkerId,
-        connection: ConnectionId,
+        connection: LeaseId,
         taken: bool,
     ) -> Result<(), OutOfTurn> {
         let Some(client) = self.of_owner(worker, connection) else { return Ok(()) };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use shovel_protocol::{ConnectionId, RequestId, ToWorker, control};
+use shovel_protocol::{LeaseId, RequestId, ToWorker, control};
 use tokio::sync::Semaphore;
 
 use super::State;
@@ -21,7 +21,7 @@ impl State {
     ) -> Arc<Semaphore> {
         let worker = self.serving.expect("a worker that serves was waited for");
         let offered = head.offer.map(|offer| Offered {
-            connection: ConnectionId::from_wire(offer.connection),
+            connection: LeaseId::from_wire(offer.connection),
             uuid: offer.uuid,
             request: control::request_head_bytes(&head),
         });

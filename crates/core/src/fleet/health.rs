@@ -1,0 +1,80 @@
+//! Whether a worker still answers: one ping at a time, at a third of the hang timeout.
+
+use std::time::{Duration, Instant};
+
+use shovel_protocol::id::WorkerId;
+
+use super::command::Command;
+use super::report::Report;
+use super::worker::State;
+use super::{Config, Fleet};
+
+const SHORTEST_PING_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Where a worker stands between pings.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Heartbeat {
+    /// It answered the last ping.
+    Resting { ping_at: Instant },
+    /// A ping is under way.
+    Waiting { since: Instant, hung_at: Instant },
+}
+
+impl Heartbeat {
+    pub(super) fn resting(config: &Config, now: Instant) -> Self {
+        let interval = (config.hang_timeout / 3).max(SHORTEST_PING_INTERVAL);
+        Heartbeat::Resting { ping_at: now + interval }
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        match *self {
+            Heartbeat::Resting { ping_at } => ping_at,
+            Heartbeat::Waiting { hung_at, .. } => hung_at,
+        }
+    }
+}
+
+impl Fleet {
+    pub(super) fn on_ponged(&mut self, id: WorkerId, now: Instant) {
+        if let Some(worker) = self.workers.get_mut(&id)
+            && let Some(heartbeat @ Heartbeat::Waiting { .. }) = worker.state.heartbeat_mut()
+        {
+            *heartbeat = Heartbeat::resting(&self.config, now);
+        }
+    }
+
+    /// Pings the worker if it is time to, or kills it if its answer is overdue.
+    pub(super) fn check_heartbeat(&mut self, id: WorkerId, now: Instant) {
+        let Some(heartbeat) =
+            self.workers.get_mut(&id).and_then(|worker| worker.state.heartbeat_mut())
+        else {
+            return;
+        };
+        if now < heartbeat.deadline() {
+            return;
+        }
+        match *heartbeat {
+            Heartbeat::Resting { .. } => {
+                *heartbeat =
+                    Heartbeat::Waiting { since: now, hung_at: now + self.config.hang_timeout };
+                self.commands.push_back(Command::Ping { worker: id });
+            }
+            Heartbeat::Waiting { since, .. } => {
+                let silent_for = now.saturating_duration_since(since);
+                self.report(Report::WorkerHung { worker: id, silent_for });
+                self.fail(id, Some(format!("did not answer a ping for {silent_for:?}")), now);
+            }
+        }
+    }
+}
+
+impl State {
+    /// Only workers with something to serve are pinged: one that starts or stops is bounded by a
+    /// deadline of its own.
+    fn heartbeat_mut(&mut self) -> Option<&mut Heartbeat> {
+        match self {
+            State::Ready { heartbeat } | State::Draining { heartbeat, .. } => Some(heartbeat),
+            State::Starting { .. } | State::Stopping { .. } | State::Killed { .. } => None,
+        }
+    }
+}

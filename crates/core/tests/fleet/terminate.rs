@@ -1,0 +1,126 @@
+//! Ending the pool.
+
+use std::time::Duration;
+
+use shovel_core::fleet::{Command, DrainReason, Event, Exit, Outcome, Report};
+use shovel_protocol::id::Generation;
+
+use crate::harness::*;
+
+fn drain(id: u32) -> Command {
+    Command::Drain { worker: worker(id), why: DrainReason::Terminate }
+}
+
+const SUCCESS: Command = Command::Exit(Outcome::Success);
+
+#[test]
+fn a_pool_told_to_end_stops_accepting_drains_everybody_and_exits_in_success() {
+    let mut simulation = Simulation::running(2);
+    assert_eq!(simulation.terminate(), [Command::StopAccepting, drain(1), drain(2)]);
+    assert_eq!(simulation.drained(1), [offer(&[2]), shutdown(1)]);
+    assert_eq!(simulation.finishes(1), []);
+    assert_eq!(simulation.drained(2), [offer(&[]), shutdown(2)]);
+    assert_eq!(simulation.finishes(2), [SUCCESS]);
+    assert_eq!(simulation.fleet.poll_timeout(), None);
+}
+
+#[test]
+fn past_the_deadline_everybody_is_killed_and_the_pool_exits_in_failure() {
+    let mut simulation = Simulation::running(2);
+    simulation.terminate();
+    simulation.drained(1);
+    assert_eq!(simulation.pass(Duration::from_millis(24_999)), []);
+    assert_eq!(simulation.pass(Duration::from_millis(1)), [offer(&[]), dismiss(1), dismiss(2)]);
+    simulation.gone(1, Exit::Signal(9));
+    let commands = simulation.gone(2, Exit::Signal(9));
+    assert_eq!(failure(&commands), Some("workers did not finish within 25s"));
+}
+
+#[test]
+fn a_worker_that_cannot_even_be_killed_does_not_hold_up_the_exit() {
+    let mut simulation = Simulation::running(1);
+    simulation.terminate();
+    simulation.pass(seconds(25));
+    assert_eq!(simulation.pass(Duration::from_millis(1_999)), []);
+    assert!(failure(&simulation.pass(Duration::from_millis(1))).is_some());
+}
+
+#[test]
+fn a_second_request_kills_at_once() {
+    let mut simulation = Simulation::running(1);
+    simulation.terminate();
+    assert_eq!(simulation.terminate(), [offer(&[]), dismiss(1)]);
+    assert_eq!(simulation.terminate(), []);
+    let commands = simulation.gone(1, Exit::Signal(9));
+    assert_eq!(failure(&commands), Some("told twice to terminate"));
+}
+
+#[test]
+fn a_worker_that_crashes_meanwhile_is_not_restarted() {
+    let mut simulation = Simulation::running(2);
+    simulation.gone(1, CRASH);
+    simulation.terminate();
+    assert_eq!(simulation.pass(seconds(1)), []);
+    assert_eq!(simulation.gone(2, CRASH), [offer(&[]), SUCCESS]);
+}
+
+#[test]
+fn a_pool_without_a_worker_exits_at_once() {
+    let mut simulation = Simulation::new(config(1));
+    assert_eq!(simulation.terminate(), [Command::StopAccepting, SUCCESS]);
+    assert_eq!(simulation.image_loaded(1), []);
+}
+
+#[test]
+fn workers_that_are_only_starting_are_killed() {
+    let mut simulation = Simulation::new(config(1));
+    simulation.image_loaded(1);
+    assert_eq!(simulation.terminate(), [Command::StopAccepting, dismiss(1)]);
+    assert_eq!(simulation.gone(1, Exit::Signal(9)), [SUCCESS]);
+}
+
+#[test]
+fn a_reload_under_way_is_abandoned() {
+    let mut simulation = Simulation::running(2);
+    simulation.reload();
+    simulation.image_loaded(2);
+    simulation.bring_up(3);
+    let commands = simulation.terminate();
+    assert_eq!(commands, [Command::StopAccepting, dismiss(4), drain(1), drain(2), drain(3)]);
+    assert_eq!(simulation.abandonment(), Some("the pool is terminating"));
+    assert_eq!(simulation.event(Event::Ready { worker: worker(4) }), []);
+    assert_eq!(simulation.gone(3, CRASH), []);
+    assert_eq!(simulation.gone(4, Exit::Signal(9)), []);
+    simulation.gone(1, CRASH);
+    assert_eq!(simulation.gone(2, CRASH), [offer(&[]), SUCCESS]);
+}
+
+#[test]
+fn a_reload_requested_meanwhile_is_ignored_and_reported() {
+    let mut simulation = Simulation::running(1);
+    simulation.terminate();
+    assert_eq!(simulation.reload(), []);
+    assert_eq!(simulation.reports.last(), Some(&Report::ReloadIgnored));
+}
+
+#[test]
+fn a_replacement_that_was_starting_is_killed() {
+    let mut simulation = Simulation::running(1);
+    let why = shovel_core::fleet::RecycleReason::MaxRss;
+    simulation.event(Event::RecycleWanted { worker: worker(1), why });
+    assert_eq!(simulation.terminate(), [Command::StopAccepting, dismiss(2), drain(1)]);
+    assert_eq!(simulation.gone(2, Exit::Signal(9)), []);
+    assert_eq!(simulation.pass(seconds(11)), []);
+}
+
+#[test]
+fn old_workers_of_a_reload_are_not_drained_a_second_time() {
+    let mut simulation = Simulation::running(1);
+    simulation.reload();
+    simulation.image_loaded(2);
+    simulation.bring_up(2);
+    assert_eq!(simulation.terminate(), [Command::StopAccepting, drain(2)]);
+    assert_eq!(simulation.fleet.generation(), Generation(2));
+    simulation.gone(1, CRASH);
+    assert_eq!(simulation.gone(2, CRASH), [offer(&[]), SUCCESS]);
+}
