@@ -80,7 +80,8 @@ pub struct UpgradeHead<'a> {
     pub headers: Headers<'a>,
 }
 
-/// One thing that a fetch handler did to its connection before it was accepted.
+/// What an app does to a connection, as it is written inside `ws:upgrade`; as frames see
+/// [`crate::Act`].
 #[derive(Clone, Debug, PartialEq, Eq, bincode::Encode, bincode::BorrowDecode)]
 pub enum Effect<'a> {
     /// As `ws:send`.

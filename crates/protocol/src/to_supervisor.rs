@@ -1,11 +1,11 @@
 //! The frames from worker to supervisor: the second table of `docs/wire.md`.
 
-use crate::close::CloseCode;
-use crate::control::{self, CloseFields, Effect, Headers, ResponseHead, UpgradeHead};
+use crate::act::{self, Act, WsSend};
+use crate::control::{self, Effect, Headers, ResponseHead, UpgradeHead};
 use crate::handshake::{Capabilities, Greeting};
 use crate::head::{self, BadFrame, Frame, Kind, flags};
-use crate::id::{LeaseId, RequestId};
-use crate::when::{Publisher, When};
+use crate::id::{LeaseId, PublishToken, RequestId};
+use crate::when::When;
 use crate::{MessageKind, channel_payload};
 
 /// A frame from worker to supervisor.
@@ -25,12 +25,8 @@ pub enum ToSupervisor<'a> {
     /// Accept a request as the connection reserved with it: the commit of the fetch handler.
     /// `keep`: what handlers do to it will be staged, for it may move to another worker.
     Upgrade { connection: LeaseId, upgrade: UpgradeHead<'a>, keep: bool, effects: Effects<'a> },
-    /// A message to the client.
-    Send(WsSend<'a>),
-    /// Close the client's socket. The connection ends when the real close comes back.
-    Close { connection: LeaseId, when: When, code: CloseCode, reason: &'a str },
-    /// What the connection's next owner is to know.
-    Attach { connection: LeaseId, when: When, version: u32, data: &'a [u8] },
+    /// What an app does to a connection.
+    Act(Act<'a>),
     /// Handlers have finished all events up to this number.
     Commit { connection: LeaseId, seq: u64 },
     /// The connection is given up. `handled`: the last event that was finished, `started`: the last
@@ -40,33 +36,18 @@ pub enum ToSupervisor<'a> {
     Adopted { connection: LeaseId, taken: bool },
     /// What is sent after this frame was sent in knowledge of the pressure.
     Pressed { connection: LeaseId },
-    /// Subscribes a connection, or with `None` the worker itself.
-    Subscribe { connection: Option<LeaseId>, when: When, channel: &'a str },
+    /// Subscribes the worker itself.
+    Subscribe { channel: &'a str },
     /// The reverse.
-    Unsubscribe { connection: Option<LeaseId>, when: When, channel: &'a str },
-    /// A message to everyone on a channel.
-    Publish { publisher: Publisher, channel: &'a str, kind: MessageKind, data: &'a [u8] },
+    Unsubscribe { channel: &'a str },
+    /// A message to everyone on a channel, of an object of the worker.
+    Publish { token: PublishToken, channel: &'a str, kind: MessageKind, data: &'a [u8] },
     /// So many more bytes of the request's body may be sent.
     Credit { request: RequestId, bytes: u32 },
     /// The answer to `ping`.
     Pong { nonce: u64 },
     /// Nothing is left to do; the worker exits.
     ShutdownComplete,
-}
-
-/// A message to the client.
-///
-/// Most frames are that, so it can be read and put by itself: as one of all that a frame can be, it
-/// would be moved through memory more than once, and that takes longer than to write it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "fields are named by their types")]
-pub struct WsSend<'a> {
-    pub connection: LeaseId,
-    pub when: When,
-    pub kind: MessageKind,
-    pub data: &'a [u8],
-    /// And its handler has finished, see [`ToSupervisor::Commit`].
-    pub last: bool,
 }
 
 /// The effects of a `ws:upgrade`, read one by one.
@@ -111,18 +92,14 @@ impl ToSupervisor<'_> {
     pub fn put(&self, batch: &mut Vec<u8>) {
         use ToSupervisor::*;
         match self {
-            Send(send) => send.put(batch),
+            Act(act) => act.put(batch),
             Commit { connection, seq } => {
                 head::put(batch, Kind::WsCommit, 0, connection.to_wire(), |out| {
                     out.extend_from_slice(&seq.to_le_bytes());
                 });
             }
-            Publish { publisher, channel, kind, data } => {
-                let (id, flags) = publisher.id_and_flags();
-                let flags = flags | (flags::BINARY * u8::from(kind.is_binary()));
-                head::put(batch, Kind::ChannelPublish, flags, id, |out| {
-                    channel_payload::put(out, channel, data);
-                });
+            Publish { token, channel, kind, data } => {
+                act::put_publish(batch, (token.to_wire(), 0), channel, kind.is_binary(), data);
             }
             Ready(greeting) => head::put(batch, Kind::Ready, 0, 0, |out| {
                 out.extend_from_slice(&greeting.to_bytes());
@@ -150,19 +127,8 @@ impl ToSupervisor<'_> {
                     out.extend_from_slice(effects.0);
                 });
             }
-            Close { connection, when, code, reason } => {
-                head::put(batch, Kind::WsClose, when.to_flags(), connection.to_wire(), |out| {
-                    control::put(out, &CloseFields { code: code.0, reason });
-                });
-            }
             Pressed { connection } => {
                 head::put(batch, Kind::WsPressed, 0, connection.to_wire(), |_| ());
-            }
-            Attach { connection, when, version, data } => {
-                head::put(batch, Kind::WsAttach, when.to_flags(), connection.to_wire(), |out| {
-                    out.extend_from_slice(&version.to_le_bytes());
-                    out.extend_from_slice(data);
-                });
             }
             Released { connection, handled, started } => {
                 head::put(batch, Kind::WsReleased, 0, connection.to_wire(), |out| {
@@ -175,12 +141,8 @@ impl ToSupervisor<'_> {
                     out.push(u8::from(*taken));
                 });
             }
-            Subscribe { connection, when, channel } => {
-                put_name(batch, Kind::ChannelSubscribe, *connection, *when, channel);
-            }
-            Unsubscribe { connection, when, channel } => {
-                put_name(batch, Kind::ChannelUnsubscribe, *connection, *when, channel);
-            }
+            Subscribe { channel } => put_own(batch, Kind::ChannelSubscribe, channel),
+            Unsubscribe { channel } => put_own(batch, Kind::ChannelUnsubscribe, channel),
             Credit { request, bytes } => {
                 head::put(batch, Kind::RequestCredit, 0, request.to_wire(), |out| {
                     out.extend_from_slice(&bytes.to_le_bytes());
@@ -195,15 +157,8 @@ impl ToSupervisor<'_> {
 /// The worker itself is no connection: its id is all ones, which no lease reaches.
 const WORKER_ITSELF: u64 = u64::MAX;
 
-fn put_name(
-    batch: &mut Vec<u8>,
-    kind: Kind,
-    connection: Option<LeaseId>,
-    when: When,
-    channel: &str,
-) {
-    let id = connection.map_or(WORKER_ITSELF, LeaseId::to_wire);
-    head::put(batch, kind, when.to_flags(), id, |out| out.extend_from_slice(channel.as_bytes()));
+fn put_own(batch: &mut Vec<u8>, kind: Kind, channel: &str) {
+    head::put(batch, kind, 0, WORKER_ITSELF, |out| out.extend_from_slice(channel.as_bytes()));
 }
 
 impl<'a> ToSupervisor<'a> {
@@ -223,16 +178,21 @@ impl<'a> ToSupervisor<'a> {
         let connection = LeaseId::from_wire(frame.id);
         let end = frame.has(flags::END);
         Ok(Some(match kind {
-            Kind::WsSend => ToSupervisor::Send(WsSend::read(frame)?),
+            Kind::WsSend | Kind::WsClose | Kind::WsAttach => {
+                ToSupervisor::Act(Act::read(kind, frame)?)
+            }
             Kind::WsCommit => {
                 ToSupervisor::Commit { connection, seq: head::split_u64(name, payload)?.0 }
             }
-            Kind::ChannelPublish => {
-                let (channel, data) = channel_payload::read(name, payload)?;
-                let kind = message_kind(name, frame.has(flags::BINARY), data)?;
-                let publisher = Publisher::of(name, frame)?;
-                ToSupervisor::Publish { publisher, channel, kind, data }
-            }
+            Kind::ChannelPublish => match When::of(name, frame)? {
+                When::Now => {
+                    let (channel, binary, data) = act::read_publish(frame)?;
+                    let (token, kind) =
+                        (PublishToken::from_wire(frame.id), MessageKind::of(binary));
+                    ToSupervisor::Publish { token, channel, kind, data }
+                }
+                When::Staged | When::During => ToSupervisor::Act(Act::read(kind, frame)?),
+            },
             Kind::Ready => ToSupervisor::Ready(Greeting::read(payload)?.0),
             Kind::HttpResponse => {
                 ToSupervisor::Response { request, head: control::read(name, payload)?.0, end }
@@ -245,21 +205,9 @@ impl<'a> ToSupervisor<'a> {
             Kind::WsUpgrade => {
                 let (upgrade, rest) = control::read(name, payload)?;
                 let effects = Effects(rest);
-                effects.into_iter().try_for_each(|effect| check_effect(name, effect?))?;
+                effects.into_iter().try_for_each(|effect| act::check_effect(name, effect?))?;
                 let keep = frame.has(flags::STAGED);
                 ToSupervisor::Upgrade { connection, upgrade, keep, effects }
-            }
-            Kind::WsClose => {
-                let (fields, _) = control::read::<CloseFields<'_>>(name, payload)?;
-                check_close(name, fields.code, fields.reason)?;
-                let (code, reason) = (CloseCode(fields.code), fields.reason);
-                ToSupervisor::Close { connection, when: When::of(name, frame)?, code, reason }
-            }
-            Kind::WsAttach => {
-                let (version, data) = payload.split_first_chunk().ok_or(head::short(name))?;
-                control::check_attachment(name, data)?;
-                let (version, when) = (u32::from_le_bytes(*version), When::of(name, frame)?);
-                ToSupervisor::Attach { connection, when, version, data }
             }
             Kind::WsReleased => {
                 let (handled, rest) = head::split_u64(name, payload)?;
@@ -270,15 +218,14 @@ impl<'a> ToSupervisor<'a> {
                 ToSupervisor::Adopted { connection, taken: head::read_bool(name, payload)? }
             }
             Kind::WsPressed => ToSupervisor::Pressed { connection },
-            Kind::ChannelSubscribe => {
-                let channel = channel_payload::name(name, payload)?;
-                let (connection, when) = subscriber(name, frame)?;
-                ToSupervisor::Subscribe { connection, when, channel }
+            Kind::ChannelSubscribe if frame.id == WORKER_ITSELF => {
+                ToSupervisor::Subscribe { channel: read_own(name, frame)? }
             }
-            Kind::ChannelUnsubscribe => {
-                let channel = channel_payload::name(name, payload)?;
-                let (connection, when) = subscriber(name, frame)?;
-                ToSupervisor::Unsubscribe { connection, when, channel }
+            Kind::ChannelUnsubscribe if frame.id == WORKER_ITSELF => {
+                ToSupervisor::Unsubscribe { channel: read_own(name, frame)? }
+            }
+            Kind::ChannelSubscribe | Kind::ChannelUnsubscribe => {
+                ToSupervisor::Act(Act::read(kind, frame)?)
             }
             Kind::RequestCredit => {
                 ToSupervisor::Credit { request, bytes: head::read_u32(name, payload)? }
@@ -295,70 +242,26 @@ impl<'a> ToSupervisor<'a> {
     }
 }
 
-impl<'a> WsSend<'a> {
-    /// Appends the frame to a batch; a payload over the limit of one frame goes as pieces.
-    #[inline]
-    pub fn put(&self, batch: &mut Vec<u8>) {
-        let binary = flags::BINARY * u8::from(self.kind.is_binary());
-        let flags = binary | (flags::LAST * u8::from(self.last)) | self.when.to_flags();
-        head::put_data(batch, Kind::WsSend, flags, self.connection.to_wire(), [], self.data);
-    }
-
-    /// Reads a frame of this kind whose payload is whole.
-    ///
-    /// # Errors
-    /// [`BadFrame`] if a text is not UTF-8 or flags do not go together.
-    #[inline]
-    pub fn read(frame: Frame<'a>) -> Result<Self, BadFrame> {
-        let (name, data) = (Kind::WsSend.name(), frame.payload);
-        Ok(WsSend {
-            connection: LeaseId::from_wire(frame.id),
-            when: When::of(name, frame)?,
-            kind: message_kind(name, frame.has(flags::BINARY), data)?,
-            data,
-            last: frame.has(flags::LAST),
-        })
+impl<'a> From<Act<'a>> for ToSupervisor<'a> {
+    fn from(act: Act<'a>) -> Self {
+        ToSupervisor::Act(act)
     }
 }
 
-/// Who is subscribed, and when. No handler is the worker's own, so that one is subscribed at once.
-fn subscriber(name: &'static str, frame: Frame<'_>) -> Result<(Option<LeaseId>, When), BadFrame> {
-    match (frame.id, When::of(name, frame)?) {
-        (WORKER_ITSELF, When::Now) => Ok((None, When::Now)),
-        (WORKER_ITSELF, When::Staged | When::During) => {
+impl<'a> From<WsSend<'a>> for ToSupervisor<'a> {
+    fn from(send: WsSend<'a>) -> Self {
+        ToSupervisor::Act(send.into())
+    }
+}
+
+/// The channel of the worker's own subscription. No handler is its own, so it takes place at once.
+fn read_own<'a>(name: &'static str, frame: Frame<'a>) -> Result<&'a str, BadFrame> {
+    let channel = channel_payload::name(name, frame.payload)?;
+    match When::of(name, frame)? {
+        When::Now => Ok(channel),
+        When::Staged | When::During => {
             Err(BadFrame::Flags { kind: name, why: "STAGED or DURING, and no connection" })
         }
-        (id, when) => Ok((Some(LeaseId::from_wire(id)), when)),
-    }
-}
-
-fn message_kind(name: &'static str, binary: bool, data: &[u8]) -> Result<MessageKind, BadFrame> {
-    if binary {
-        return Ok(MessageKind::Binary);
-    }
-    match simdutf8::basic::from_utf8(data) {
-        Ok(_) => Ok(MessageKind::Text),
-        Err(_) => Err(BadFrame::Payload { kind: name, why: "text that is not UTF-8" }),
-    }
-}
-
-fn check_close(name: &'static str, code: u16, reason: &str) -> Result<(), BadFrame> {
-    let why = "a code that may not be sent, or a reason that is too long";
-    crate::close::check(CloseCode(code), reason).map_err(|_| BadFrame::Payload { kind: name, why })
-}
-
-fn check_effect(name: &'static str, effect: Effect<'_>) -> Result<(), BadFrame> {
-    match effect {
-        Effect::Send { binary, data } => message_kind(name, binary, data).map(|_| ()),
-        Effect::Publish { channel, binary, data, .. } => {
-            channel_payload::name(name, channel.as_bytes())?;
-            message_kind(name, binary, data).map(|_| ())
-        }
-        Effect::Subscribe { channel } | Effect::Unsubscribe { channel } => {
-            channel_payload::name(name, channel.as_bytes()).map(|_| ())
-        }
-        Effect::Close { code, reason } => check_close(name, code, reason),
-        Effect::Attach { data, .. } => control::check_attachment(name, data),
     }
 }
 
@@ -373,13 +276,8 @@ mod tests {
     fn a_send_can_carry_the_commit() {
         let mut batch = Vec::new();
         let send = |last| {
-            ToSupervisor::Send(WsSend {
-                connection: CONNECTION,
-                when: When::Staged,
-                kind: MessageKind::Text,
-                data: b"hi",
-                last,
-            })
+            let effect = Effect::Send { binary: false, data: b"hi" };
+            ToSupervisor::Act(Act { last, ..Act::new(CONNECTION, When::Staged, effect) })
         };
         send(false).put(&mut batch);
         mark_last(&mut batch);

@@ -8,9 +8,10 @@ use std::rc::Rc;
 use shovel_core::channels::Slot;
 use shovel_core::transfer::Attachment;
 use shovel_protocol::control::Effect;
-use shovel_protocol::head::Kind;
 use shovel_protocol::to_supervisor::{Effects, put_effect};
-use shovel_protocol::{BadFrame, CloseCode, LeaseId, MessageKind, PublishToken, ToWorker, When};
+use shovel_protocol::{
+    Act, BadFrame, CloseCode, LeaseId, MessageKind, PublishToken, ToWorker, When,
+};
 
 use super::counts::OfWorker;
 use super::frames::{accepted, out_of_turn};
@@ -23,24 +24,18 @@ use super::router::Router;
 const STAGED_BYTES: usize = 4 * 1024 * 1024;
 
 impl Router {
-    /// An effect came from a worker: it takes place now, or is staged.
-    pub(super) fn on_effect(
-        self: &Rc<Self>,
-        link: &Rc<Link>,
-        id: LeaseId,
-        when: When,
-        kind: Kind,
-        effect: Effect<'_>,
-    ) -> Result<(), BadFrame> {
+    /// A worker acts on a connection: now, or it is staged.
+    pub(super) fn on_act(self: &Rc<Self>, link: &Rc<Link>, act: Act<'_>) -> Result<(), BadFrame> {
+        let (id, kind) = (act.connection, act.kind());
         let mut registry = self.registry.borrow_mut();
         let Some(connection) = accepted(&mut registry, id, link, kind)? else { return Ok(()) };
         let state = &mut connection.state;
-        match when {
+        match act.when {
             When::Now => {}
             When::During => state.act(true).map_err(|why| out_of_turn(kind, why))?,
             When::Staged => {
                 let staged = state.staged().map_err(|why| out_of_turn(kind, why))?;
-                put_effect(staged, &effect);
+                put_effect(staged, &act.effect);
                 if staged.len()
                     > self.settings.get().ws.max_message_bytes.saturating_add(STAGED_BYTES)
                 {
@@ -51,7 +46,7 @@ impl Router {
             }
         }
         drop(registry);
-        self.do_effect(link, id.0.slot, effect);
+        self.do_effect(link, id.0.slot, act.effect);
         Ok(())
     }
 
@@ -62,12 +57,12 @@ impl Router {
 
     fn do_effect(self: &Rc<Self>, link: &Rc<Link>, slot: Slot, effect: Effect<'_>) {
         match effect {
-            Effect::Send { binary, data } => self.send(link, slot, message_kind(binary), data),
+            Effect::Send { binary, data } => self.send(link, slot, MessageKind::of(binary), data),
             Effect::Subscribe { channel } => self.subscribe(slot, channel),
             Effect::Unsubscribe { channel } => self.unsubscribe(slot, channel),
             Effect::Publish { token, channel, binary, data } => {
                 let token = PublishToken::from_wire(token);
-                self.publish(link, token, channel, message_kind(binary), data);
+                self.publish(link, token, channel, MessageKind::of(binary), data);
             }
             Effect::Close { code, reason } => self.close(slot, CloseCode(code), reason),
             Effect::Attach { version, data } => {
@@ -156,8 +151,4 @@ impl Connection {
             self.socket.close_slow(CloseCode::POLICY, "client reads too slowly");
         }
     }
-}
-
-fn message_kind(binary: bool) -> MessageKind {
-    if binary { MessageKind::Binary } else { MessageKind::Text }
 }

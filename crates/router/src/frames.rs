@@ -7,12 +7,10 @@ use std::rc::Rc;
 
 use shovel_core::transfer::{Committed, Left, OutOfTurn, Phase};
 use shovel_edge::{Accepted, Failure};
-use shovel_protocol::control::{Effect, UpgradeHead};
+use shovel_protocol::control::UpgradeHead;
 use shovel_protocol::head::Kind;
 use shovel_protocol::to_supervisor::Effects;
-use shovel_protocol::{
-    BadFrame, LeaseId, MessageKind, Publisher, RequestId, ToSupervisor, ToWorker, When, WsSend,
-};
+use shovel_protocol::{BadFrame, LeaseId, RequestId, ToSupervisor, ToWorker, When, WsSend};
 
 use super::counts::{OfThread, OfWorker};
 use super::link::Link;
@@ -28,27 +26,18 @@ impl Router {
         frame: ToSupervisor<'_>,
     ) -> Result<(), BadFrame> {
         match frame {
-            ToSupervisor::Send(send) => self.on_send(link, send)?,
+            ToSupervisor::Act(act) => match act.as_send() {
+                Some(send) => self.on_send(link, send)?,
+                None => self.on_act(link, act)?,
+            },
             ToSupervisor::Commit { connection, seq } => {
                 self.on_commit(link, connection, Some(seq))?
             }
-            ToSupervisor::Publish { publisher, channel, kind, data } => {
-                self.on_publish(link, publisher, channel, kind, data)?;
+            ToSupervisor::Publish { token, channel, kind, data } => {
+                self.publish(link, token, channel, kind, data);
             }
-            ToSupervisor::Close { connection, when, code, reason } => {
-                let effect = Effect::Close { code: code.0, reason };
-                self.on_effect(link, connection, when, Kind::WsClose, effect)?;
-            }
-            ToSupervisor::Attach { connection, when, version, data } => {
-                let effect = Effect::Attach { version, data };
-                self.on_effect(link, connection, when, Kind::WsAttach, effect)?;
-            }
-            ToSupervisor::Subscribe { connection, when, channel } => {
-                self.on_subscribe(link, connection, when, channel, true)?;
-            }
-            ToSupervisor::Unsubscribe { connection, when, channel } => {
-                self.on_subscribe(link, connection, when, channel, false)?;
-            }
+            ToSupervisor::Subscribe { channel } => self.subscribe_worker(link, channel, true),
+            ToSupervisor::Unsubscribe { channel } => self.subscribe_worker(link, channel, false),
             ToSupervisor::Released { connection, handled, started } => {
                 self.on_released(link, connection, handled, started)?;
             }
@@ -92,31 +81,6 @@ impl Router {
         }
     }
 
-    /// `id` of `None` is the worker itself.
-    fn on_subscribe(
-        self: &Rc<Self>,
-        link: &Rc<Link>,
-        id: Option<LeaseId>,
-        when: When,
-        channel: &str,
-        is_on: bool,
-    ) -> Result<(), BadFrame> {
-        let Some(id) = id else {
-            self.subscribe_worker(link, channel, is_on);
-            return Ok(());
-        };
-        match is_on {
-            true => {
-                let effect = Effect::Subscribe { channel };
-                self.on_effect(link, id, when, Kind::ChannelSubscribe, effect)
-            }
-            false => {
-                let effect = Effect::Unsubscribe { channel };
-                self.on_effect(link, id, when, Kind::ChannelUnsubscribe, effect)
-            }
-        }
-    }
-
     // As docs/decisions/0019 has it.
     #[inline(always)]
     pub(super) fn on_send(
@@ -124,14 +88,10 @@ impl Router {
         link: &Rc<Link>,
         send: WsSend<'_>,
     ) -> Result<(), BadFrame> {
-        let WsSend { connection, when, kind, data, last } = send;
-        if when == When::Now {
-            return self.send_now(link, send);
-        }
-        let effect = Effect::Send { binary: kind.is_binary(), data };
-        match (when, last) {
-            (When::Staged, true) => self.commit_with(link, connection, effect),
-            (_, _) => self.on_effect(link, connection, when, Kind::WsSend, effect),
+        match (send.when, send.last) {
+            (When::Now, _) => self.send_now(link, send),
+            (When::Staged, true) => self.commit_with(link, send),
+            (When::Staged, false) | (When::During, _) => self.on_act(link, send.into()),
         }
     }
 
@@ -164,12 +124,8 @@ impl Router {
     }
 
     /// Stages the last effect of a handler and commits it, without a copy of it.
-    fn commit_with(
-        self: &Rc<Self>,
-        link: &Rc<Link>,
-        id: LeaseId,
-        last: Effect<'_>,
-    ) -> Result<(), BadFrame> {
+    fn commit_with(self: &Rc<Self>, link: &Rc<Link>, send: WsSend<'_>) -> Result<(), BadFrame> {
+        let id = send.connection;
         let mut registry = self.registry.borrow_mut();
         let Some(connection) = accepted(&mut registry, id, link, Kind::WsSend)? else {
             return Ok(());
@@ -177,13 +133,13 @@ impl Router {
         let staged = connection.state.staged().map_err(|why| out_of_turn(Kind::WsSend, why))?;
         if !staged.is_empty() {
             drop(registry);
-            self.on_effect(link, id, When::Staged, Kind::WsSend, last)?;
+            self.on_act(link, send.into())?;
             return self.on_commit(link, id, None);
         }
         let committed = connection.state.commit_next();
         let Committed { left, .. } = committed.map_err(|why| out_of_turn(Kind::WsSend, why))?;
         drop(registry);
-        self.on_effect(link, id, When::Now, Kind::WsSend, last)?;
+        self.on_act(link, WsSend { when: When::Now, ..send }.into())?;
         self.go_on(link, id, left);
         Ok(())
     }
@@ -231,26 +187,6 @@ impl Router {
                     drop(registry);
                     self.look_at_hold(id);
                 }
-            }
-        }
-    }
-
-    fn on_publish(
-        self: &Rc<Self>,
-        link: &Rc<Link>,
-        publisher: Publisher,
-        channel: &str,
-        kind: MessageKind,
-        data: &[u8],
-    ) -> Result<(), BadFrame> {
-        match publisher {
-            Publisher::Token(token) => {
-                self.publish(link, token, channel, kind, data);
-                Ok(())
-            }
-            Publisher::Handler { connection, when } => {
-                let effect = Effect::Publish { token: 0, channel, binary: kind.is_binary(), data };
-                self.on_effect(link, connection, when, Kind::ChannelPublish, effect)
             }
         }
     }

@@ -186,7 +186,7 @@ mod tests {
 
     use shovel_core::transfer::Phase;
     use shovel_edge::ws::Socket;
-    use shovel_protocol::{LeaseId, MessageKind, Publisher, When};
+    use shovel_protocol::{Act, Effect, LeaseId, When};
     use tokio::time::Instant;
 
     use super::*;
@@ -238,18 +238,19 @@ mod tests {
 
         /// All that a handler can do to its connection, and the commit: a frame, or the flag LAST.
         fn commit(&self, long: usize, is_last: bool) -> (Vec<u8>, Vec<usize>) {
-            let (connection, when, kind) = (self.id, When::Staged, MessageKind::Text);
-            let publisher = Publisher::Handler { connection, when };
+            let connection = self.id;
             let long = vec![b'x'; long];
-            let send =
-                |data, last| ToSupervisor::Send(WsSend { connection, when, kind, data, last });
-            let mut frames = vec![
-                ToSupervisor::Attach { connection, when, version: 2, data: b"state" },
-                ToSupervisor::Subscribe { connection: Some(connection), when, channel: "other" },
-                ToSupervisor::Publish { publisher, channel: "news", kind, data: b"new" },
-                send(&long, false),
-                send(b"done", is_last),
+            let act = |effect| Act::new(connection, When::Staged, effect);
+            let send = |data| act(Effect::Send { binary: false, data });
+            let (token, binary, data) = (0, false, &b"new"[..]);
+            let acts = [
+                act(Effect::Attach { version: 2, data: b"state" }),
+                act(Effect::Subscribe { channel: "other" }),
+                act(Effect::Publish { token, channel: "news", binary, data }),
+                send(&long),
+                Act { last: is_last, ..send(b"done") },
             ];
+            let mut frames = acts.map(ToSupervisor::Act).to_vec();
             if !is_last {
                 frames.push(ToSupervisor::Commit { connection, seq: 1 });
             }

@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use harness::{Notes, REQUEST, Supervisor};
 use shovel_protocol::control;
-use shovel_protocol::{
-    Again, MessageKind, PublishToken, Publisher, ToSupervisor, ToWorker, When, WsMessage,
-};
+use shovel_protocol::{Again, MessageKind, PublishToken, ToSupervisor, ToWorker, WsMessage};
 use shovel_worker::{App, Error, FetchEvent, Message, StartEvent};
 
 const ANSWER: control::Published = control::Published { delivered: 3, dropped: 2, closed: 1 };
@@ -37,14 +35,10 @@ async fn an_object_does_not_receive_what_it_published_itself() {
         Ok::<_, Error>(())
     });
     let mut supervisor = Supervisor::start_with(app, 1, false).await;
-    supervisor
-        .expect(ToSupervisor::Subscribe { connection: None, when: When::Now, channel: "room" })
-        .await;
+    supervisor.expect(ToSupervisor::Subscribe { channel: "room" }).await;
     supervisor.expect_ready().await;
     let seen = supervisor.next().await;
-    let ToSupervisor::Publish { publisher: Publisher::Token(token), channel, kind, data } =
-        seen.read()
-    else {
+    let ToSupervisor::Publish { token, channel, kind, data } = seen.read() else {
         panic!("no publish: {:?}", seen.read());
     };
     let message = |token, data| ToWorker::ChannelMessage { token, channel, kind, data };
@@ -81,11 +75,11 @@ async fn the_last_subscription_that_goes_unsubscribes_the_worker() {
     });
     let mut supervisor = Supervisor::start(app).await;
     supervisor.get(REQUEST, "/").await;
-    let (connection, channel) = (None, "room");
-    supervisor.expect(ToSupervisor::Subscribe { connection, when: When::Now, channel }).await;
-    supervisor.expect(ToSupervisor::Unsubscribe { connection, when: When::Now, channel }).await;
-    supervisor.expect(ToSupervisor::Subscribe { connection, when: When::Now, channel }).await;
-    supervisor.expect(ToSupervisor::Unsubscribe { connection, when: When::Now, channel }).await;
+    let channel = "room";
+    supervisor.expect(ToSupervisor::Subscribe { channel }).await;
+    supervisor.expect(ToSupervisor::Unsubscribe { channel }).await;
+    supervisor.expect(ToSupervisor::Subscribe { channel }).await;
+    supervisor.expect(ToSupervisor::Unsubscribe { channel }).await;
     supervisor.response().await;
     supervisor.shut_down().await;
 }
@@ -105,9 +99,7 @@ async fn publishes_of_an_object_go_over_the_first_link() {
     supervisor.send_on(1, &[ToWorker::Request { request: REQUEST, head, end: true }]).await;
     for expected in [Message::from("one"), Message::from(vec![2; 200_000])] {
         let seen = supervisor.next_on(0).await;
-        let ToSupervisor::Publish { publisher: Publisher::Token(token), kind, data, .. } =
-            seen.read()
-        else {
+        let ToSupervisor::Publish { token, kind, data, .. } = seen.read() else {
             panic!("no publish: {:?}", seen.read());
         };
         assert_eq!((data, kind.is_binary()), (expected.as_bytes(), expected.as_text().is_none()));

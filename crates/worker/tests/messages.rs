@@ -5,10 +5,9 @@ mod harness;
 use harness::{
     CONNECTION, REQUEST, State, Supervisor, app, closed, commit, echo, offer, sent, text,
 };
-use shovel_protocol::close::CloseCode;
 use shovel_protocol::head::flags;
 use shovel_protocol::{
-    Again, Header, Kind, MessageKind, ToSupervisor, ToWorker, When, WsMessage, WsSend,
+    Act, Again, Effect, Header, Kind, MessageKind, ToSupervisor, ToWorker, When, WsMessage, WsSend,
 };
 use shovel_worker::{CloseEvent, Error, Message, MessageEvent, SendError};
 
@@ -164,9 +163,7 @@ async fn messages_behind_a_suspended_handler_wait_and_other_connections_do_not()
     let quick = ToWorker::Message(WsMessage { connection: other, seq: 1, again, kind, data });
     supervisor.send(&[text(1, "slow"), text(2, "behind"), quick]).await;
     let (connection, when) = (other, When::Now);
-    supervisor
-        .expect(ToSupervisor::Send(WsSend { connection, when, kind, data, last: true }))
-        .await;
+    supervisor.expect(WsSend { connection, when, kind, data, last: true }.into()).await;
     supervisor.expect_nothing().await;
     shared.go.notify_one();
     supervisor.expect(sent("slow", true)).await;
@@ -265,9 +262,8 @@ async fn messages_after_the_app_s_own_close_are_dropped_but_committed() {
     let mut supervisor = Supervisor::start(app).await;
     supervisor.open("/").await;
     supervisor.send(&[text(1, "one"), text(2, "two"), text(3, "three"), closed(4, 4002)]).await;
-    let (connection, code) = (CONNECTION, CloseCode(4002));
-    let when = When::Now;
-    supervisor.expect(ToSupervisor::Close { connection, when, code, reason: "enough" }).await;
+    let close = Effect::Close { code: 4002, reason: "enough" };
+    supervisor.expect(Act::new(CONNECTION, When::Now, close).into()).await;
     for seq in 2..=4 {
         supervisor.expect(commit(seq)).await;
     }
@@ -361,12 +357,12 @@ async fn a_full_link_makes_send_wait() {
     supervisor.send(&[text(1, "go")]).await;
     for number in 0..100_u8 {
         let seen = supervisor.next().await;
-        let ToSupervisor::Send(WsSend { data, .. }) = seen.read() else {
+        let ToSupervisor::Act(Act { effect: Effect::Send { data, .. }, last, .. }) = seen.read()
+        else {
             panic!("{:?}", seen.read())
         };
         assert_eq!(data, vec![number; 50_000]);
-        let committed = matches!(seen.read(), ToSupervisor::Send(WsSend { last: true, .. }));
-        if number == 99 && !committed {
+        if number == 99 && !last {
             supervisor.expect(commit(1)).await;
         }
     }

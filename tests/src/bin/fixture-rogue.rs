@@ -15,9 +15,7 @@ use shovel_protocol::handshake::{Capabilities, Greeting};
 use shovel_protocol::head::{self, Frame, Header, Kind};
 use shovel_protocol::id::Leased;
 use shovel_protocol::to_supervisor::Effects;
-use shovel_protocol::{
-    CloseCode, LeaseId, MessageKind, RequestId, ToSupervisor, ToWorker, When, WsMessage, WsSend,
-};
+use shovel_protocol::{Act, Effect, LeaseId, RequestId, ToSupervisor, ToWorker, When, WsMessage};
 
 fn main() -> io::Result<()> {
     let mode = std::env::args().nth(1).unwrap_or_default();
@@ -159,16 +157,8 @@ impl Rogue {
             b"die at once" => {
                 let mut batch = Vec::new();
                 for number in 0..1000 {
-                    let (kind, data) = (MessageKind::Text, format!("last words {number}"));
-                    let data = data.as_bytes();
-                    ToSupervisor::Send(WsSend {
-                        connection,
-                        when: When::Now,
-                        kind,
-                        data,
-                        last: false,
-                    })
-                    .put(&mut batch);
+                    let data = format!("last words {number}");
+                    sent(connection, data.as_bytes()).put(&mut batch);
                 }
                 self.link.write(&batch)?;
                 exit(1);
@@ -216,14 +206,7 @@ impl Rogue {
     }
 
     fn send(&mut self, connection: LeaseId, data: &[u8]) -> io::Result<()> {
-        let kind = MessageKind::Text;
-        self.link.put(&ToSupervisor::Send(WsSend {
-            connection,
-            when: When::Now,
-            kind,
-            data,
-            last: false,
-        }))
+        self.link.put(&sent(connection, data).into())
     }
 
     fn commit(&mut self, connection: LeaseId, seq: u64) -> io::Result<()> {
@@ -242,18 +225,11 @@ impl Rogue {
                 continue;
             }
             self.send(connection, b"stolen")?;
-            self.link.put(&ToSupervisor::Subscribe {
-                when: When::Now,
-                connection: Some(connection),
-                channel: "stolen",
-            })?;
-            let close = (CloseCode(4000), "stolen");
-            self.link.put(&ToSupervisor::Close {
-                connection,
-                when: When::Now,
-                code: close.0,
-                reason: close.1,
-            })?;
+            let subscribe = Effect::Subscribe { channel: "stolen" };
+            let close = Effect::Close { code: 4000, reason: "stolen" };
+            for effect in [subscribe, close] {
+                self.link.put(&Act::new(connection, When::Now, effect).into())?;
+            }
             self.link.put(&ToSupervisor::Commit { connection, seq: 1 })?;
         }
         Ok(())
@@ -314,4 +290,8 @@ impl Link {
         self.0.read_exact(&mut payload)?;
         Ok(Some((header, payload)))
     }
+}
+
+fn sent(connection: LeaseId, data: &[u8]) -> Act<'_> {
+    Act::new(connection, When::Now, Effect::Send { binary: false, data })
 }

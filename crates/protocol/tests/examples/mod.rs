@@ -10,8 +10,8 @@ use shovel_protocol::id::Leased;
 use shovel_protocol::to_supervisor::{Effects, put_effect};
 use shovel_protocol::to_worker::RequestBytes;
 use shovel_protocol::{
-    Again, Close, CloseCode, LeaseId, MessageKind, PublishToken, Publisher, RequestId,
-    ToSupervisor, ToWorker, When, WsMessage, WsSend,
+    Act, Again, Close, CloseCode, LeaseId, MessageKind, PublishToken, RequestId, ToSupervisor,
+    ToWorker, When, WsMessage,
 };
 
 const GREETING: Greeting = Greeting { version: 1, oldest: 1, capabilities: Capabilities(0) };
@@ -138,10 +138,12 @@ fn of_a_connection() -> [(&'static str, ToSupervisor<'static>); 12] {
     use ToSupervisor::*;
     use When::{During, Now, Staged};
     let connection = CONNECTION;
-    let (text, binary) = (MessageKind::Text, MessageKind::Binary);
     let (upgrade, none) = (accept(None), Effects::new(&[]));
-    let (chat, code) = (accept(Some("chat")), CloseCode(4001));
-    let send = |when, last| Send(WsSend { connection, when, kind: text, data: b"hello", last });
+    let chat = accept(Some("chat"));
+    let hello = Effect::Send { binary: false, data: b"hello" };
+    let send = |when, last| act(when, hello.clone(), last);
+    let binary = Effect::Send { binary: true, data: &[0, 255] };
+    let close = |when| act(when, Effect::Close { code: 4001, reason: "bye" }, false);
     [
         (
             "to supervisor: ws:upgrade",
@@ -156,18 +158,12 @@ fn of_a_connection() -> [(&'static str, ToSupervisor<'static>); 12] {
             Upgrade { connection, upgrade: chat, keep: true, effects: every_effect() },
         ),
         ("to supervisor: ws:send", send(Now, false)),
-        (
-            "to supervisor: ws:send, the last of its handler",
-            Send(WsSend { connection, when: Now, kind: binary, data: &[0, 255], last: true }),
-        ),
+        ("to supervisor: ws:send, the last of its handler", act(Now, binary, true)),
         ("to supervisor: ws:send, staged", send(Staged, false)),
         ("to supervisor: ws:send, staged and the last of its handler", send(Staged, true)),
         ("to supervisor: ws:send, during its handler", send(During, false)),
-        ("to supervisor: ws:close", Close { connection, when: Now, code, reason: "bye" }),
-        (
-            "to supervisor: ws:close, staged",
-            Close { connection, when: Staged, code, reason: "bye" },
-        ),
+        ("to supervisor: ws:close", close(Now)),
+        ("to supervisor: ws:close, staged", close(Staged)),
         ("to supervisor: ws:commit", Commit { connection, seq: 1 }),
         ("to supervisor: ws:pressed", Pressed { connection }),
     ]
@@ -176,7 +172,8 @@ fn of_a_connection() -> [(&'static str, ToSupervisor<'static>); 12] {
 fn of_its_transfer() -> [(&'static str, ToSupervisor<'static>); 6] {
     use ToSupervisor::*;
     let connection = CONNECTION;
-    let attach = |when| Attach { connection, when, version: 1, data: b"4" };
+    let attached = Effect::Attach { version: 1, data: b"4" };
+    let attach = |when| act(when, attached.clone(), false);
     [
         ("to supervisor: ws:attach", attach(When::Now)),
         ("to supervisor: ws:attach, staged", attach(When::Staged)),
@@ -193,29 +190,28 @@ fn of_its_transfer() -> [(&'static str, ToSupervisor<'static>); 6] {
 fn of_channels() -> [(&'static str, ToSupervisor<'static>); 8] {
     use ToSupervisor::*;
     use When::{During, Now, Staged};
-    let (connection, channel) = (Some(CONNECTION), "news");
-    let publish =
-        |publisher| Publish { publisher, channel, kind: MessageKind::Text, data: b"hello" };
-    let of_handler = |when| publish(Publisher::Handler { connection: CONNECTION, when });
+    let channel = "news";
+    let subscribe = |when| act(when, Effect::Subscribe { channel }, false);
+    let unsubscribe = |when| act(when, Effect::Unsubscribe { channel }, false);
+    let (token, binary, data) = (PublishToken::NONE.to_wire(), false, &b"hello"[..]);
+    let publish = |when| act(when, Effect::Publish { token, channel, binary, data }, false);
     [
-        ("to supervisor: channel:subscribe", Subscribe { connection, when: Now, channel }),
+        ("to supervisor: channel:subscribe", subscribe(Now)),
+        ("to supervisor: channel:subscribe, staged", subscribe(Staged)),
+        ("to supervisor: channel:subscribe, the worker itself", Subscribe { channel }),
+        ("to supervisor: channel:unsubscribe", unsubscribe(Now)),
+        ("to supervisor: channel:unsubscribe, staged", unsubscribe(Staged)),
         (
-            "to supervisor: channel:subscribe, staged",
-            Subscribe { connection, when: Staged, channel },
+            "to supervisor: channel:publish",
+            Publish { token: TOKEN, channel, kind: MessageKind::Text, data },
         ),
-        (
-            "to supervisor: channel:subscribe, the worker itself",
-            Subscribe { connection: None, when: Now, channel },
-        ),
-        ("to supervisor: channel:unsubscribe", Unsubscribe { connection, when: Now, channel }),
-        (
-            "to supervisor: channel:unsubscribe, staged",
-            Unsubscribe { connection, when: Staged, channel },
-        ),
-        ("to supervisor: channel:publish", publish(Publisher::Token(TOKEN))),
-        ("to supervisor: channel:publish, staged", of_handler(Staged)),
-        ("to supervisor: channel:publish, during its handler", of_handler(During)),
+        ("to supervisor: channel:publish, staged", publish(Staged)),
+        ("to supervisor: channel:publish, during its handler", publish(During)),
     ]
+}
+
+fn act(when: When, effect: Effect<'static>, last: bool) -> ToSupervisor<'static> {
+    Act { last, ..Act::new(CONNECTION, when, effect) }.into()
 }
 
 /// All examples with the bytes that this version writes.

@@ -16,8 +16,8 @@ use shovel_protocol::limits::ATTACHMENT_BYTES;
 use shovel_protocol::to_supervisor::{Effects, put_effect};
 use shovel_protocol::to_worker::RequestBytes;
 use shovel_protocol::{
-    Again, BadFrame, Close, CloseCode, Frame, LeaseId, MessageKind, PublishToken, Publisher,
-    RequestId, ToSupervisor, ToWorker, When, WsMessage, WsSend,
+    Act, Again, BadFrame, Close, CloseCode, Frame, LeaseId, MessageKind, PublishToken, RequestId,
+    ToSupervisor, ToWorker, When, WsMessage,
 };
 
 /// Failing seeds are printed and kept beside the test, which is where a repeated run finds them.
@@ -107,40 +107,38 @@ pub(crate) fn to_supervisor() -> BoxedStrategy<ToSupervisor<'static>> {
                 Upgrade { connection, upgrade, keep, effects: Effects::new(bytes.leak()) }
             }
         ),
-        (connection(), when(), message(), any::<bool>()).prop_map(
-            |(connection, when, (kind, data), last)| Send(WsSend {
-                connection,
-                when,
-                kind,
-                data,
-                last
-            })
-        ),
-        (connection(), when(), close()).prop_map(|(connection, when, (code, reason))| {
-            Close { connection, when, code: CloseCode(code), reason }
-        }),
-        (connection(), when(), any::<u32>(), attachment()).prop_map(
-            |(connection, when, version, data)| Attach { connection, when, version, data }
-        ),
+        act().prop_map(Act),
         (connection(), any::<u64>()).prop_map(|(connection, seq)| Commit { connection, seq }),
         (connection(), any::<[u64; 2]>()).prop_map(|(connection, [handled, started])| {
             Released { connection, handled, started }
         }),
         (connection(), any::<bool>()).prop_map(|(connection, taken)| Adopted { connection, taken }),
         connection().prop_map(|connection| Pressed { connection }),
-        (subscriber(), channel())
-            .prop_map(|((connection, when), channel)| { Subscribe { connection, when, channel } }),
-        (subscriber(), channel()).prop_map(|((connection, when), channel)| {
-            Unsubscribe { connection, when, channel }
-        }),
-        (publisher(), channel(), message()).prop_map(|(publisher, channel, (kind, data))| {
-            Publish { publisher, channel, kind, data }
-        }),
+        channel().prop_map(|channel| Subscribe { channel }),
+        channel().prop_map(|channel| Unsubscribe { channel }),
+        (token(), channel(), message())
+            .prop_map(|(token, channel, (kind, data))| { Publish { token, channel, kind, data } }),
         (request(), any::<u32>()).prop_map(|(request, bytes)| Credit { request, bytes }),
         any::<u64>().prop_map(|nonce| Pong { nonce }),
         Just(ShutdownComplete),
     ]
     .boxed()
+}
+
+/// Any act that a frame can say.
+fn act() -> impl Strategy<Value = Act<'static>> {
+    (connection(), when(), effect(), any::<bool>()).prop_map(|(connection, when, effect, last)| {
+        match effect {
+            Effect::Send { .. } => Act { connection, when, effect, last },
+            // Without a handler it has a token, and is no act; with one it has none.
+            Effect::Publish { channel, binary, data, .. } => {
+                let when = if when == When::Now { When::Staged } else { when };
+                let token = PublishToken::NONE.to_wire();
+                Act::new(connection, when, Effect::Publish { token, channel, binary, data })
+            }
+            effect => Act::new(connection, when, effect),
+        }
+    })
 }
 
 /// Any effect of a fetch handler.
@@ -253,20 +251,6 @@ fn leased() -> impl Strategy<Value = Leased> {
 
 fn when() -> impl Strategy<Value = When> {
     prop::sample::select(&[When::Now, When::Staged, When::During][..])
-}
-
-/// The worker itself has no handler that could be waited for.
-fn subscriber() -> impl Strategy<Value = (Option<LeaseId>, When)> {
-    let of_a_connection = (connection(), when()).prop_map(|(id, when)| (Some(id), when));
-    prop_oneof![3 => of_a_connection, 1 => Just((None, When::Now))]
-}
-
-fn publisher() -> impl Strategy<Value = Publisher> {
-    let staged =
-        connection().prop_map(|connection| Publisher::Handler { connection, when: When::Staged });
-    let during =
-        connection().prop_map(|connection| Publisher::Handler { connection, when: When::During });
-    prop_oneof![token().prop_map(Publisher::Token), staged, during]
 }
 
 fn again() -> impl Strategy<Value = Again> {

@@ -249,7 +249,7 @@ impl Link {
     fn put_in(&self, batch: &mut Batch, id: u64, frame: &ToSupervisor<'_>) {
         let start = batch.put(&self.filled, id, |out| frame.put(out));
         batch.last_send = match frame {
-            ToSupervisor::Send(send) => LastSend::new(*send, start),
+            ToSupervisor::Act(act) => act.as_send().and_then(|send| LastSend::new(send, start)),
             _ => None,
         };
     }

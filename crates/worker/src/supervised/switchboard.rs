@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use shovel_protocol::control;
-use shovel_protocol::{PublishToken, Publisher, ToSupervisor, When};
+use shovel_protocol::{PublishToken, ToSupervisor};
 use tokio::sync::oneshot;
 
 use super::link::{Full, Link};
@@ -85,8 +85,7 @@ impl Switchboard {
             return;
         }
         state.listeners.insert(channel.into(), vec![mailbox.clone()]);
-        self.link
-            .put(LANE, &ToSupervisor::Subscribe { connection: None, when: When::Now, channel });
+        self.link.put(LANE, &ToSupervisor::Subscribe { channel });
     }
 
     /// Removes a mailbox. The last on a channel unsubscribes this worker.
@@ -96,8 +95,7 @@ impl Switchboard {
         mailboxes.retain(|other| !Arc::ptr_eq(other, mailbox));
         if mailboxes.is_empty() {
             state.listeners.remove(channel);
-            let when = When::Now;
-            self.link.put(LANE, &ToSupervisor::Unsubscribe { connection: None, when, channel });
+            self.link.put(LANE, &ToSupervisor::Unsubscribe { channel });
         }
     }
 
@@ -122,8 +120,7 @@ impl Switchboard {
         }
         let token = state.next_token(publisher);
         let (kind, data) = (message.kind(), message.as_bytes());
-        let publisher = Publisher::Token(token);
-        let publish = ToSupervisor::Publish { publisher, channel, kind, data };
+        let publish = ToSupervisor::Publish { token, channel, kind, data };
         if let Err(Full) = self.link.try_put(LANE, &publish) {
             return Ok(None);
         }

@@ -12,7 +12,8 @@ use shovel_protocol::control::{AdoptCause, AdoptHead, Effect, Names, request_hea
 use shovel_protocol::id::Leased;
 use shovel_protocol::to_worker::RequestBytes;
 use shovel_protocol::{
-    Again, Close, CloseCode, LeaseId, MessageKind, ToSupervisor, ToWorker, When, WsMessage, WsSend,
+    Act, Again, Close, CloseCode, LeaseId, MessageKind, ToSupervisor, ToWorker, When, WsMessage,
+    WsSend,
 };
 use shovel_worker::axum::{Adopted, Connection, Message, WebSocketUpgrade};
 use shovel_worker::{Attachment, AttachmentError, SendError};
@@ -154,14 +155,14 @@ fn message_again(seq: u64, again: Again, text: &str) -> ToWorker<'_> {
 
 async fn expect_attached(supervisor: &mut Supervisor, connection: LeaseId, n: u64) {
     let data = format!("{{\"n\":{n}}}");
-    let (when, data) = (When::Staged, data.as_bytes());
-    supervisor.expect(ToSupervisor::Attach { connection, when, version: 2, data }).await;
+    let attach = Effect::Attach { version: 2, data: data.as_bytes() };
+    supervisor.expect(Act::new(connection, When::Staged, attach).into()).await;
 }
 
 async fn expect_answer(supervisor: &mut Supervisor, connection: LeaseId, n: u64, last: bool) {
     let data = format!("ann {n}");
     let (when, kind, data) = (When::Staged, MessageKind::Text, data.as_bytes());
-    supervisor.expect(ToSupervisor::Send(WsSend { connection, when, kind, data, last })).await;
+    supervisor.expect(WsSend { connection, when, kind, data, last }.into()).await;
 }
 
 async fn expect_released(supervisor: &mut Supervisor, handled: u64, started: u64) {
@@ -244,8 +245,8 @@ async fn a_socket_that_is_dropped_closes_with_1000_together_with_its_last_messag
     open(&mut supervisor, &mut heard, "/count/ann").await;
     supervisor.send(&[text(1, "leave")]).await;
     expect_answer(&mut supervisor, CONNECTION, 1, false).await;
-    let (connection, when, code) = (CONNECTION, When::Staged, CloseCode(1000));
-    supervisor.expect(ToSupervisor::Close { connection, when, code, reason: "" }).await;
+    let close = Effect::Close { code: 1000, reason: "" };
+    supervisor.expect(Act::new(CONNECTION, When::Staged, close).into()).await;
     supervisor.expect(commit(1)).await;
     assert_eq!(heard.next().await, "dropped");
 }

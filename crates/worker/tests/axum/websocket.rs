@@ -4,7 +4,7 @@ use axum::Router;
 use axum::extract::Path;
 use axum::routing::any;
 use futures_util::{SinkExt, StreamExt};
-use shovel_protocol::{Again, MessageKind, ToSupervisor, ToWorker, When, WsMessage, WsSend};
+use shovel_protocol::{Act, Again, Effect, MessageKind, ToSupervisor, ToWorker, When, WsMessage};
 use shovel_worker::axum::{Message, WebSocketUpgrade};
 
 use crate::harness::{CONNECTION, State, Supervisor, closed, commit, sent, text};
@@ -13,10 +13,7 @@ use crate::{ECHOES, SLOW, routes, start, upgrade};
 /// The next close that the worker asks for.
 async fn expect_close(supervisor: &mut Supervisor, code: u16, reason: &str) {
     let seen = supervisor.next().await;
-    let ToSupervisor::Close { connection, code: found, reason: said, .. } = seen.read() else {
-        panic!("no close: {:?}", seen.read());
-    };
-    assert_eq!((connection, found.0, said), (CONNECTION, code, reason));
+    assert_eq!(seen.read(), Act::new(CONNECTION, When::Now, Effect::Close { code, reason }).into());
 }
 
 /// A message is committed and its connection closed; either may come first.
@@ -24,8 +21,12 @@ async fn expect_close_and_commit(supervisor: &mut Supervisor, number: u64, close
     let (mut closes, mut commits) = (0, 0);
     while (closes, commits) != (1, 1) {
         match supervisor.next().await.read() {
-            ToSupervisor::Close { connection: CONNECTION, code, reason, .. } => {
-                assert_eq!((code.0, reason), close);
+            ToSupervisor::Act(Act {
+                connection: CONNECTION,
+                effect: Effect::Close { code, reason },
+                ..
+            }) => {
+                assert_eq!((code, reason), close);
                 closes += 1;
             }
             ToSupervisor::Commit { connection: CONNECTION, seq } => {
@@ -50,7 +51,7 @@ async fn expect_sent(supervisor: &mut Supervisor, expected: &str) {
         let seen = supervisor.next().await;
         match seen.read() {
             ToSupervisor::Commit { .. } => {}
-            ToSupervisor::Send(WsSend { kind: MessageKind::Text, data, .. }) => {
+            ToSupervisor::Act(Act { effect: Effect::Send { binary: false, data }, .. }) => {
                 assert_eq!(data, expected.as_bytes());
                 return;
             }
@@ -92,8 +93,8 @@ async fn both_extractors_echo_text_and_binary_in_order() {
         loop {
             match supervisor.next().await.read() {
                 ToSupervisor::Commit { .. } => {}
-                ToSupervisor::Send(WsSend { kind, data, .. }) => {
-                    assert_eq!((kind, data), (MessageKind::Binary, &b"\x00\xff"[..]));
+                ToSupervisor::Act(Act { effect: Effect::Send { binary, data }, .. }) => {
+                    assert_eq!((binary, data), (true, &b"\x00\xff"[..]));
                     break;
                 }
                 other => panic!("{other:?}"),
@@ -308,10 +309,8 @@ async fn a_socket_s_connection_subscribes_and_publishes() {
     );
     let mut supervisor = start(router).await;
     upgrade(&mut supervisor, "/rooms/attic").await;
-    let channel = "attic";
-    supervisor
-        .expect(ToSupervisor::Subscribe { connection: Some(CONNECTION), when: When::Now, channel })
-        .await;
+    let subscribe = Effect::Subscribe { channel: "attic" };
+    supervisor.expect(Act::new(CONNECTION, When::Now, subscribe).into()).await;
     supervisor.send(&[text(1, "hello")]).await;
     let seen = supervisor.next().await;
     let ToSupervisor::Publish { channel: "attic", data: b"hello", .. } = seen.read() else {

@@ -261,7 +261,7 @@ pub(crate) fn text(seq: u64, text: &str) -> ToWorker<'_> {
 
 pub(crate) fn sent(text: &str, last: bool) -> ToSupervisor<'_> {
     let (kind, data) = (MessageKind::Text, text.as_bytes());
-    ToSupervisor::Send(WsSend { connection: CONNECTION, when: When::Now, kind, data, last })
+    WsSend { connection: CONNECTION, when: When::Now, kind, data, last }.into()
 }
 
 pub(crate) fn commit(seq: u64) -> ToSupervisor<'static> {

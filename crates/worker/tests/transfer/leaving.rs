@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::task::{Context, Waker};
 
-use shovel_protocol::{CloseCode, MessageKind, ToSupervisor, ToWorker, When, WsSend};
+use shovel_protocol::{Act, Effect, ToSupervisor, ToWorker, When};
 use shovel_worker::{PublishError, SendError};
 
 use crate::harness::{CONNECTION, Supervisor, commit, patiently, text};
@@ -153,8 +153,8 @@ async fn the_app_s_close_under_way_does_not_hold_up_a_release() {
     supervisor.send(&[text(1, "close enough; wait"), release_of(CONNECTION)]).await;
     assert_eq!(heard.next().await, "waits");
     state.go.notify_one();
-    let (connection, when, code) = (CONNECTION, When::Staged, CloseCode(4000));
-    supervisor.expect(ToSupervisor::Close { connection, when, code, reason: "enough" }).await;
+    let close = Effect::Close { code: 4000, reason: "enough" };
+    supervisor.expect(Act::new(CONNECTION, When::Staged, close).into()).await;
     supervisor.expect(commit(1)).await;
     supervisor.expect(released(CONNECTION, 1, 1)).await;
     supervisor.shut_down().await;
@@ -205,8 +205,7 @@ async fn a_connection_that_comes_back_is_another_object_with_the_same_name() {
     supervisor.expect(adopted(THIRD, true)).await;
     assert_eq!(second.send("stale").await, Err(SendError::Moved));
     state.connection().send(vec![0]).await.unwrap();
-    let (connection, kind, data) = (THIRD, MessageKind::Binary, &[0][..]);
-    let send = ToSupervisor::Send(WsSend { connection, when: When::Now, kind, data, last: false });
-    supervisor.expect(send).await;
+    let send = Effect::Send { binary: true, data: &[0] };
+    supervisor.expect(Act::new(THIRD, When::Now, send).into()).await;
     supervisor.shut_down().await;
 }

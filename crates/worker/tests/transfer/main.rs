@@ -16,7 +16,7 @@ use shovel_protocol::control::{AdoptCause, AdoptHead, Names, request_head_bytes}
 use shovel_protocol::id::Leased;
 use shovel_protocol::to_worker::RequestBytes;
 use shovel_protocol::{
-    Again, LeaseId, MessageKind, Publisher, ToSupervisor, ToWorker, When, WsMessage, WsSend,
+    Act, Again, Effect, LeaseId, MessageKind, ToSupervisor, ToWorker, When, WsMessage,
 };
 use shovel_worker::{
     AdoptEvent, App, CloseEvent, Connection, Error, FetchEvent, MessageEvent, ReleaseEvent,
@@ -171,8 +171,8 @@ fn adopt_as<'a>(connection: LeaseId, script: &'a str, pressed: bool) -> ToWorker
 }
 
 fn sent_by(connection: LeaseId, when: When, text: &str, last: bool) -> ToSupervisor<'_> {
-    let (kind, data) = (MessageKind::Text, text.as_bytes());
-    ToSupervisor::Send(WsSend { connection, when, kind, data, last })
+    let effect = Effect::Send { binary: false, data: text.as_bytes() };
+    Act { last, ..Act::new(connection, when, effect) }.into()
 }
 
 fn staged(text: &str, last: bool) -> ToSupervisor<'_> {
@@ -184,17 +184,18 @@ fn during(text: &str) -> ToSupervisor<'_> {
 }
 
 fn attached(connection: LeaseId, when: When, data: &str) -> ToSupervisor<'_> {
-    ToSupervisor::Attach { connection, when, version: 1, data: data.as_bytes() }
+    let effect = Effect::Attach { version: 1, data: data.as_bytes() };
+    Act::new(connection, when, effect).into()
 }
 
 fn published(connection: LeaseId, when: When, text: &str) -> ToSupervisor<'_> {
-    let (kind, data) = (MessageKind::Text, text.as_bytes());
-    let publisher = Publisher::Handler { connection, when };
-    ToSupervisor::Publish { publisher, channel: "news", kind, data }
+    let (token, binary, data) = (0, false, text.as_bytes());
+    let effect = Effect::Publish { token, channel: "news", binary, data };
+    Act::new(connection, when, effect).into()
 }
 
 fn subscribed(connection: LeaseId, channel: &str) -> ToSupervisor<'_> {
-    ToSupervisor::Subscribe { connection: Some(connection), when: When::Staged, channel }
+    Act::new(connection, When::Staged, Effect::Subscribe { channel }).into()
 }
 
 fn released(connection: LeaseId, handled: u64, started: u64) -> ToSupervisor<'static> {

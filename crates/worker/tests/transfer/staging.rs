@@ -2,7 +2,7 @@
 
 use shovel_protocol::control::{Effect, Welcome};
 use shovel_protocol::handshake::Capabilities;
-use shovel_protocol::{CloseCode, ToSupervisor, ToWorker, When};
+use shovel_protocol::{Act, ToSupervisor, ToWorker, When};
 use shovel_worker::AttachmentError;
 
 use crate::harness::{CONNECTION, Supervisor, closed, commit, sent, text};
@@ -64,8 +64,8 @@ async fn a_staged_send_that_is_the_last_act_commits_and_any_other_act_does_not()
     supervisor.expect(staged("one", true)).await;
     supervisor.expect(commit(2)).await;
     supervisor.expect(staged("two", false)).await;
-    let (connection, when) = (Some(CONNECTION), When::Staged);
-    supervisor.expect(ToSupervisor::Unsubscribe { connection, when, channel: "news" }).await;
+    let unsubscribe = Effect::Unsubscribe { channel: "news" };
+    supervisor.expect(Act::new(CONNECTION, When::Staged, unsubscribe).into()).await;
     supervisor.expect(commit(3)).await;
     supervisor.expect(staged("three", true)).await;
     supervisor.shut_down().await;
@@ -136,9 +136,8 @@ async fn a_handler_s_own_close_is_staged_too() {
     supervisor.open("/").await;
     supervisor.send(&[text(1, "send last; close enough"), text(2, "send dropped")]).await;
     supervisor.expect(staged("last", false)).await;
-    let (connection, when, code) = (CONNECTION, When::Staged, CloseCode(4000));
-    let close = ToSupervisor::Close { connection, when, code, reason: "enough" };
-    supervisor.expect(close).await;
+    let close = Effect::Close { code: 4000, reason: "enough" };
+    supervisor.expect(Act::new(CONNECTION, When::Staged, close).into()).await;
     supervisor.expect(commit(1)).await;
     supervisor.expect(commit(2)).await;
     supervisor.shut_down().await;
@@ -287,8 +286,8 @@ async fn an_app_that_is_not_portable_stages_nothing() {
     assert_eq!(open(&mut supervisor, "/bare").await, (false, None));
     supervisor.send(&[text(1, "send one; subscribe news; send two")]).await;
     supervisor.expect(sent("one", false)).await;
-    let (connection, when) = (Some(CONNECTION), When::Now);
-    supervisor.expect(ToSupervisor::Subscribe { connection, when, channel: "news" }).await;
+    let subscribe = Effect::Subscribe { channel: "news" };
+    supervisor.expect(Act::new(CONNECTION, When::Now, subscribe).into()).await;
     supervisor.expect(sent("two", true)).await;
     supervisor.shut_down().await;
 }

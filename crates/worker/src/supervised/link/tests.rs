@@ -28,7 +28,7 @@ fn ws_send(connection: LeaseId, last: bool) -> WsSend<'static> {
 }
 
 fn send(connection: LeaseId, last: bool) -> ToSupervisor<'static> {
-    ToSupervisor::Send(ws_send(connection, last))
+    ws_send(connection, last).into()
 }
 
 #[track_caller]
@@ -85,7 +85,7 @@ async fn commits(socket: &Socket, count: u64) -> Vec<u64> {
         while let Some(frame) = incoming.next_frame().unwrap() {
             match ToSupervisor::read(frame).unwrap() {
                 Some(ToSupervisor::Commit { seq, .. }) => seen.push(seq),
-                other => assert!(matches!(other, Some(ToSupervisor::Send(_))), "{other:?}"),
+                other => assert!(matches!(other, Some(ToSupervisor::Act(_))), "{other:?}"),
             }
         }
     }
@@ -110,7 +110,7 @@ async fn both_write() {
     let link = Arc::new(link());
     let data = &[0; 500];
     let put = |seq| {
-        link.put(ONE.to_wire(), &ToSupervisor::Send(WsSend { data, ..ws_send(ONE, false) }));
+        link.put(ONE.to_wire(), &WsSend { data, ..ws_send(ONE, false) }.into());
         link.put(ONE.to_wire(), &ToSupervisor::Commit { connection: ONE, seq });
     };
     let flusher = tokio::spawn(Flusher { link: link.clone(), socket: ours.clone() }.run());

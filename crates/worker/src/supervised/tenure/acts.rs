@@ -3,7 +3,7 @@
 use shovel_protocol::control::Effect;
 use shovel_protocol::limits::FRAME_PAYLOAD_BYTES;
 use shovel_protocol::to_supervisor::put_effect;
-use shovel_protocol::{CloseCode, PublishToken, Publisher, ToSupervisor, When, WsSend};
+use shovel_protocol::{Act, CloseCode, PublishToken, ToSupervisor, When, WsSend};
 use tokio::sync::Notify;
 
 use super::{Attached, Phase, State, Tenure};
@@ -67,7 +67,7 @@ impl Tenure {
         if state.must_wait() {
             return Err(Refused::Pressed);
         }
-        let frame = |when| ToSupervisor::Send(send(when));
+        let frame = |when| ToSupervisor::Act(send(when).into());
         self.hold_or_put(&mut state, data.len(), frame).map_err(|Full| Refused::LinkFull)
     }
 
@@ -78,10 +78,7 @@ impl Tenure {
         }
         state.app_closed = true;
         self.note(&state);
-        let effect = Effect::Close { code: code.0, reason };
-        let connection = self.wire;
-        let close = |when| ToSupervisor::Close { connection, when, code, reason };
-        self.act(&mut state, effect, close);
+        self.act(&mut state, Effect::Close { code: code.0, reason });
         drop(state);
         self.relieved.notify_waiters();
     }
@@ -89,18 +86,14 @@ impl Tenure {
     pub(crate) fn subscribe(&self, channel: &str) {
         let mut state = lock(&self.state);
         if state.takes_sends() {
-            let connection = Some(self.wire);
-            let subscribe = |when| ToSupervisor::Subscribe { connection, when, channel };
-            self.act(&mut state, Effect::Subscribe { channel }, subscribe);
+            self.act(&mut state, Effect::Subscribe { channel });
         }
     }
 
     pub(crate) fn unsubscribe(&self, channel: &str) {
         let mut state = lock(&self.state);
         if state.takes_sends() {
-            let connection = Some(self.wire);
-            let unsubscribe = |when| ToSupervisor::Unsubscribe { connection, when, channel };
-            self.act(&mut state, Effect::Unsubscribe { channel }, unsubscribe);
+            self.act(&mut state, Effect::Unsubscribe { channel });
         }
     }
 
@@ -111,8 +104,7 @@ impl Tenure {
         let State { phase, portable: Some(portable), .. } = &mut *state else { return false };
         match phase {
             Phase::Offered(effects) => {
-                let (version, data) = (attached.version, &attached.data[..]);
-                put_effect(effects, &Effect::Attach { version, data });
+                put_effect(effects, &attached.effect());
             }
             // With the commit: an older value must not come back by it.
             Phase::Open | Phase::Closed if handling => portable.is_new = true,
@@ -141,27 +133,28 @@ impl Tenure {
         if data.len() > limit_bytes {
             return Err(PublishError::TooLong { len: data.len(), limit_bytes });
         }
+        let (token, binary) = (PublishToken::NONE.to_wire(), kind.is_binary());
+        let publish = Effect::Publish { token, channel, binary, data };
         let mut state = lock(&self.state);
         match &mut state.phase {
             Phase::Offered(effects) => {
                 if effects.len() + data.len() > EFFECTS_BYTES {
                     return Err(PublishError::TooMuch);
                 }
-                let (token, binary) = (PublishToken::NONE.to_wire(), kind.is_binary());
-                put_effect(effects, &Effect::Publish { token, channel, binary, data });
+                put_effect(effects, &publish);
                 return Ok(true);
             }
             Phase::Moved => return Err(PublishError::Moved),
             Phase::Open | Phase::Closed => {}
         }
-        let publish = |when| {
-            let publisher = match when {
-                When::Now => Publisher::Token(self.token(channel, data)),
-                when => Publisher::Handler { connection: self.wire, when },
-            };
-            ToSupervisor::Publish { publisher, channel, kind, data }
+        let frame = |when| match when {
+            When::Now => {
+                let token = self.token(channel, data);
+                ToSupervisor::Publish { token, channel, kind, data }
+            }
+            When::Staged | When::During => Act::new(self.wire, when, publish.clone()).into(),
         };
-        Ok(self.hold_or_put(&mut state, data.len(), publish).is_ok())
+        Ok(self.hold_or_put(&mut state, data.len(), frame).is_ok())
     }
 
     /// Lets out what the running handler has done so far. `false` if the link has no room now.
@@ -204,18 +197,16 @@ impl Tenure {
     }
 
     /// Does something that need not wait for room.
-    fn act<'a>(
-        &self,
-        state: &mut State,
-        effect: Effect<'_>,
-        frame: impl Fn(When) -> ToSupervisor<'a>,
-    ) {
+    fn act(&self, state: &mut State, effect: Effect<'_>) {
         if let Some(held) = state.held() {
-            return held.push(&frame(When::Staged));
+            return held.push(&Act::new(self.wire, When::Staged, effect).into());
         }
         match &mut state.phase {
             Phase::Offered(effects) => put_effect(effects, &effect),
-            Phase::Open => self.link.put(self.wire.to_wire(), &frame(When::Now)),
+            Phase::Open => {
+                let act = Act::new(self.wire, When::Now, effect);
+                self.link.put(self.wire.to_wire(), &act.into());
+            }
             Phase::Closed | Phase::Moved => {}
         }
     }

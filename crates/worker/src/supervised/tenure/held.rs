@@ -37,7 +37,7 @@ impl Held {
     pub(super) fn push(&mut self, frame: &ToSupervisor<'_>) {
         let start = self.frames.len();
         frame.put(&mut self.frames);
-        let is_send = matches!(frame, ToSupervisor::Send(_));
+        let is_send = matches!(frame, ToSupervisor::Act(act) if act.as_send().is_some());
         let is_whole = !is_more(&self.frames[start..]);
         self.last_send = (is_send && is_whole).then_some(start);
     }
@@ -110,7 +110,8 @@ mod tests {
     const ONE: LeaseId = LeaseId(Leased { slot: 1, lease: 1 });
 
     fn send(data: &[u8], when: When, last: bool) -> ToSupervisor<'_> {
-        ToSupervisor::Send(WsSend { connection: ONE, when, kind: MessageKind::Binary, data, last })
+        let kind = MessageKind::Binary;
+        WsSend { connection: ONE, when, kind, data, last }.into()
     }
 
     fn frames(mut bytes: &[u8]) -> Vec<(u8, u8)> {

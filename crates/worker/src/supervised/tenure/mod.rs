@@ -18,7 +18,7 @@ use std::task::Waker;
 use http::{HeaderMap, Uri};
 use shovel_protocol::control::{AdoptHead, Headers, UpgradeHead};
 use shovel_protocol::to_supervisor::Effects;
-use shovel_protocol::{ConnectionUuid, LeaseId, RequestId, ToSupervisor, When};
+use shovel_protocol::{Act, ConnectionUuid, Effect, LeaseId, RequestId, ToSupervisor, When};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -119,8 +119,12 @@ impl Default for Phase {
 }
 
 impl Attached {
+    fn effect(&self) -> Effect<'_> {
+        Effect::Attach { version: self.version, data: &self.data }
+    }
+
     fn frame(&self, connection: LeaseId, when: When) -> ToSupervisor<'_> {
-        ToSupervisor::Attach { connection, when, version: self.version, data: &self.data }
+        Act::new(connection, when, self.effect()).into()
     }
 }
 

@@ -1,11 +1,11 @@
 //! What workers say.
 
 use shovel_core::transfer::OutOfTurn;
-use shovel_protocol::control::{Effect, UpgradeHead};
+use shovel_protocol::control::UpgradeHead;
 use shovel_protocol::handshake::Capabilities;
 use shovel_protocol::to_supervisor::Effects;
 use shovel_protocol::{
-    Close, CloseCode, LeaseId, Publisher, RequestId, ToSupervisor, ToWorker, WorkerId, WsSend,
+    Act, Close, CloseCode, LeaseId, RequestId, ToSupervisor, ToWorker, WorkerId,
 };
 
 use super::State;
@@ -53,13 +53,13 @@ impl State {
             ToSupervisor::Adopted { connection, taken } => {
                 self.adopted(worker, connection, taken)?;
             }
-            ToSupervisor::Publish { publisher: Publisher::Token(token), channel, kind, data } => {
+            ToSupervisor::Publish { token, channel, kind, data } => {
                 self.publish(Some(worker), token, channel, kind, data);
             }
-            ToSupervisor::Subscribe { connection: None, channel, .. } => {
+            ToSupervisor::Subscribe { channel } => {
                 self.subscribe_worker(worker, channel, true);
             }
-            ToSupervisor::Unsubscribe { connection: None, channel, .. } => {
+            ToSupervisor::Unsubscribe { channel } => {
                 self.subscribe_worker(worker, channel, false);
             }
             // Neither pinged nor pressed; and the end of the link follows the last one.
@@ -69,33 +69,11 @@ impl State {
             ToSupervisor::Commit { connection, seq } => {
                 self.commit(worker, connection, Some(seq))?;
             }
-            ToSupervisor::Send(WsSend { connection, when, kind, data, last }) => {
-                let effect = Effect::Send { binary: kind.is_binary(), data };
+            ToSupervisor::Act(Act { connection, when, effect, last }) => {
                 self.effect(worker, connection, when, &effect)?;
                 if last {
                     self.commit(worker, connection, None)?;
                 }
-            }
-            ToSupervisor::Close { connection, when, code, reason } => {
-                self.effect(worker, connection, when, &Effect::Close { code: code.0, reason })?;
-            }
-            ToSupervisor::Attach { connection, when, version, data } => {
-                self.effect(worker, connection, when, &Effect::Attach { version, data })?;
-            }
-            ToSupervisor::Subscribe { connection: Some(connection), when, channel } => {
-                self.effect(worker, connection, when, &Effect::Subscribe { channel })?;
-            }
-            ToSupervisor::Unsubscribe { connection: Some(connection), when, channel } => {
-                self.effect(worker, connection, when, &Effect::Unsubscribe { channel })?;
-            }
-            ToSupervisor::Publish {
-                publisher: Publisher::Handler { connection, when },
-                channel,
-                kind,
-                data,
-            } => {
-                let effect = Effect::Publish { token: 0, channel, binary: kind.is_binary(), data };
-                self.effect(worker, connection, when, &effect)?;
             }
         }
         Ok(())
