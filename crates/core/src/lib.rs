@@ -1,8 +1,9 @@
 //! The decisions of shovel-pool, without IO: values in, values out.
 //!
-//! Three rooms that do not know of each other, each with its own caller:
+//! Rooms that do not know of each other, each with its own caller:
 //!
 //! - [`fleet`]: the life of workers; only the supervisor's driver calls it.
+//! - [`custody`]: who has each connection of a thread, and how it passes from worker to worker.
 //! - [`transfer`]: the state of one connection; called under its slot's lock.
 //! - [`channels`]: who is subscribed to what; called by link readers.
 //!
@@ -10,5 +11,7 @@
 //! `clippy.toml` forbids it. So every run can be repeated from its inputs.
 
 pub mod channels;
+pub mod custody;
 pub mod fleet;
+pub mod slots;
 pub mod transfer;

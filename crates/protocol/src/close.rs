@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::limits::CLOSE_REASON_BYTES;
 
 /// Why a connection closed, as a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CloseCode(pub u16);
 
 impl CloseCode {
@@ -44,7 +46,7 @@ impl fmt::Display for CloseCode {
 }
 
 /// How a connection ended, as its close event tells it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Close {
     /// The code of the close frame that decided, 1005 if it held none, 1006 if there was no frame.
     pub code: CloseCode,

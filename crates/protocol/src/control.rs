@@ -151,7 +151,18 @@ pub struct AdoptHead<'a> {
 }
 
 /// Why a connection needs another worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, bincode::Encode, bincode::BorrowDecode)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    bincode::Encode,
+    bincode::BorrowDecode,
+)]
 pub enum AdoptCause {
     /// Its worker was replaced.
     Reload,

@@ -2,19 +2,20 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// One worker process. Counted up from 1 for as long as the supervisor lives; never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, PartialOrd, Ord)]
 pub struct WorkerId(pub u32);
 
 /// A worker's place in its generation, from 0. A restarted worker takes the index of the one
 /// that it replaces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, PartialOrd, Ord)]
 pub struct WorkerIndex(pub u32);
 
 /// The workers of one load of the program, counted from 1; each reload makes the next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, PartialOrd, Ord)]
 pub struct Generation(pub u32);
 
 impl fmt::Display for WorkerId {
@@ -39,7 +40,7 @@ impl fmt::Display for Generation {
 /// whose lease has ended is caught by comparing one number.
 ///
 /// On the wire the slot is the low half of the `u64` and the lease the high half.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Leased {
     /// Index into the table.
     pub slot: u32,
@@ -60,7 +61,7 @@ impl Leased {
 macro_rules! leased_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub struct $name(pub Leased);
 
         impl $name {
@@ -90,7 +91,7 @@ leased_id! {
 }
 
 /// A connection as apps and logs name it: a UUIDv7 (RFC 9562 §5.7), so that ids sort by time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, PartialOrd, Ord)]
 pub struct ConnectionUuid(pub Uuid);
 
 impl fmt::Display for ConnectionUuid {

@@ -37,7 +37,7 @@ mod responses;
 mod router;
 pub mod scribe;
 mod sleep;
-mod slots;
+
 #[cfg(test)]
 mod testing;
 mod transfer;

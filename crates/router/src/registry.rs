@@ -19,7 +19,7 @@ use super::link::{Holding, Link};
 use super::moves::Ticket;
 use super::pressure::Pressure;
 use super::quarantine::{Doing, Trial};
-use super::slots::Slots;
+use shovel_core::slots::Slots;
 
 /// A connection that a worker has or is offered, or that waits for one.
 pub struct Connection {

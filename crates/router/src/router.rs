@@ -34,8 +34,8 @@ use super::publish::Publisher;
 use super::reader::LinkReader;
 use super::registry::{Registry, Route};
 use super::requests::{Outcome, Question};
-use super::slots::Slots;
 use super::{FromThread, Reports, Settings, requests};
+use shovel_core::slots::Slots;
 
 /// The state of an I/O thread. Its parts are borrowed one at a time and never across an `await`.
 pub struct Router {

@@ -1,5 +1,6 @@
 //! What the pool wants done.
 
+use serde::{Deserialize, Serialize};
 use shovel_protocol::id::{Generation, WorkerId, WorkerIndex};
 
 use super::report::Report;
@@ -73,7 +74,7 @@ pub enum Command {
 }
 
 /// Why a worker is drained, which decides what its clients are told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum DrainReason {
     /// A new generation has taken over.
     Reload,

@@ -3,8 +3,10 @@
 //! Pure and apart from [`Fleet`](super::Fleet), since this runs for each request, on the threads
 //! that do the IO, over the last snapshot offered.
 
+use serde::{Deserialize, Serialize};
+
 /// Where the next tie is decided; one for each chooser.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Rotation(usize);
 
 impl Rotation {

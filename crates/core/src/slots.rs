@@ -1,16 +1,17 @@
 //! A table whose places are leased: an id names a place and the lease under which it was given, so
 //! that a look-up is an index and a stale id is caught by one comparison.
 
+use serde::{Deserialize, Serialize};
 use shovel_protocol::id::Leased;
 
 /// Values by leased id. Places are used again, leases never.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Slots<T> {
     slots: Vec<Slot<T>>,
     free: Vec<u32>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Slot<T> {
     lease: u32,
     value: Option<T>,
@@ -57,6 +58,12 @@ impl<T> Slots<T> {
     }
 
     /// The value in a place, and its id.
+    pub fn leased_at(&self, slot: u32) -> Option<(Leased, &T)> {
+        let place = self.slots.get(slot as usize)?;
+        Some((Leased { slot, lease: place.lease }, place.value.as_ref()?))
+    }
+
+    /// The value in a place, and its id.
     pub fn leased_at_mut(&mut self, slot: u32) -> Option<(Leased, &mut T)> {
         let place = self.slots.get_mut(slot as usize)?;
         Some((Leased { slot, lease: place.lease }, place.value.as_mut()?))
@@ -77,6 +84,11 @@ impl<T> Slots<T> {
         slot.lease = slot.lease.wrapping_add(1);
         self.free.push(id.slot);
         Some(value)
+    }
+
+    /// Whether there is no value.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// How many values there are.

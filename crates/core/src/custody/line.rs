@@ -1,0 +1,45 @@
+//! Connections that wait for their turn, each once.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use super::Route;
+
+/// First in, first out. Whoever is in it already keeps its place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct Line {
+    queue: VecDeque<Route>,
+    members: BTreeSet<Route>,
+}
+
+impl Line {
+    pub(super) fn push(&mut self, route: Route) {
+        if self.members.insert(route) {
+            self.queue.push_back(route);
+        }
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Route> {
+        let route = self.queue.pop_front()?;
+        self.members.remove(&route);
+        if self.queue.is_empty() {
+            // The largest crowd is no measure for the next.
+            self.queue = VecDeque::new();
+        }
+        Some(route)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub(super) fn take(&mut self) -> Vec<Route> {
+        self.members.clear();
+        std::mem::take(&mut self.queue).into()
+    }
+}

@@ -1,0 +1,270 @@
+//! The supervisor's half of transfer: who has each connection of a thread, what its owner was
+//! handed and has finished, and how it comes from one worker to the next.
+//!
+//! One value per I/O thread; `docs/transfer.md` is its specification. It does no IO and reads no
+//! clock: it is told what happened, and says what is to be done. It never looks into messages or
+//! acts, and knows clients and workers only as what its caller keeps of them.
+//!
+//! The walk: [`Custody::reserve`] -> [`Custody::accept`], the upgrade's commit -> messages are taken
+//! in and handed over, handlers commit ([`hot`]: direct calls) -> the close, once, the last event ->
+//! its commit. In between the connection may change hands ([`moving`]), because an [`Event`] says
+//! that its worker drains or has died. One mutation, then drain every command, then the next.
+//!
+//! Rooms: [`connection`] the state of one, [`workers`] of one worker, [`moving`] between them,
+//! [`strikes`] and [`trials`] what kills workers, [`rest`] who is not needed, [`cell`] what crosses
+//! threads.
+
+mod cell;
+mod connection;
+mod event;
+mod hot;
+mod line;
+mod log;
+mod moving;
+mod offer;
+mod rest;
+mod strikes;
+mod table;
+mod trials;
+mod window;
+mod workers;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::{Add, Sub};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use shovel_protocol::WorkerId;
+
+pub use cell::{LoneCell, Proof, Tried, WorkerCell};
+pub use connection::{Attachment, Connection, Phase, Route};
+pub use event::{Command, Event, Loss, farewell};
+pub use hot::{Arrived, Closing, Committed, HandOver, HandedOver, Left};
+pub use log::Kept;
+pub use moving::UNDER_WAY;
+pub use offer::Late;
+pub use strikes::Death;
+pub use trials::COMPANY_ENDS_IN;
+
+use crate::channels::Slot;
+use crate::fleet::Rotation;
+use crate::slots::Slots;
+use line::Line;
+use workers::Worker;
+
+/// How soon to look again at what waits for another thread.
+pub const RETRY: Duration = Duration::from_millis(10);
+
+/// How soon to ask for a worker again: one that was asked for may have been refused because others
+/// were falling asleep.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Bytes of messages that are kept for portable connections. At that, no connection with an
+/// unfinished message is read until half of it is free.
+pub const KEPT_LIMIT_BYTES: usize = 256 * 1024 * 1024;
+
+/// A moment, as the time since one that the caller has chosen.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+pub struct Moment(pub Duration);
+
+/// What an operator can set about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Settings {
+    /// How long a running handler may hold up the move of its connection.
+    pub handler_timeout: Duration,
+    /// How long a worker may take to adopt a connection.
+    pub adopt_timeout: Duration,
+    /// How long a connection with something to handle may wait for a worker.
+    pub owner_wait: Duration,
+    /// Over how long a time connections that cannot move are closed on reload.
+    pub close_spread: Duration,
+    /// A worker that has had nothing to do for so long is not needed, if its connections can do
+    /// without it.
+    pub sleep_after: Option<Duration>,
+}
+
+/// What the caller keeps of a client.
+pub trait Client {
+    /// Whether messages can still be sent to it: nobody has closed its socket.
+    fn is_open(&self) -> bool;
+}
+
+/// All connections of a thread, and who has them.
+///
+/// `W` is what the caller keeps of a worker, `C` of a client, `M` a message; `E` collects acts that
+/// wait for their commit. No sequence of calls makes it panic: those that do not fit are refused or
+/// ignored.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Custody<W, C, M, E> {
+    settings: Settings,
+    thread: u32,
+    /// The latest that it was told of.
+    now: Moment,
+    connections: Slots<Connection<C, M, E>>,
+    /// The last reservation of each slot that was not taken, by its lease, and why.
+    late: Vec<(u32, Late)>,
+    workers: BTreeMap<WorkerId, Worker<W>>,
+    offered: Vec<WorkerId>,
+    rotation: Rotation,
+    is_ending: bool,
+    /// Those that are to leave their workers.
+    leaving: Line,
+    /// Those that are closed because their workers leave, each at its time.
+    farewells: BTreeSet<(Moment, Route)>,
+    /// Those that need a worker; first those that nothing speaks against.
+    seeking: Line,
+    seeking_suspects: Line,
+    /// How many are on their way and are waited for.
+    under_way: u32,
+    deadlines: BTreeSet<(Moment, Route)>,
+    /// Of all messages that are kept.
+    kept_bytes: usize,
+    /// Those whose clients are not read because too much is kept.
+    unread: Line,
+    /// When to look again at what waits for other threads.
+    retry_at: Option<Moment>,
+    /// When a worker was last asked for.
+    work_wanted: Option<Moment>,
+    /// Something has become possible since it was last seen to.
+    is_unsettled: bool,
+    #[serde(skip)]
+    commands: VecDeque<Command<E>>,
+    /// Room for a look at all loads.
+    #[serde(skip)]
+    loads: Vec<u32>,
+}
+
+/// A frame that its connection's state does not allow: the link that it came on must end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OutOfTurn {
+    /// The connection has not been accepted.
+    #[error("the connection is only offered")]
+    Offered,
+    /// A commit of events that were never sent.
+    #[error("a commit beyond what was sent")]
+    Beyond,
+    /// A commit of messages before the adoption is answered: none were sent.
+    #[error("the adoption is not answered yet")]
+    Adopting,
+    /// An answer to `ws:release` or `ws:adopt` that nobody asked for.
+    #[error("nobody asked for it")]
+    Unasked,
+    /// `ws:released` says otherwise than the commits before it.
+    #[error("it does not agree with the commits before it")]
+    Disagrees,
+    /// Its worker never said that the connection is portable.
+    #[error("the connection is not portable")]
+    NotPortable,
+}
+
+impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
+    /// Of the thread with this number, without connections and workers.
+    pub fn new(thread: u32, settings: Settings) -> Self {
+        Custody {
+            settings,
+            thread,
+            now: Moment::default(),
+            connections: Slots::default(),
+            late: Vec::new(),
+            workers: BTreeMap::new(),
+            offered: Vec::new(),
+            rotation: Rotation::default(),
+            is_ending: false,
+            leaving: Line::default(),
+            farewells: BTreeSet::new(),
+            seeking: Line::default(),
+            seeking_suspects: Line::default(),
+            under_way: 0,
+            deadlines: BTreeSet::new(),
+            kept_bytes: 0,
+            unread: Line::default(),
+            retry_at: None,
+            work_wanted: None,
+            is_unsettled: false,
+            commands: VecDeque::new(),
+            loads: Vec::new(),
+        }
+    }
+
+    /// Other settings, for what begins from now on.
+    pub fn configure(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
+    /// The next thing to do; `None` when it waits for an event, a call or a timeout.
+    pub fn poll_command(&mut self) -> Option<Command<E>> {
+        self.commands.pop_front()
+    }
+
+    /// Whether a direct call has left something to do: then [`Custody::handle_timeout`] comes before
+    /// the next [`Custody::poll_command`].
+    #[inline]
+    pub fn is_unsettled(&self) -> bool {
+        self.is_unsettled
+    }
+
+    /// When to call [`Custody::handle_timeout`] next.
+    pub fn poll_timeout(&self) -> Option<Moment> {
+        let trials = self.workers.values().filter_map(Worker::trial_due);
+        let deadline = self.deadlines.first().map(|(at, _)| *at);
+        let farewell = self.farewells.first().map(|(at, _)| *at);
+        let unsettled = self.is_unsettled.then_some(self.now);
+        let all = [deadline, farewell, self.retry_at, unsettled].into_iter().flatten();
+        all.chain(trials).min()
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Moment) {
+        self.now = now;
+        while let Some((at, route)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
+            self.deadlines.remove(&(at, route));
+            self.be_late(route, now);
+        }
+        while let Some((at, route)) = self.farewells.first().copied().filter(|(at, _)| *at <= now) {
+            self.farewells.remove(&(at, route));
+            self.leave(route);
+        }
+        self.settle(now);
+    }
+
+    /// Goes on with whatever has become possible.
+    fn settle(&mut self, now: Moment) {
+        self.now = now;
+        self.is_unsettled = false;
+        self.settle_trials(now);
+        self.begin_moves(now);
+        self.tell_drained();
+        self.retry_at = self.retry_in().map(|pause| now + pause);
+    }
+
+    /// How soon to look again at what nobody will tell of.
+    fn retry_in(&self) -> Option<Duration> {
+        let is_seeking = !self.seeking.is_empty() || !self.seeking_suspects.is_empty();
+        let is_held_up = self.workers.values().any(Worker::waits_for_others);
+        let is_without = self.nobody_takes_work();
+        match () {
+            () if is_held_up || (is_seeking && !is_without) => Some(RETRY),
+            () if is_seeking => Some(ASK_AGAIN),
+            () if !self.leaving.is_empty() && self.under_way == 0 => Some(RETRY),
+            () => None,
+        }
+    }
+}
+
+impl Add<Duration> for Moment {
+    type Output = Moment;
+
+    fn add(self, pause: Duration) -> Moment {
+        Moment(self.0.saturating_add(pause))
+    }
+}
+
+impl Sub for Moment {
+    type Output = Duration;
+
+    fn sub(self, earlier: Moment) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}

@@ -1,0 +1,481 @@
+//! A connection on its way from one worker to the next.
+//!
+//! The walk: it leaves its worker -> `ws:release` -> [`Custody::released`] -> it seeks another ->
+//! `ws:adopt` -> [`Custody::adopted`]. A living worker is never robbed of it: it is asked (release),
+//! then told (revoke), and at last its process is ended, which makes an orphan. The lease ends with
+//! each tenure.
+//!
+//! Moves are parallel and bounded, so that each connection pauses for two round trips to workers
+//! rather than for all the others.
+
+use std::time::Duration;
+
+use shovel_protocol::control::AdoptCause;
+use shovel_protocol::{LeaseId, WorkerId};
+
+use super::connection::{Record, State, Step, Wait};
+use super::strikes::Blame;
+use super::workers::Adopter;
+use super::{
+    Client, Command, Connection, Custody, Death, Loss, Moment, OutOfTurn, Phase, Proof, Route,
+    WorkerCell,
+};
+use crate::fleet::DrainReason;
+
+/// Connections of a thread that are on their way at once.
+pub const UNDER_WAY: u32 = 64;
+
+/// A move that takes longer no longer keeps others waiting: its handler is slow.
+const SLOW: Duration = Duration::from_millis(50);
+
+/// How often to tell of a worker that does not give a connection up.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
+
+/// Over how many steps farewells are spread: so many in a second.
+const FAREWELLS_PER_SECOND: u32 = 100;
+
+impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
+    /// The owner has given a connection up. Whoever was told to while it still adopted may also do
+    /// so right after it took the connection over: the two have crossed. `handled` is the last
+    /// event that it finished, `started` the last that it began.
+    ///
+    /// # Errors
+    /// [`OutOfTurn`] if it was not asked, or its numbers are not those of its commits.
+    pub fn released(
+        &mut self,
+        connection: LeaseId,
+        worker: WorkerId,
+        (handled, started): (u64, u64),
+        now: Moment,
+    ) -> Result<bool, OutOfTurn> {
+        let Some(found) = self.of_owner(connection, worker) else { return Ok(false) };
+        let (was_adopting, cause) = found.may_be_released()?;
+        if handled != found.committed || started < handled || started > found.sent.max(handled) {
+            return Err(OutOfTurn::Disagrees);
+        }
+        let slot = connection.0.slot;
+        let route = Route { slot, born: found.born };
+        let queued = Wait::Queued { until: now + self.settings.owner_wait };
+        let cut = started > handled;
+        let released = self.change(slot, |its| {
+            let staged = its.take_staged();
+            // What a handler did that was dropped does not happen.
+            let acts = if cut { E::default() } else { staged };
+            let mut is_hopeless = false;
+            if let Record::Portable(portable) = &mut its.record {
+                portable.maybe = portable.maybe.max(started);
+                let blame = Blame { death: Death::Fault, is_alone: true, on_trial: false };
+                is_hopeless = was_adopting && portable.adopt_strikes.add(blame);
+            }
+            its.sent = its.acked;
+            its.state = State::Unowned { cause, wait: queued };
+            (acts, is_hopeless)
+        });
+        let Some((acts, is_hopeless)) = released else { return Ok(false) };
+        self.connections.renew(slot);
+        if was_adopting {
+            self.note_proof(worker, false);
+        }
+        self.commands.push_back(Command::CountReleased { cut });
+        self.commands.push_back(Command::Act { worker, slot, acts });
+        let sleeps = self.draining(worker) == Some(DrainReason::Sleep) && !self.is_ending;
+        if is_hopeless {
+            self.lose(route, Loss::NoWorker);
+        } else if sleeps && self.on_route(route).is_some_and(|(_, its)| its.is_idle()) {
+            self.wait(route, Wait::Asleep);
+        } else {
+            self.find_owner(route, now);
+        }
+        // What held its client back may have been the worker that it left.
+        self.commands.push_back(Command::Look { route });
+        self.settle(now);
+        Ok(true)
+    }
+
+    /// A worker has taken a connection over, or refuses it.
+    ///
+    /// # Errors
+    /// [`OutOfTurn`] if it was not asked.
+    pub fn adopted(
+        &mut self,
+        connection: LeaseId,
+        worker: WorkerId,
+        taken: bool,
+        now: Moment,
+    ) -> Result<bool, OutOfTurn> {
+        let Some(found) = self.of_owner(connection, worker) else { return Ok(false) };
+        let State::Adopting { owner, cause, step } = found.state else {
+            return Err(if found.is_accepted() { OutOfTurn::Unasked } else { OutOfTurn::Offered });
+        };
+        let slot = connection.0.slot;
+        let route = Route { slot, born: found.born };
+        let was_closed = found.is_closed();
+        let is_revoked = matches!(step, Step::Revoked { .. });
+        let answered = self.change(slot, |its| {
+            its.state = State::Owned { owner, crossed: is_revoked.then_some(cause) };
+            let staged = its.take_staged();
+            // An answer acquits, whatever it is.
+            if let Record::Portable(portable) = &mut its.record {
+                portable.adopt_strikes.clear();
+            }
+            // What a handler did that failed to adopt does not happen.
+            if taken { (staged, 0) } else { (E::default(), its.give_up_messages(Loss::Refused)) }
+        });
+        let Some((acts, dropped)) = answered else { return Ok(false) };
+        self.note_proof(worker, true);
+        if taken {
+            self.commands.push_back(Command::CountAdopted { cause });
+            self.commands.push_back(Command::Act { worker, slot, acts });
+        } else {
+            let (loss, worker) = (Loss::Refused, Some(worker));
+            let given_up = Command::GiveUp { route, loss, dropped, worker, was_closed };
+            self.commands.push_back(given_up);
+        }
+        self.commands.push_back(Command::HandOver { connection });
+        self.commands.push_back(Command::Look { route });
+        if self.draining(worker).is_some() {
+            self.leaving.push(route);
+        }
+        self.is_unsettled = true;
+        self.settle(now);
+        Ok(true)
+    }
+
+    /// Takes a connection from a draining worker: at its turn, and as it is then.
+    pub(super) fn leave(&mut self, route: Route) {
+        let Some((id, connection)) = self.on_route(route) else { return };
+        // One that is not owned is looked at again when it is.
+        let State::Owned { owner, .. } = connection.state else { return };
+        let (can_move, is_open) = (connection.can_move(), connection.client.is_open());
+        let Some(why) = self.draining(owner) else { return };
+        // When the pool ends nobody is to move.
+        let why = if self.is_ending { DrainReason::Terminate } else { why };
+        let cause = match why {
+            DrainReason::Reload | DrainReason::Recycle => AdoptCause::Reload,
+            DrainReason::Sleep => AdoptCause::Wake,
+            DrainReason::Terminate => {
+                return self.commands.push_back(Command::Finish { route, why });
+            }
+        };
+        if !is_open {
+            // Its close comes soon.
+            return;
+        }
+        if !can_move || self.adopter(None) == Adopter::Unable {
+            // One that came when its worker was already falling asleep keeps it awake.
+            if why != DrainReason::Sleep {
+                self.commands.push_back(Command::Finish { route, why });
+            }
+            return;
+        }
+        let step = self.asked(self.settings.handler_timeout);
+        self.change(route.slot, |its| its.state = State::Releasing { owner, cause, step });
+        self.commands.push_back(Command::Release { worker: owner, connection: id });
+    }
+
+    /// Has a worker take a connection over that nobody owns, or puts it back into the queue.
+    pub(super) fn find_owner(&mut self, route: Route, now: Moment) {
+        let Some((id, connection)) = self.on_route(route) else { return };
+        let State::Unowned { cause, .. } = connection.state else { return };
+        let worker = match self.adopter(self.tried_with(route)) {
+            Adopter::Ready(worker) => worker,
+            Adopter::Unable => return self.lose(route, Loss::Unable),
+            Adopter::None if self.is_ending => return self.lose(route, Loss::End),
+            Adopter::None => return self.seek(route, now),
+        };
+        if !self.may_adopt(route, worker, now) || !self.ask(worker) {
+            return self.seek(route, now);
+        }
+        self.want_help(worker, now);
+        let step = self.asked(self.settings.adopt_timeout);
+        self.change(route.slot, |its| {
+            its.state = State::Adopting { owner: worker, cause, step };
+        });
+        self.commands.push_back(Command::Adopt { worker, connection: id, cause });
+    }
+
+    /// A connection that nobody owns has something to handle.
+    pub(super) fn seek(&mut self, route: Route, now: Moment) {
+        let Some((_, connection)) = self.on_route(route) else { return };
+        let State::Unowned { wait, .. } = connection.state else { return };
+        if wait == Wait::Asleep {
+            self.wait(route, Wait::Queued { until: now + self.settings.owner_wait });
+        }
+        self.seek_again(route);
+    }
+
+    /// Puts it into the queue, if it is not there.
+    pub(super) fn seek_again(&mut self, route: Route) {
+        let Some((_, connection)) = self.on_route(route) else { return };
+        if connection.is_unowned() {
+            match connection.suspect() {
+                Some(_) => self.seeking_suspects.push(route),
+                None => self.seeking.push(route),
+            }
+            self.is_unsettled = true;
+        }
+    }
+
+    /// Begins as many moves as there is room for. Those that wait for a worker pause already, so
+    /// they come first; among them those that are not suspected of anything.
+    pub(super) fn begin_moves(&mut self, now: Moment) {
+        let is_waiting = !self.seeking.is_empty() || !self.seeking_suspects.is_empty();
+        if is_waiting && !self.is_ending && self.adopter(None) == Adopter::None {
+            // They are looked at again when there is a worker.
+            self.want_work(now);
+        } else {
+            self.begin_seeking(now);
+        }
+        while self.has_room() && self.may_ask() {
+            let Some(route) = self.leaving.pop() else { return };
+            self.leave(route);
+        }
+    }
+
+    fn begin_seeking(&mut self, now: Moment) {
+        for _ in 0..self.seeking.len() {
+            if !self.has_room() {
+                return;
+            }
+            let Some(route) = self.seeking.pop() else { break };
+            self.find_owner(route, now);
+        }
+        if !self.seeking.is_empty() {
+            return;
+        }
+        for _ in 0..self.seeking_suspects.len() {
+            if !self.has_room() {
+                return;
+            }
+            let Some(route) = self.seeking_suspects.pop() else { break };
+            self.find_owner(route, now);
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.under_way < UNDER_WAY
+    }
+
+    /// Before the program of those that serve has taken any connection over, only one leaves its
+    /// worker at a time: the program may not be able to, and would lose all of them.
+    fn may_ask(&self) -> bool {
+        let proofs = self.offered.iter().filter_map(|worker| self.worker(*worker));
+        let mut proofs = proofs.filter(|cell| cell.adopts()).map(WorkerCell::proof);
+        let is_proven = proofs.all(|proof| proof == Proof::Given);
+        self.is_ending || is_proven || (self.under_way == 0 && self.seeking.is_empty())
+    }
+
+    fn ask(&mut self, worker: WorkerId) -> bool {
+        let Some(its) = self.workers.get_mut(&worker) else { return false };
+        match its.cell.ask() {
+            Proof::Given => true,
+            Proof::Asked => false,
+            Proof::None => {
+                its.is_proving = true;
+                true
+            }
+        }
+    }
+
+    fn note_proof(&mut self, worker: WorkerId, answered: bool) {
+        if let Some(its) = self.workers.get_mut(&worker)
+            && std::mem::take(&mut its.is_proving)
+        {
+            its.cell.prove(answered);
+        }
+    }
+
+    /// What is late about a connection.
+    pub(super) fn be_late(&mut self, route: Route, now: Moment) {
+        let Some((id, connection)) = self.on_route(route) else { return };
+        let is_idle = connection.is_idle();
+        match connection.state {
+            State::Releasing { owner, cause, step } => {
+                let patience = self.settings.handler_timeout;
+                let step = self.be_impatient(owner, id, step, patience, now);
+                self.change(route.slot, |its| {
+                    its.state = State::Releasing { owner, cause, step };
+                });
+            }
+            State::Adopting { owner, cause, step } => {
+                let patience = self.settings.handler_timeout;
+                let step = self.be_impatient(owner, id, step, patience, now);
+                self.change(route.slot, |its| its.state = State::Adopting { owner, cause, step });
+            }
+            // Nothing is overdue yet; but as long as it waits, something may come.
+            State::Unowned { wait: Wait::Queued { .. }, .. } if is_idle => {
+                self.wait(route, Wait::Queued { until: now + self.settings.owner_wait });
+            }
+            State::Unowned { wait: Wait::Queued { .. }, .. } => self.lose(route, Loss::NoWorker),
+            State::Unowned { wait: Wait::Asleep, .. }
+            | State::Offered { .. }
+            | State::Owned { .. }
+            | State::Over => {}
+        }
+    }
+
+    fn be_impatient(
+        &mut self,
+        worker: WorkerId,
+        connection: LeaseId,
+        step: Step,
+        patience: Duration,
+        now: Moment,
+    ) -> Step {
+        match step {
+            Step::Asked { late_at, .. } => {
+                self.is_unsettled = true;
+                Step::Slow { late_at }
+            }
+            Step::Slow { .. } => {
+                self.commands.push_back(Command::Revoke { worker, connection });
+                Step::Revoked { stuck_at: now + patience }
+            }
+            Step::Revoked { .. } => {
+                self.commands.push_back(Command::Stuck { worker, connection });
+                Step::Revoked { stuck_at: now + TELL_AGAIN }
+            }
+        }
+    }
+
+    fn asked(&self, patience: Duration) -> Step {
+        let (slow_at, late_at) = (self.now + SLOW.min(patience / 2), self.now + patience);
+        Step::Asked { slow_at, late_at }
+    }
+
+    pub(super) fn wait(&mut self, route: Route, wait: Wait) {
+        self.change(route.slot, |its| {
+            if let State::Unowned { wait: before, .. } = &mut its.state {
+                *before = wait;
+            }
+        });
+    }
+
+    /// The worker of a connection is dead, and its link read to the end.
+    pub(super) fn orphan(&mut self, route: Route, blame: Blame, now: Moment) {
+        let Some((_, connection)) = self.on_route(route) else { return };
+        let (was_closed, worker) = (connection.is_closed(), connection.owner());
+        let queued = Wait::Queued { until: now + self.settings.owner_wait };
+        let Some(outcome) = self.change(route.slot, |its| its.orphan(blame, queued)) else {
+            return;
+        };
+        match outcome {
+            Orphaned::Lost(loss) => return self.lose(route, loss),
+            Orphaned::Unowned => {}
+            Orphaned::Quarantined { dropped } => {
+                let loss = Loss::Poison;
+                let given_up = Command::GiveUp { route, loss, dropped, worker, was_closed };
+                self.commands.push_back(given_up);
+            }
+        }
+        self.connections.renew(route.slot);
+        self.seek(route, now);
+        self.commands.push_back(Command::Look { route });
+    }
+
+    /// Ends a connection that nobody owns. Its close event is not delivered.
+    pub(super) fn lose(&mut self, route: Route, loss: Loss) {
+        self.change(route.slot, |its| its.state = State::Over);
+        self.connections.renew(route.slot);
+        self.commands.push_back(Command::End { route, loss });
+    }
+
+    /// Connections that cannot move are closed, each once what was read of it is handled. On reload
+    /// the closes are spread, so that clients do not all come back at once.
+    pub(super) fn plan_farewells(&mut self, routes: Vec<Route>, why: DrainReason, now: Moment) {
+        let spread = match why {
+            DrainReason::Reload | DrainReason::Recycle if !self.is_ending => {
+                self.settings.close_spread
+            }
+            DrainReason::Reload
+            | DrainReason::Recycle
+            | DrainReason::Sleep
+            | DrainReason::Terminate => Duration::ZERO,
+        };
+        if spread.is_zero() {
+            return routes.into_iter().for_each(|route| self.leave(route));
+        }
+        let mut routes = routes;
+        // Not in the order in which they came.
+        routes.sort_by_key(|route| u64::from(route.slot).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let steps = (spread.as_millis() as u64 * u64::from(FAREWELLS_PER_SECOND) / 1000).max(1);
+        let count = routes.len() as u64;
+        for (place, route) in routes.into_iter().enumerate() {
+            let step = place as u64 * steps / count;
+            let at = now + spread.mul_f64(step as f64 / steps as f64);
+            self.farewells.insert((at, route));
+        }
+    }
+}
+
+/// What becomes of a connection whose worker has died.
+pub(super) enum Orphaned {
+    /// It waits for another worker.
+    Unowned,
+    /// It waits for another worker to hear of its close. The event that ended its workers was given
+    /// up with all that came behind it, this many messages.
+    Quarantined { dropped: u64 },
+    /// It ends here.
+    Lost(Loss),
+}
+
+impl<C, M, E: Default> Connection<C, M, E> {
+    pub(super) fn is_unowned(&self) -> bool {
+        self.phase() == Phase::Unowned
+    }
+
+    /// Whether its owner was adopting when it was asked to give it up, and why it was asked.
+    fn may_be_released(&self) -> Result<(bool, AdoptCause), OutOfTurn> {
+        match self.state {
+            State::Releasing { cause, .. } => Ok((false, cause)),
+            State::Adopting { cause, step: Step::Revoked { .. }, .. } => Ok((true, cause)),
+            State::Owned { crossed: Some(cause), .. } => Ok((false, cause)),
+            State::Offered { .. } => Err(OutOfTurn::Offered),
+            State::Owned { crossed: None, .. }
+            | State::Adopting { step: Step::Asked { .. } | Step::Slow { .. }, .. }
+            | State::Unowned { .. }
+            | State::Over => Err(OutOfTurn::Unasked),
+        }
+    }
+
+    fn orphan(&mut self, blame: Blame, queued: Wait) -> Orphaned {
+        let (sent, acked) = (self.sent, self.acked);
+        let was_adopting = matches!(self.state, State::Adopting { .. });
+        let is_offered = !self.is_accepted();
+        let Record::Portable(portable) = &mut self.record else {
+            return Orphaned::Lost(Loss::WorkerDied);
+        };
+        if portable.attachment.is_none() || is_offered {
+            return Orphaned::Lost(Loss::WorkerDied);
+        }
+        portable.staged = E::default();
+        portable.maybe = portable.maybe.max(sent);
+        self.sent = acked;
+        self.state = State::Unowned { cause: AdoptCause::Crash, wait: queued };
+        let is_guilty = if was_adopting {
+            portable.adopt_strikes.add(blame)
+        } else {
+            sent > acked && portable.strikes.add(blame)
+        };
+        match (is_guilty, was_adopting) {
+            (false, _) => Orphaned::Unowned,
+            // Another worker would have to adopt it to hear of its close.
+            (true, true) => Orphaned::Lost(Loss::PoisonAdopt),
+            (true, false) if self.close == Some(acked + 1) => Orphaned::Lost(Loss::Poison),
+            (true, false) => Orphaned::Quarantined { dropped: self.give_up_messages(Loss::Poison) },
+        }
+    }
+
+    /// Leaves the close as the only event.
+    fn give_up_messages(&mut self, loss: Loss) -> u64 {
+        self.append_close(loss.close());
+        let Record::Portable(portable) = &mut self.record else { return 0 };
+        let dropped = portable.log.drop_messages();
+        if dropped > 0 {
+            portable.strikes.clear();
+        }
+        self.acked += dropped;
+        self.sent = self.acked;
+        dropped
+    }
+}

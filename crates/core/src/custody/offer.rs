@@ -1,0 +1,82 @@
+//! Connections that are reserved for an upgrade, until a worker accepts it.
+
+use serde::{Deserialize, Serialize};
+use shovel_protocol::{Close, CloseCode, LeaseId, RequestId, WorkerId};
+
+use super::connection::{Portable, Record, State};
+use super::{Client, Connection, Custody, Route, WorkerCell};
+
+/// Why an upgrade comes too late.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Late {
+    /// Its request was answered with 504.
+    #[default]
+    TimedOut,
+    /// The client went away.
+    ClientGone,
+}
+
+impl Late {
+    /// What the worker is told.
+    pub fn close(self) -> Close {
+        let (code, reason) = match self {
+            Late::TimedOut => (CloseCode::INTERNAL_ERROR, "upgrade arrived after request timeout"),
+            Late::ClientGone => (CloseCode::ABNORMAL, "client went away before the upgrade"),
+        };
+        Close { code, reason: reason.to_owned(), was_clean: false }
+    }
+}
+
+impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
+    /// Reserves an id for an upgrade that is offered to a worker by this request.
+    pub fn reserve(&mut self, client: C, worker: WorkerId, request: RequestId) -> LeaseId {
+        let id = self
+            .connections
+            .insert_with(|id| Connection::offered(client, worker, request, id.lease));
+        self.gain(worker);
+        LeaseId(id)
+    }
+
+    /// The worker accepts. `is_portable`: the connection may outlive it. Returns how the connection
+    /// is known from now on; `None` if it is not offered to it by this request.
+    pub fn accept(
+        &mut self,
+        connection: LeaseId,
+        worker: WorkerId,
+        request: RequestId,
+        is_portable: bool,
+    ) -> Option<Route> {
+        let found = self.of_owner_mut(connection, worker)?;
+        if found.request() != Some(request) {
+            return None;
+        }
+        found.state = State::Owned { owner: worker, crossed: None };
+        if is_portable {
+            found.record = Record::Portable(Box::new(Portable::default()));
+        }
+        let route = Route { slot: connection.0.slot, born: found.born };
+        if self.draining(worker).is_some() {
+            self.leaving.push(route);
+            self.is_unsettled = true;
+        }
+        Some(route)
+    }
+
+    /// Ends a reservation that was not taken.
+    pub fn give_up(&mut self, connection: LeaseId, late: Late) -> Option<C> {
+        let client = self.remove(connection)?;
+        let slot = connection.0.slot as usize;
+        if self.late.len() <= slot {
+            self.late.resize(slot + 1, (0, Late::default()));
+        }
+        self.late[slot] = (connection.0.lease, late);
+        Some(client)
+    }
+
+    /// Why an upgrade that finds no reservation is late: timed out, if that is no longer known.
+    pub fn late(&self, connection: LeaseId) -> Late {
+        let id = connection.0;
+        let last = self.late.get(id.slot as usize).filter(|(lease, _)| *lease == id.lease);
+        last.map_or(Late::TimedOut, |(_, late)| *late)
+    }
+}
