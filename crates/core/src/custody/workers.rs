@@ -283,7 +283,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
     /// a connection over, or to hear of its close, is not told of before the connections of this
     /// thread are all gone.
     pub(super) fn tell_drained(&mut self) {
-        let is_needed = self.is_ending && self.connections.len() > 0;
+        let is_needed = self.is_ending && !self.connections.is_empty();
         for (id, worker) in &mut self.workers {
             let Life::Draining(why) = worker.life else { continue };
             let may_be_needed = is_needed && worker.cell.adopts() && self.offered.contains(id);
