@@ -85,8 +85,8 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
 
     /// Takes a connection out. Its subscriptions must have ended before.
     pub fn remove(&mut self, connection: LeaseId) -> Option<C> {
-        self.change(connection.0.slot, |found| found.state = State::Over)
-            .filter(|()| self.connections.get(connection.0).is_some())?;
+        self.get(connection)?;
+        self.change(connection.0.slot, |found| found.state = State::Over);
         let removed = self.connections.remove(connection.0)?;
         self.drop_kept(removed.standing().kept_bytes);
         Some(removed.client)

@@ -1,0 +1,8 @@
+//! The rules of custody, one test each: events in, commands out, in simulated time.
+
+// What the tests to come use.
+#![allow(dead_code)]
+
+mod accept;
+mod cell;
+mod house;
