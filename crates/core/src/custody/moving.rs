@@ -48,6 +48,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         (handled, started): (u64, u64),
         now: Moment,
     ) -> Result<bool, OutOfTurn> {
+        self.now = now;
         let Some(found) = self.of_owner(connection, worker) else { return Ok(false) };
         let (was_adopting, cause) = found.may_be_released()?;
         if handled != found.committed || started < handled || started > found.sent.max(handled) {
@@ -103,6 +104,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         taken: bool,
         now: Moment,
     ) -> Result<bool, OutOfTurn> {
+        self.now = now;
         let Some(found) = self.of_owner(connection, worker) else { return Ok(false) };
         let State::Adopting { owner, cause, step } = found.state else {
             return Err(if found.is_accepted() { OutOfTurn::Unasked } else { OutOfTurn::Offered });
@@ -181,10 +183,10 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
             Adopter::Ready(worker) => worker,
             Adopter::Unable => return self.lose(route, Loss::Unable),
             Adopter::None if self.is_ending => return self.lose(route, Loss::End),
-            Adopter::None => return self.seek(route, now),
+            Adopter::None => return self.seek(route),
         };
         if !self.may_adopt(route, worker, now) || !self.ask(worker) {
-            return self.seek(route, now);
+            return self.seek(route);
         }
         self.want_help(worker, now);
         let step = self.asked(self.settings.adopt_timeout);
@@ -194,18 +196,21 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         self.commands.push_back(Command::Adopt { worker, connection: id, cause });
     }
 
-    /// A connection that nobody owns has something to handle.
-    pub(super) fn seek(&mut self, route: Route, now: Moment) {
-        let Some((_, connection)) = self.on_route(route) else { return };
-        let State::Unowned { wait, .. } = connection.state else { return };
-        if wait == Wait::Asleep {
-            self.wait(route, Wait::Queued { until: now + self.settings.owner_wait });
-        }
-        self.seek_again(route);
+    /// A connection that nobody owns has got something to handle. How long that may wait is counted
+    /// from the next time that the clock is read.
+    pub(super) fn note_woken(&mut self, route: Route) {
+        self.woken.push(route);
+        self.seek(route);
     }
 
-    /// Puts it into the queue, if it is not there.
-    pub(super) fn seek_again(&mut self, route: Route) {
+    pub(super) fn wake(&mut self, now: Moment) {
+        while let Some(route) = self.woken.pop() {
+            self.wait(route, Wait::Queued { until: now + self.settings.owner_wait });
+        }
+    }
+
+    /// Puts a connection that nobody owns into the queue, if it is not there.
+    pub(super) fn seek(&mut self, route: Route) {
         let Some((_, connection)) = self.on_route(route) else { return };
         if connection.is_unowned() {
             match connection.suspect() {
@@ -302,9 +307,9 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
                 let step = self.be_impatient(owner, id, step, patience, now);
                 self.change(route.slot, |its| its.state = State::Adopting { owner, cause, step });
             }
-            // Nothing is overdue yet; but as long as it waits, something may come.
+            // Nothing is overdue before something comes.
             State::Unowned { wait: Wait::Queued { .. }, .. } if is_idle => {
-                self.wait(route, Wait::Queued { until: now + self.settings.owner_wait });
+                self.wait(route, Wait::Asleep);
             }
             State::Unowned { wait: Wait::Queued { .. }, .. } => self.lose(route, Loss::NoWorker),
             State::Unowned { wait: Wait::Asleep, .. }
@@ -369,7 +374,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
             }
         }
         self.connections.renew(route.slot);
-        self.seek(route, now);
+        self.seek(route);
         self.commands.push_back(Command::Look { route });
     }
 

@@ -155,6 +155,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
 
     /// Takes in something that has happened.
     pub fn handle_event(&mut self, event: Event, now: Moment) {
+        self.now = now;
         match event {
             Event::Offered { workers } => self.offered = workers,
             Event::DrainWanted { worker, why } => self.drain(worker, why, now),
@@ -276,7 +277,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
             self.orphan(route, super::strikes::Blame { death, is_alone, on_trial }, now);
         }
         // A suspect that was to be tried there, and had no owner yet.
-        trial.into_iter().for_each(|route| self.seek_again(route));
+        trial.into_iter().for_each(|route| self.seek(route));
     }
 
     /// Tells of workers that have nothing left. While the pool ends, whoever may be needed to take

@@ -6,3 +6,4 @@
 mod accept;
 mod cell;
 mod house;
+mod seeking;
