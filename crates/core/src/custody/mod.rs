@@ -210,7 +210,9 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
 
     /// When to call [`Custody::handle_timeout`] next.
     pub fn poll_timeout(&self) -> Option<Moment> {
+        // What was due when it was last looked at, and waits for something else, is tried again.
         let trials = self.workers.values().filter_map(Worker::trial_due);
+        let trials = trials.filter(|due| *due > self.now);
         let deadline = self.deadlines.first().map(|(at, _)| *at);
         let farewell = self.farewells.first().map(|(at, _)| *at);
         let unsettled = self.is_unsettled.then_some(self.now);

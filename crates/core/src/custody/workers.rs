@@ -176,11 +176,14 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         self.workers.get(&worker).is_some_and(Worker::takes_work)
     }
 
+    pub(super) fn is_offered(&self, worker: WorkerId) -> bool {
+        self.offered.contains(&worker) && self.takes_work(worker)
+    }
+
     /// Who would take a connection over now: `rather` this one. All workers that serve run the same
     /// program.
     pub(super) fn adopter(&mut self, rather: Option<WorkerId>) -> Adopter {
-        let is_offered = |its: &WorkerId| self.offered.contains(its) && self.takes_work(*its);
-        let rather = rather.filter(is_offered);
+        let rather = rather.filter(|worker| self.is_offered(*worker));
         match rather.or_else(|| self.pick_least_busy()) {
             None => Adopter::None,
             Some(worker) if self.worker(worker).is_some_and(WorkerCell::adopts) => {

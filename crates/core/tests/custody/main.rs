@@ -7,3 +7,4 @@ mod accept;
 mod cell;
 mod house;
 mod seeking;
+mod trials;
