@@ -262,12 +262,22 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
     }
 
     /// Before the program of those that serve has taken any connection over, only one leaves its
-    /// worker at a time: the program may not be able to, and would lose all of them.
+    /// worker at a time, and none while another is being adopted, however long that takes: the
+    /// program may not be able to, and would lose all of them.
     fn may_ask(&self) -> bool {
-        let proofs = self.offered.iter().filter_map(|worker| self.worker(*worker));
-        let mut proofs = proofs.filter(|cell| cell.adopts()).map(WorkerCell::proof);
-        let is_proven = proofs.all(|proof| proof == Proof::Given);
-        self.is_ending || is_proven || (self.under_way == 0 && self.seeking.is_empty())
+        let cells = self.offered.iter().filter_map(|worker| self.worker(*worker));
+        let proofs = cells.filter(|cell| cell.adopts()).map(WorkerCell::proof);
+        let least = proofs.fold(Proof::Given, |least, proof| match (least, proof) {
+            (Proof::Asked, _) | (_, Proof::Asked) => Proof::Asked,
+            (Proof::None, _) | (_, Proof::None) => Proof::None,
+            (Proof::Given, Proof::Given) => Proof::Given,
+        });
+        self.is_ending
+            || match least {
+                Proof::Given => true,
+                Proof::None => self.under_way == 0 && self.seeking.is_empty(),
+                Proof::Asked => false,
+            }
     }
 
     fn ask(&mut self, worker: WorkerId) -> bool {
@@ -282,7 +292,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         }
     }
 
-    fn note_proof(&mut self, worker: WorkerId, answered: bool) {
+    pub(super) fn note_proof(&mut self, worker: WorkerId, answered: bool) {
         if let Some(its) = self.workers.get_mut(&worker)
             && std::mem::take(&mut its.is_proving)
         {

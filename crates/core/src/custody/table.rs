@@ -85,8 +85,12 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
 
     /// Takes a connection out. Its subscriptions must have ended before.
     pub fn remove(&mut self, connection: LeaseId) -> Option<C> {
-        self.get(connection)?;
+        let state = self.get(connection)?.state;
         self.change(connection.0.slot, |found| found.state = State::Over);
+        if let State::Adopting { owner, .. } = state {
+            // Its answer will not be looked at.
+            self.note_proof(owner, false);
+        }
         let removed = self.connections.remove(connection.0)?;
         self.drop_kept(removed.standing().kept_bytes);
         Some(removed.client)

@@ -5,6 +5,7 @@
 
 mod accept;
 mod cell;
+mod first;
 mod house;
 mod seeking;
 mod trials;
