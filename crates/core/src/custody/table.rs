@@ -93,6 +93,8 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         }
         let removed = self.connections.remove(connection.0)?;
         self.drop_kept(removed.standing().kept_bytes);
+        // Workers that were kept in case the last one needs them are not needed any more.
+        self.is_unsettled |= self.is_ending && self.connections.is_empty();
         Some(removed.client)
     }
 

@@ -5,6 +5,7 @@
 
 mod accept;
 mod cell;
+mod end;
 mod first;
 mod house;
 mod seeking;
