@@ -85,7 +85,9 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         } else if sleeps && self.on_route(route).is_some_and(|(_, its)| its.is_idle()) {
             self.wait(route, Wait::Asleep);
         } else {
-            self.find_owner(route, now);
+            // It waits for its turn: whoever was slow is not under way any more, and those that
+            // come back together may be many.
+            self.seek(route);
         }
         // What held its client back may have been the worker that it left.
         self.commands.push_back(Command::Look { route });
@@ -175,18 +177,26 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         self.commands.push_back(Command::Release { worker: owner, connection: id });
     }
 
-    /// Has a worker take a connection over that nobody owns, or puts it back into the queue.
-    pub(super) fn find_owner(&mut self, route: Route, now: Moment) {
-        let Some((id, connection)) = self.on_route(route) else { return };
-        let State::Unowned { cause, .. } = connection.state else { return };
+    /// Has a worker take a connection over that nobody owns. `false` if it has to wait for one.
+    fn find_owner(&mut self, route: Route, now: Moment) -> bool {
+        let Some((id, connection)) = self.on_route(route) else { return true };
+        let State::Unowned { cause, .. } = connection.state else { return true };
         let worker = match self.adopter(self.tried_with(route)) {
             Adopter::Ready(worker) => worker,
-            Adopter::Unable => return self.lose(route, Loss::Unable),
-            Adopter::None if self.is_ending => return self.lose(route, Loss::End),
-            Adopter::None => return self.seek(route),
+            Adopter::Unable => {
+                self.lose(route, Loss::Unable);
+                return true;
+            }
+            Adopter::None if self.is_ending => {
+                self.lose(route, Loss::End);
+                return true;
+            }
+            Adopter::None => return false,
         };
-        if !self.may_adopt(route, worker, now) || !self.ask(worker) {
-            return self.seek(route);
+        // Nobody waits for a trial before it can take place.
+        let is_asked = self.worker(worker).is_none_or(|cell| cell.proof() == Proof::Asked);
+        if is_asked || !self.may_adopt(route, worker, now) || !self.ask(worker) {
+            return false;
         }
         self.want_help(worker, now);
         let step = self.asked(self.settings.adopt_timeout);
@@ -194,6 +204,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
             its.state = State::Adopting { owner: worker, cause, step };
         });
         self.commands.push_back(Command::Adopt { worker, connection: id, cause });
+        true
     }
 
     /// A connection that nobody owns has got something to handle. How long that may wait is counted
@@ -238,22 +249,23 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
     }
 
     fn begin_seeking(&mut self, now: Moment) {
-        for _ in 0..self.seeking.len() {
-            if !self.has_room() {
+        while self.has_room()
+            && let Some(route) = self.seeking.pop()
+        {
+            if !self.find_owner(route, now) {
+                // Nor would those behind it find one.
+                self.seeking.push_front(route);
                 return;
             }
-            let Some(route) = self.seeking.pop() else { break };
-            self.find_owner(route, now);
-        }
-        if !self.seeking.is_empty() {
-            return;
         }
         for _ in 0..self.seeking_suspects.len() {
-            if !self.has_room() {
+            if !self.has_room() || !self.seeking.is_empty() {
                 return;
             }
-            let Some(route) = self.seeking_suspects.pop() else { break };
-            self.find_owner(route, now);
+            let Some(route) = self.seeking_suspects.pop() else { return };
+            if !self.find_owner(route, now) {
+                self.seeking_suspects.push(route);
+            }
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod accept;
 mod cell;
+mod drain;
 mod end;
 mod first;
 mod house;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use shovel_core::custody::{COMPANY_ENDS_IN, Death, Phase, Route, WorkerCell};
 use shovel_core::fleet::DrainReason;
+use shovel_protocol::WorkerId;
 
 use crate::cell::SharedCell;
 use crate::house::{FIRST, House, MOMENT, SECOND, THIRD};
@@ -26,7 +27,7 @@ impl Common {
         common
     }
 
-    fn offer(&mut self, workers: &[shovel_protocol::WorkerId]) {
+    fn offer(&mut self, workers: &[WorkerId]) {
         self.ours.offer(workers);
         self.theirs.offer(workers);
     }
@@ -43,7 +44,12 @@ impl Common {
 
 /// Connections of our thread whose first messages a worker hung with; they have no owner yet.
 fn suspects(house: &mut House<SharedCell>, count: usize) -> Vec<Route> {
-    house.join_sibling(THIRD, FIRST);
+    suspects_beside(house, FIRST, count)
+}
+
+/// The same, of another worker of the program that this one runs.
+fn suspects_beside(house: &mut House<SharedCell>, sibling: WorkerId, count: usize) -> Vec<Route> {
+    house.join_sibling(THIRD, sibling);
     let routes: Vec<_> = (0..count).map(|_| house.portable(THIRD)).collect();
     routes.iter().for_each(|route| house.messages(*route, 1));
     house.offer(&[]);
@@ -264,4 +270,28 @@ fn a_trial_ends_when_its_suspect_moves_on() {
     house.try_release(suspect, 0, 1).unwrap();
     assert!(!house.cell(SECOND).has_trial());
     assert_eq!((house.owner(suspect), house.cell(FIRST).has_trial()), (Some(FIRST), true));
+}
+
+#[test]
+fn nobody_waits_for_the_trial_of_one_that_cannot_be_adopted_yet() {
+    let mut ours = House::of_new(&[SECOND]);
+    let neighbour = ours.portable(SECOND);
+    let suspect = suspects_beside(&mut ours, SECOND, 1)[0];
+    let mut theirs = House::new(1);
+    theirs.join(SECOND, ours.cell(SECOND).clone());
+    theirs.join_sibling(FIRST, SECOND);
+    let stranger = theirs.portable(FIRST);
+    theirs.die(FIRST, Death::Ours);
+    theirs.offer(&[SECOND]);
+    assert_eq!(theirs.phase(stranger), Phase::Adopting);
+    ours.offer(&[SECOND]);
+    ours.pass(COMPANY_ENDS_IN + MOMENT);
+    for _ in 0..5 {
+        ours.message(neighbour);
+        assert!(ours.get(neighbour).is_handling());
+        ours.commit(neighbour, ours.get(neighbour).acked() + 1);
+    }
+    theirs.adopt(stranger);
+    ours.pass(MOMENT);
+    assert_eq!(ours.phase(suspect), Phase::Adopting);
 }
