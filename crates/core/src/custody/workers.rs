@@ -138,9 +138,12 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         }
     }
 
-    /// The head of a worker's response has come, or will not.
+    /// The head of a worker's response has come, or will not. What a worker had not answered when
+    /// its link ended stays counted: it may be what the worker dies of.
     pub fn answer_request(&mut self, worker: WorkerId) {
-        self.end_company(worker);
+        if self.workers.get(&worker).is_some_and(|its| its.life != Life::Gone) {
+            self.end_company(worker);
+        }
         self.note_change(worker);
     }
 

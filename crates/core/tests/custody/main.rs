@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 mod accept;
+mod blame;
 mod cell;
 mod drain;
 mod end;
