@@ -191,7 +191,10 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
 
     /// A worker has one connection less.
     fn let_go(&mut self, worker: WorkerId) {
-        if let Some(its) = self.workers.get_mut(&worker) {
+        // One that joined after it was given something has less than it lets go of.
+        if let Some(its) = self.workers.get_mut(&worker)
+            && its.connections > 0
+        {
             its.connections -= 1;
             its.cell.note_load(false);
         }

@@ -74,8 +74,11 @@ impl<W> Worker<W> {
 }
 
 impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
-    /// A new worker's link.
+    /// A new worker's link. A worker has one to each thread.
     pub fn join(&mut self, worker: WorkerId, cell: W, now: Moment) {
+        if self.workers.contains_key(&worker) {
+            return;
+        }
         let rest = Rest::new(now);
         let joined = Worker {
             cell,
@@ -149,7 +152,9 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
 
     /// A worker has done with a request whose answer was noted.
     pub fn end_request(&mut self, worker: WorkerId) {
-        if let Some(its) = self.workers.get_mut(&worker) {
+        if let Some(its) = self.workers.get_mut(&worker)
+            && its.requests > 0
+        {
             its.requests -= 1;
             its.cell.note_load(false);
         }
@@ -205,8 +210,10 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
             }
             Some(_) | None => u32::MAX,
         }));
-        let picked = self.offered[self.rotation.pick(&self.loads)?];
-        self.takes_work(picked).then_some(picked)
+        let picked = self.rotation.pick(&self.loads).map(|place| self.offered[place]);
+        // It is room, and no part of what is known.
+        self.loads.clear();
+        picked.filter(|worker| self.takes_work(*worker))
     }
 
     pub(super) fn begin_company(&mut self, worker: WorkerId) {

@@ -10,5 +10,7 @@ mod drain;
 mod end;
 mod first;
 mod house;
+mod nonsense;
 mod seeking;
 mod trials;
+mod written;
