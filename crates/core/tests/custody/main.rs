@@ -12,5 +12,6 @@ mod first;
 mod house;
 mod nonsense;
 mod seeking;
+mod storm;
 mod trials;
 mod written;
