@@ -9,8 +9,8 @@ use shovel_tests::{
     Deploy, Http, Options, Pool, WebSocket, body_of, get, is_alive, request, until, within,
 };
 
-use crate::connection_on_each_worker;
-use crate::load::Load;
+use crate::harness::load::Load;
+use crate::harness::owned::connection_on_each_worker;
 
 /// F47.
 #[tokio::test]

@@ -11,7 +11,7 @@ use shovel_tests::{
     Http, Options, Pool, Raw, WebSocket, get, is_alive, post, request, signal, until,
 };
 
-use crate::connection_on_each_worker;
+use crate::harness::owned::connection_on_each_worker;
 
 /// E39.
 #[tokio::test]

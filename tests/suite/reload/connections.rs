@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use shovel_tests::{Deploy, Options, Pool, Raw, WebSocket, until};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::flood::Flood;
-use crate::load::Load;
+use crate::harness::flood::Flood;
+use crate::harness::load::Load;
 
 /// F49: each connection is closed 1012, not otherwise, and its close event says so once.
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use shovel_tests::{Http, Options, Pool, WebSocket, get, is_alive, until};
 
-use crate::connection_on_each_worker;
+use crate::harness::owned::connection_on_each_worker;
 
 /// E38.
 #[tokio::test]

@@ -3,8 +3,8 @@
 
 use shovel_tests::{Options, WebSocket, get, program};
 
-use crate::counted::Counted;
-use crate::watched::{Metrics, Watched};
+use crate::harness::counted::Counted;
+use crate::harness::watched::{Metrics, Watched};
 
 fn moved(metrics: &Metrics, series: &str) -> f64 {
     metrics.of(&format!("shovel_connections_moved_{series}"))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use shovel_tests::{Options, Pool, until};
 
-use crate::counted::{Busy, Counted};
+use crate::harness::counted::{Busy, Counted};
 
 const NEIGHBOURS: usize = 200;
 

@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use nix::sys::signal::Signal;
 use shovel_tests::{Http, Options, Pool, get, post, request, signal, until};
 
-use crate::watched::Watched;
+use crate::harness::watched::Watched;
 
 in_both_modes!(
     a_request_without_an_answer_in_time_is_a_504_and_its_handler_is_dropped,

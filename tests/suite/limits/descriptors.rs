@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::connection_on_each_worker;
+use crate::harness::owned::connection_on_each_worker;
 
 /// Clients that each ask once and stay until they are sent away.
 struct Crowd {

@@ -10,7 +10,7 @@ use shovel_tests::{Http, Options, Pool, Raw, WebSocket, request, until};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::flood::Flood;
+use crate::harness::flood::Flood;
 
 /// What a client that does not help may cost: far less than `--shutdown-timeout`.
 const SOON: Duration = Duration::from_secs(8);

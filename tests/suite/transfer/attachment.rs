@@ -3,7 +3,7 @@
 use serde_json::Value;
 use shovel_tests::{Deploy, Options, Pool, is_alive, program};
 
-use crate::counted::Counted;
+use crate::harness::counted::Counted;
 
 /// Deploys the fixture with attachments of this version.
 fn deploy_version(deploy: &Deploy, version: u32) {
@@ -20,7 +20,7 @@ async fn the_newest_attachment_wins_on_reload_and_on_a_crash() {
     pool.reload(2).await;
     assert_eq!(client.ask("who").await["about"]["note"], "three");
     let fourth = client.ask("note four").await;
-    pool.kill_worker(crate::counted::pid_in(&fourth));
+    pool.kill_worker(crate::harness::counted::pid_in(&fourth));
     let answer = client.ask("who").await;
     assert_eq!((&answer["about"]["note"], &answer["generation"]), (&"four".into(), &2.into()));
 }
@@ -95,7 +95,7 @@ async fn the_close_event_of_a_refused_connection_comes_though_its_worker_dies() 
     let mut refused = Counted::connect(&pool, "adopting=refuse&closing=closing").await;
     pool.sighup();
     refused.socket.expect_close_code(1012).await;
-    let first = crate::counted::pid_in(&pool.wait_at_gate("closing").await);
+    let first = crate::harness::counted::pid_in(&pool.wait_at_gate("closing").await);
     pool.kill_worker(first);
     pool.open_gate("closing");
     let event = pool.wait_for_close_event(&refused.id).await;

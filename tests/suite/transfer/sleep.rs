@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use shovel_tests::{Options, Pool, WebSocket, get, signal, until};
 
-use crate::counted::{Counted, pid_in};
+use crate::harness::counted::{Counted, pid_in};
 
 fn sleepy(min_workers: &str) -> Options {
     Options::portable().with("--sleep-after", "100ms").with("--min-workers", min_workers)

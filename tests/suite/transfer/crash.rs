@@ -9,7 +9,7 @@ use serde_json::Value;
 use shovel_tests::{Options, Pool, WebSocket, is_alive, signal};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::counted::{Beside, Busy, Counted, PATH, pid_in};
+use crate::harness::counted::{Beside, Busy, Counted, PATH, pid_in};
 
 /// G55: what each handler sends comes once, whole and in order; the counter misses nothing.
 #[tokio::test]

@@ -4,7 +4,7 @@ use serde_json::Value;
 use shovel_tests::{Options, Pool, WebSocket, get, post};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::connection_on_each_worker;
+use crate::harness::owned::connection_on_each_worker;
 
 async fn publish(pool: &Pool, channel: &str, text: &str) -> Value {
     get(pool.address(), &format!("/publish?channel={channel}&text={text}")).await.json()

@@ -2,7 +2,7 @@
 
 use shovel_tests::{Options, Pool, Raw, WebSocket, get, upgrade_request, within};
 
-use crate::watched::{Metrics, Watched};
+use crate::harness::watched::{Metrics, Watched};
 
 /// All reasons with what is told of each.
 const REASONS: [&str; 6] =

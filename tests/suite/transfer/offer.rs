@@ -3,7 +3,7 @@
 use serde_json::Value;
 use shovel_tests::{Options, Pool, WebSocket, get};
 
-use crate::counted::{Counted, PATH, pid_in};
+use crate::harness::counted::{Counted, PATH, pid_in};
 
 /// G54: an upgrade whose handler ends after the switch is accepted by the old worker, and moves.
 #[tokio::test]

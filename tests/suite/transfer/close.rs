@@ -4,7 +4,7 @@ use serde_json::Value;
 use shovel_tests::{Options, Pool};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::counted::{Beside, Counted, pid_in};
+use crate::harness::counted::{Beside, Counted, pid_in};
 
 /// Waits until the client's close frame has been read, and expects that it is answered.
 async fn close(client: &mut Counted, code: u16) {

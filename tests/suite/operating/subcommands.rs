@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use shovel_tests::{Deploy, Options, Pool, WebSocket, get, until};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::{Owned, connection_on_each_worker};
+use crate::harness::owned::{Owned, connection_on_each_worker};
 
 /// E38.
 #[tokio::test]

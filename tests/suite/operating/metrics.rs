@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use shovel_tests::{Deploy, Http, Options, Pool, Raw, WebSocket, get, post, until, within};
 
-use crate::watched::{Metrics, Watched};
+use crate::harness::watched::{Metrics, Watched};
 
 /// I68.
 #[tokio::test]

@@ -9,7 +9,7 @@ use shovel_tests::{
     Deploy, Http, Options, Pool, Raw, WebSocket, get, is_alive, request, until, within,
 };
 
-use crate::counted::{Beside, Busy, Counted, PATH, pid_in};
+use crate::harness::counted::{Beside, Busy, Counted, PATH, pid_in};
 
 /// G54.
 #[tokio::test]
