@@ -1,4 +1,4 @@
-//! BEHAVIOUR K: reloads that nobody asks for, while a program is being developed.
+//! Reloads that nobody asks for, while a program is being developed.
 
 use std::fs;
 use std::io::Write;

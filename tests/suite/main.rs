@@ -1,11 +1,11 @@
-//! The cases of BEHAVIOUR, group by group, against the shipped programs: a real `shovel-pool`, real
-//! worker processes, real clients. Each test's comment names its number.
+//! The cases of docs/behaviour.md, group by group, against the shipped programs: a real
+//! `shovel-pool`, real worker processes, real clients. Each test's comment names its case.
 //!
-//! One program with a module per topic rather than one program each: it is linked once.
+//! One program with a module per file rather than one program each: it is linked once.
 
 /// Makes two tests of a function that is given a running app: behind a supervisor, and by itself.
-/// For the cases that BEHAVIOUR marks (D). The options are those of the fixture app, unless others
-/// are given; of their flags an app by itself has those that it knows as variables.
+/// For the cases that docs/behaviour.md marks (D). The options are those of the fixture app, unless
+/// others are given; of their flags an app by itself has those that it knows as variables.
 macro_rules! in_both_modes {
     ($body:ident) => {
         in_both_modes!($body, Options::app());

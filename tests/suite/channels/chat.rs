@@ -1,4 +1,4 @@
-//! BEHAVIOUR C28: the chat of the example app, over two workers.
+//! C28: the chat of the example app, over two workers.
 
 use serde_json::Value;
 use shovel_tests::{Options, Pool, WebSocket, get, program};

@@ -1,4 +1,4 @@
-//! BEHAVIOUR C: channels, across workers and I/O threads.
+//! Channels, across workers and I/O threads.
 
 use serde_json::Value;
 use shovel_tests::{Options, Pool, WebSocket, get, post};
@@ -181,7 +181,7 @@ in_both_modes!(
     a_publish_far_over_the_outbox_limit_reaches_every_subscriber_whole,
     Options::app().workers(2).with("--io-threads", "2").with("--outbox-limit", "64KiB")
 );
-/// C23 and 60: an outbox below its limit takes one message of any legal size.
+/// C23 and H60: an outbox below its limit takes one message of any legal size.
 async fn a_publish_far_over_the_outbox_limit_reaches_every_subscriber_whole(pool: Pool) {
     let mut owned = connection_on_each_worker(&pool, "/ws?subscribe=room", 2).await;
     let text = (0..4 << 20).map(|at| char::from(b'a' + (at % 23) as u8)).collect::<String>();

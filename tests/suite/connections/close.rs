@@ -1,4 +1,4 @@
-//! BEHAVIOUR B: how connections end, and what their close event says.
+//! How connections end, and what their close event says.
 
 use std::time::{Duration, Instant};
 

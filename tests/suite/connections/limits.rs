@@ -1,4 +1,4 @@
-//! BEHAVIOUR B: pings, limits and clients that break the protocol.
+//! Pings, limits and clients that break the protocol.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! BEHAVIOUR B: messages, and the handlers that get them.
+//! Messages, and the handlers that get them.
 
 use shovel_tests::{Options, Pool, WebSocket};
 use tokio_tungstenite::tungstenite::Message;

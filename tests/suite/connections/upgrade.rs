@@ -1,4 +1,4 @@
-//! BEHAVIOUR A: what an upgrade gives and answers.
+//! What an upgrade gives and answers.
 
 use std::collections::HashSet;
 

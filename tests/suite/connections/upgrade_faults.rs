@@ -1,4 +1,4 @@
-//! BEHAVIOUR A: upgrades that fail, come late or are not what they say.
+//! Upgrades that fail, come late or are not what they say.
 
 use std::time::{Duration, Instant};
 
@@ -216,7 +216,7 @@ async fn frames_about_nothing_are_dropped_and_unknown_kinds_skipped() {
     }
 }
 
-/// A12 and 64.
+/// A12 and H64.
 #[tokio::test]
 async fn an_undecodable_frame_ends_its_link_and_no_other() {
     for path in ["/garbage", "/wrong-side"] {

@@ -1,4 +1,4 @@
-//! BEHAVIOUR D36, 62 and 63: who may connect, and whose word is taken.
+//! D36, H62 and H63: who may connect, and whose word is taken.
 
 use http::{Method, Request};
 use http_body_util::Full;
@@ -12,7 +12,7 @@ in_both_modes!(
     clients_over_max_connections_wait_until_others_leave,
     Options::app().with("--max-connections", "2")
 );
-/// 62.
+/// H62.
 async fn clients_over_max_connections_wait_until_others_leave(pool: Pool) {
     let mut socket = WebSocket::connect(pool.address(), "/ws").await;
     let mut second = Raw::connect(pool.address()).await;
@@ -33,7 +33,7 @@ in_both_modes!(
     clients_over_the_limit_of_their_address_are_refused_and_others_stay,
     Options::app().with("--max-connections-per-ip", "2").with("--io-threads", "2")
 );
-/// 62.
+/// H62.
 async fn clients_over_the_limit_of_their_address_are_refused_and_others_stay(pool: Pool) {
     let mut socket = WebSocket::connect(pool.address(), "/ws").await;
     let mut second = Raw::connect(pool.address()).await;
@@ -66,7 +66,7 @@ in_both_modes!(
     a_trusted_proxy_may_have_any_number_of_connections,
     Options::app().with("--max-connections-per-ip", "1").with("--trust-proxy", "127.0.0.0/8")
 );
-/// 62.
+/// H62.
 async fn a_trusted_proxy_may_have_any_number_of_connections(pool: Pool) {
     let mut sockets = Vec::new();
     for _ in 0..5 {
@@ -88,7 +88,7 @@ in_both_modes!(
         .with("--allow-origin", "https://example.com")
         .with("--allow-origin", "http://localhost:3000")
 );
-/// 63.
+/// H63.
 async fn upgrades_from_other_origins_are_refused_with_403(pool: Pool) {
     for (origin, status) in [
         (Some("https://example.com"), "101"),
@@ -109,7 +109,7 @@ async fn upgrades_from_other_origins_are_refused_with_403(pool: Pool) {
 }
 
 in_both_modes!(without_a_list_every_origin_passes_and_the_log_says_so);
-/// 63.
+/// H63.
 async fn without_a_list_every_origin_passes_and_the_log_says_so(pool: Pool) {
     pool.wait_for("a line about origins", is_about_origins).await;
     assert_eq!(upgraded_from(&pool, Some("https://anyone.test")).await, "101");
@@ -163,7 +163,7 @@ async fn what_a_trusted_proxy_says_goes_on_and_tells_who_the_client_is(pool: Poo
     assert_eq!(send(pool.address(), forwarded("/info")).await.json()["client"], "7.7.7.7:0");
 }
 
-/// D36 and 71.
+/// D36 and J71.
 #[tokio::test]
 async fn the_access_log_has_the_client_and_the_id_that_a_trusted_proxy_told() {
     let options = Options::app().with("--trust-proxy", "127.0.0.1").flag("--access-log");
@@ -200,7 +200,7 @@ mod what_anyone_else_says_of_itself_is_dropped {
     }
 }
 
-/// 62: what is read again on reload counts from then on.
+/// H62: what is read again on reload counts from then on.
 #[tokio::test]
 async fn a_reload_changes_how_many_may_connect() {
     let file = tempfile::NamedTempFile::new().unwrap();

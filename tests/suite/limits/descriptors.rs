@@ -1,4 +1,4 @@
-//! BEHAVIOUR 62: a supervisor that has few descriptors.
+//! H62: a supervisor that has few descriptors.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -72,7 +72,7 @@ async fn ask_and_stay(address: SocketAddr, answered: Arc<AtomicUsize>, leave: Ar
     leave.await;
 }
 
-/// 62.
+/// H62.
 #[tokio::test]
 async fn clients_beyond_the_limit_wait_at_no_cost_and_are_served_when_others_leave() {
     let options = Options::app().workers(2).after("ulimit -n 96");
@@ -97,7 +97,7 @@ async fn clients_beyond_the_limit_wait_at_no_cost_and_are_served_when_others_lea
     assert_eq!(pool.workers().len(), 2);
 }
 
-/// 62.
+/// H62.
 #[tokio::test]
 async fn a_reload_succeeds_though_clients_wait_for_a_descriptor() {
     let pool = Pool::start(Options::app().workers(2).after("ulimit -n 96")).await;
@@ -108,7 +108,7 @@ async fn a_reload_succeeds_though_clients_wait_for_a_descriptor() {
     assert!(pool.workers().iter().all(|worker| worker.generation == 2));
 }
 
-/// 62: to wait until a full link has room takes no descriptor that might be missing.
+/// H62: to wait until a full link has room takes no descriptor that might be missing.
 #[tokio::test]
 async fn a_link_that_was_full_goes_on_though_no_descriptor_is_left() {
     let pool = Pool::start(Options::app().after("ulimit -n 64")).await;

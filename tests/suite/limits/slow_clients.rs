@@ -1,4 +1,4 @@
-//! BEHAVIOUR B and 60, as far as it stands: clients that do not read.
+//! H60: clients that do not read.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ in_both_modes!(
     a_send_waits_for_a_client_that_does_not_read_and_loses_nothing,
     Options::app().with("--outbox-limit", "64KiB")
 );
-/// 60.
+/// H60.
 async fn a_send_waits_for_a_client_that_does_not_read_and_loses_nothing(pool: Pool) {
     let mut slow = Raw::websocket(pool.address(), "/ws").await;
     let mut other = WebSocket::connect(pool.address(), "/ws").await;
@@ -40,7 +40,7 @@ in_both_modes!(
     a_subscriber_that_does_not_read_is_closed_1008_and_delays_nobody,
     Options::app().workers(2).with("--outbox-limit", "64KiB")
 );
-/// 60.
+/// H60.
 async fn a_subscriber_that_does_not_read_is_closed_1008_and_delays_nobody(pool: Pool) {
     let mut slow = Raw::websocket(pool.address(), "/ws?subscribe=news").await;
     let mut quick = WebSocket::connect(pool.address(), "/ws?subscribe=news").await;
@@ -67,7 +67,7 @@ async fn a_subscriber_that_does_not_read_is_closed_1008_and_delays_nobody(pool: 
 }
 
 in_both_modes!(a_client_whose_handler_is_busy_is_read_no_further_than_its_window);
-/// 61.
+/// H61.
 async fn a_client_whose_handler_is_busy_is_read_no_further_than_its_window(pool: Pool) {
     let mut socket = WebSocket::connect(pool.address(), "/ws").await;
     let before = pool.resident_bytes();

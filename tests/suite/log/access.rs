@@ -1,4 +1,4 @@
-//! BEHAVIOUR 71 and 72: the access log, and what requests are called.
+//! J71 and J72: the access log, and what requests are called.
 
 use bytes::Bytes;
 use http::Method;
@@ -13,7 +13,7 @@ async fn line_of(pool: &Pool, path: &str) -> Line {
     pool.wait_for(&format!("the line about {path}"), is_it).await
 }
 
-/// 71.
+/// J71.
 #[tokio::test]
 async fn a_request_has_one_line_with_what_an_operator_asks_for() {
     let pool = Pool::start(logging()).await;
@@ -33,7 +33,7 @@ async fn a_request_has_one_line_with_what_an_operator_asks_for() {
     assert_eq!(lines, 1);
 }
 
-/// 71.
+/// J71.
 #[tokio::test]
 async fn there_is_an_access_log_if_it_is_asked_for_or_in_development() {
     for (options, written) in
@@ -52,7 +52,7 @@ async fn there_is_an_access_log_if_it_is_asked_for_or_in_development() {
     }
 }
 
-/// 71 and 66.
+/// J71 and I66.
 #[tokio::test]
 async fn an_app_by_itself_has_an_access_log_too() {
     let quiet = "error,shovel_worker::direct=info";
@@ -74,7 +74,7 @@ async fn an_app_by_itself_has_an_access_log_too() {
     }
 }
 
-/// 71.
+/// J71.
 #[tokio::test]
 async fn the_access_log_is_written_though_little_else_is() {
     let quiet = "error,shovel_pool::driver::workers=info";
@@ -85,7 +85,7 @@ async fn the_access_log_is_written_though_little_else_is() {
     assert!(pool.started().is_empty(), "more than was asked for");
 }
 
-/// 71.
+/// J71.
 #[tokio::test]
 async fn an_access_log_in_text_reads_well() {
     let pool = Pool::launch(logging().log_in_text());
@@ -100,7 +100,7 @@ async fn an_access_log_in_text_reads_well() {
     }
 }
 
-/// 71.
+/// J71.
 #[tokio::test]
 async fn a_body_that_was_not_taken_whole_is_marked() {
     let pool = Pool::start(logging()).await;
@@ -113,7 +113,7 @@ async fn a_body_that_was_not_taken_whole_is_marked() {
     assert!(line.number("bytes").unwrap() < 100_000_000, "{}", line.raw);
 }
 
-/// 71.
+/// J71.
 #[tokio::test]
 async fn bodies_with_their_length_and_without_and_none_at_all_are_whole() {
     let pool = Pool::start(logging()).await;
@@ -133,7 +133,7 @@ async fn bodies_with_their_length_and_without_and_none_at_all_are_whole() {
     }
 }
 
-/// 71.
+/// J71.
 #[tokio::test]
 async fn a_client_that_does_not_wait_for_the_answer_has_499() {
     let pool = Pool::start(logging()).await;
@@ -146,7 +146,7 @@ async fn a_client_that_does_not_wait_for_the_answer_has_499() {
     assert_eq!(line.number("worker"), Some(pool.workers()[0].id));
 }
 
-/// 71.
+/// J71.
 #[tokio::test]
 async fn what_no_worker_was_asked_has_its_line_too() {
     let pool = Pool::start(logging()).await;
@@ -159,7 +159,7 @@ async fn what_no_worker_was_asked_has_its_line_too() {
     assert!(line.number("status").unwrap() >= 400, "{}", line.raw);
 }
 
-/// 71.
+/// J71.
 #[tokio::test]
 async fn a_failure_names_the_worker_that_failed() {
     let pool = Pool::start(logging().with("--request-timeout", "100ms")).await;
@@ -170,7 +170,7 @@ async fn a_failure_names_the_worker_that_failed() {
     assert_eq!(line.number("worker"), Some(pool.workers()[0].id));
 }
 
-/// 71.
+/// J71.
 #[tokio::test]
 async fn an_upgrade_names_its_connection() {
     let pool = Pool::start(logging()).await;
@@ -182,7 +182,7 @@ async fn an_upgrade_names_its_connection() {
     assert_eq!(line.text("connection"), id);
 }
 
-/// 71: the access log can be turned on and off without a restart.
+/// J71: the access log can be turned on and off without a restart.
 #[tokio::test]
 async fn a_reload_turns_the_access_log_on() {
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -208,7 +208,7 @@ fn with_headers(
     request
 }
 
-/// 72.
+/// J72.
 #[tokio::test]
 async fn a_trace_goes_on_and_names_many_requests_each_of_which_has_an_id() {
     let pool = Pool::start(logging()).await;
@@ -232,7 +232,7 @@ async fn a_trace_goes_on_and_names_many_requests_each_of_which_has_an_id() {
     }
 }
 
-/// 72.
+/// J72.
 #[tokio::test]
 async fn a_request_without_a_sound_trace_begins_one() {
     let pool = Pool::start(Options::app()).await;
@@ -252,7 +252,7 @@ async fn a_request_without_a_sound_trace_begins_one() {
     }
 }
 
-/// 72: an upgrade is a request too.
+/// J72: an upgrade is a request too.
 #[tokio::test]
 async fn an_upgrade_has_a_trace_and_an_id() {
     let pool = Pool::start(Options::app()).await;

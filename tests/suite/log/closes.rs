@@ -1,4 +1,4 @@
-//! BEHAVIOUR 73: why each connection has closed, in words.
+//! J73: why each connection has closed, in words.
 
 use shovel_tests::{Line, Options, Pool, Raw, WebSocket, post};
 
@@ -26,7 +26,7 @@ async fn expect_no_more(mut pool: Pool) {
     assert_eq!(lines.iter().filter(|line| line.is("connection closed")).count(), 1);
 }
 
-/// 73.
+/// J73.
 #[tokio::test]
 async fn a_client_that_closes() {
     let pool = Pool::start(logging()).await;
@@ -37,7 +37,7 @@ async fn a_client_that_closes() {
     expect_no_more(pool).await;
 }
 
-/// 73.
+/// J73.
 #[tokio::test]
 async fn an_app_that_closes() {
     let pool = Pool::start(logging()).await;
@@ -48,7 +48,7 @@ async fn an_app_that_closes() {
     expect_no_more(pool).await;
 }
 
-/// 73.
+/// J73.
 #[tokio::test]
 async fn a_client_that_goes_without_a_word() {
     let pool = Pool::start(logging()).await;
@@ -57,7 +57,7 @@ async fn a_client_that_goes_without_a_word() {
     expect_no_more(pool).await;
 }
 
-/// 73.
+/// J73.
 #[tokio::test]
 async fn a_client_that_breaks_the_protocol() {
     for (opcode, payload, code, words) in [
@@ -75,7 +75,7 @@ async fn a_client_that_breaks_the_protocol() {
     }
 }
 
-/// 73.
+/// J73.
 #[tokio::test]
 async fn a_client_that_answers_no_ping() {
     let options = logging().with("--ping-interval", "50ms").with("--pong-timeout", "100ms");
@@ -85,7 +85,7 @@ async fn a_client_that_answers_no_ping() {
     expect_no_more(pool).await;
 }
 
-/// 73.
+/// J73.
 #[tokio::test]
 async fn a_client_that_reads_too_slowly() {
     let pool = Pool::start(logging().with("--outbox-limit", "64KiB")).await;
@@ -102,7 +102,7 @@ async fn a_client_that_reads_too_slowly() {
     expect_no_more(pool).await;
 }
 
-/// 73.
+/// J73.
 #[tokio::test]
 async fn a_reload() {
     let pool = Pool::start(logging()).await;
@@ -113,7 +113,7 @@ async fn a_reload() {
     expect_no_more(pool).await;
 }
 
-/// 73.
+/// J73.
 #[tokio::test]
 async fn the_end_of_the_pool() {
     let pool = Pool::start(logging()).await;
@@ -124,7 +124,7 @@ async fn the_end_of_the_pool() {
     expect_no_more(pool).await;
 }
 
-/// 73.
+/// J73.
 #[tokio::test]
 async fn a_worker_that_dies() {
     let pool = Pool::start(logging()).await;
@@ -135,7 +135,7 @@ async fn a_worker_that_dies() {
     expect_no_more(pool).await;
 }
 
-/// 73.
+/// J73.
 #[tokio::test]
 async fn a_worker_that_does_not_finish_in_time() {
     let pool = Pool::start(logging().with("--drain-timeout", "100ms")).await;

@@ -1,4 +1,4 @@
-//! BEHAVIOUR E43: what workers write, line by line in the log, whatever they write.
+//! E43: what workers write, line by line in the log, whatever they write.
 
 use shovel_tests::{Deploy, Line, Options, Pool};
 

@@ -1,4 +1,4 @@
-//! BEHAVIOUR 71: a log that nobody reads holds nobody up, and tells what it has lost.
+//! J71: a log that nobody reads holds nobody up, and tells what it has lost.
 
 use std::net::SocketAddr;
 
@@ -42,7 +42,7 @@ fn count(lines: &[Line], message: &str) -> u64 {
     lines.iter().filter(|line| line.is(message)).count() as u64
 }
 
-/// 71.
+/// J71.
 #[tokio::test]
 async fn requests_are_answered_though_nobody_reads_the_access_log() {
     let (mut pool, address) = unread(Options::app().flag("--access-log").with("--io-threads", "2"));
@@ -62,7 +62,7 @@ async fn requests_are_answered_though_nobody_reads_the_access_log() {
     }
 }
 
-/// 71 and E43: workers that print without end do not displace what the supervisor has to say.
+/// J71 and E43: workers that print without end do not displace what the supervisor has to say.
 #[tokio::test]
 async fn workers_start_and_serve_though_nobody_reads_what_they_print() {
     const LINES: u64 = 30_000;
@@ -85,7 +85,7 @@ async fn workers_start_and_serve_though_nobody_reads_what_they_print() {
     }
 }
 
-/// 71: nor does the end wait for a reader.
+/// J71: nor does the end wait for a reader.
 #[tokio::test]
 async fn a_pool_ends_though_nobody_reads_its_log() {
     let (mut pool, address) = unread(Options::app().flag("--access-log"));
@@ -94,7 +94,7 @@ async fn a_pool_ends_though_nobody_reads_its_log() {
     assert_eq!(pool.exit_status().await.code(), Some(0));
 }
 
-/// 71 and 66.
+/// J71 and I66.
 #[tokio::test]
 async fn an_app_by_itself_answers_though_nobody_reads_its_access_log() {
     // Its address would be told in the log.

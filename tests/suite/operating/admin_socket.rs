@@ -1,4 +1,4 @@
-//! BEHAVIOUR I67: who may ask a pool, and how one is found.
+//! I67: who may ask a pool, and how one is found.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -213,7 +213,7 @@ async fn connections_are_taken_by_every_io_thread() {
     }
 }
 
-/// 66.
+/// I66.
 #[tokio::test]
 async fn an_app_by_itself_says_in_one_line_why_it_cannot_listen() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -228,7 +228,7 @@ async fn an_app_by_itself_says_in_one_line_why_it_cannot_listen() {
     }
 }
 
-/// 65 and 66.
+/// I65 and I66.
 #[test]
 fn an_app_by_itself_says_which_variables_are_wrong_and_why() {
     let mut command = Command::new(program("user-app"));
@@ -246,7 +246,7 @@ fn an_app_by_itself_says_which_variables_are_wrong_and_why() {
     assert_eq!(told.lines().count(), 1, "{told}");
 }
 
-/// 65 and 66.
+/// I65 and I66.
 #[tokio::test]
 async fn an_app_by_itself_names_the_variables_that_mean_nothing_to_it() {
     let options = Options::app().alone().workers(2).with("--io-threads", "2");
@@ -257,7 +257,7 @@ async fn an_app_by_itself_names_the_variables_that_mean_nothing_to_it() {
     assert!(line.ends_with(": SHOVEL_IO_THREADS, SHOVEL_PNIG_INTERVAL"), "{line}");
 }
 
-/// 66 and 52: those who do not end in time are not waited for.
+/// I66 and F52: those who do not end in time are not waited for.
 #[tokio::test]
 async fn an_app_by_itself_that_does_not_end_in_time_exits_with_a_failure() {
     let options = Options::app().alone().with("--shutdown-timeout", "100ms");
@@ -267,7 +267,7 @@ async fn an_app_by_itself_that_does_not_end_in_time_exits_with_a_failure() {
     assert_eq!(alone.exit_status().await.code(), Some(1), "{}", alone.log());
 }
 
-/// 66, and 52 without a supervisor.
+/// I66, and F52 without a supervisor.
 #[tokio::test]
 async fn an_app_by_itself_ends_as_a_pool_does() {
     let mut alone = Pool::start(Options::app().alone()).await;

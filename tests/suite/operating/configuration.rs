@@ -1,4 +1,4 @@
-//! BEHAVIOUR 65: settings, from wherever they come.
+//! I65: settings, from wherever they come.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,4 +1,4 @@
-//! BEHAVIOUR I68: the admin address. What it tells is compared with what the test itself has done
+//! I68: the admin address. What it tells is compared with what the test itself has done
 //! and seen.
 
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! BEHAVIOUR I68: what is told of connections that outlive their worker, beside what the test itself
+//! I68: what is told of connections that outlive their worker, beside what the test itself
 //! has done and its clients have seen.
 
 use shovel_tests::{Options, WebSocket, get, program};

@@ -1,4 +1,4 @@
-//! BEHAVIOUR I68: whom the pool turned away is told by reason, beside what the test itself has seen.
+//! I68: whom the pool turned away is told by reason, beside what the test itself has seen.
 
 use shovel_tests::{Options, Pool, Raw, WebSocket, get, upgrade_request, within};
 
@@ -27,7 +27,7 @@ async fn expect_status(pool: &Pool, head: &str, status: u16) {
     assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{head:.80}: {answer}");
 }
 
-/// I68, A11, D37 and 63.
+/// I68, A11, D37 and H63.
 #[tokio::test]
 async fn heads_handshakes_and_origins_that_are_refused_are_counted() {
     let options = Options::app().with("--allow-origin", "https://example.com");
@@ -71,7 +71,7 @@ async fn heads_handshakes_and_origins_that_are_refused_are_counted() {
     assert_eq!(metrics.of("shovel_responses_total{code=\"4xx\"}"), 0.0);
 }
 
-/// I68 and 62.
+/// I68 and H62.
 #[tokio::test]
 async fn clients_over_the_limit_of_their_address_are_counted() {
     let options = Options::app().with("--max-connections-per-ip", "2").with("--io-threads", "2");

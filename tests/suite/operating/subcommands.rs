@@ -1,4 +1,4 @@
-//! BEHAVIOUR I67: the subcommands, and what other groups say of the status.
+//! I67: the subcommands, and what other groups say of the status.
 
 use serde_json::{Value, json};
 use shovel_tests::{Deploy, Options, Pool, WebSocket, get, until};

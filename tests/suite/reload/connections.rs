@@ -1,4 +1,4 @@
-//! BEHAVIOUR F49: WebSockets in a reload, under load and with clients that do not help.
+//! F49: WebSockets in a reload, under load and with clients that do not help.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -94,7 +94,7 @@ async fn a_connection_whose_handler_outlasts_the_pong_timeout_in_a_reload_is_clo
     assert_eq!((&event["code"], &event["was_clean"]), (&1012.into(), &true.into()));
 }
 
-/// F49 and 60: a client that reads nothing never sees its close frame.
+/// F49 and H60: a client that reads nothing never sees its close frame.
 #[tokio::test]
 async fn a_client_that_floods_and_never_reads_does_not_hold_up_a_reload() {
     let options = Options::app().with("--close-spread", "0ms");

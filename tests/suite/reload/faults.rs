@@ -1,4 +1,4 @@
-//! BEHAVIOUR F: reloads that go wrong.
+//! Reloads that go wrong.
 
 use shovel_tests::{Deploy, Options, Pool, WebSocket, get};
 

@@ -1,4 +1,4 @@
-//! BEHAVIOUR F: reloads that go well.
+//! Reloads that go well.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! BEHAVIOUR D: bodies that stream, clients that leave.
+//! Bodies that stream, clients that leave.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! BEHAVIOUR D: requests and responses as RFC 9110 and 9112 have them.
+//! Requests and responses as RFC 9110 and 9112 have them.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request};

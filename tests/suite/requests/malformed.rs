@@ -1,4 +1,4 @@
-//! BEHAVIOUR D37: what is no proper request or response.
+//! D37: what is no proper request or response.
 
 use std::time::{Duration, Instant};
 

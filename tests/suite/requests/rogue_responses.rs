@@ -1,4 +1,4 @@
-//! BEHAVIOUR D35 and D37: responses that no proper worker gives. Each costs at most its own request.
+//! D35 and D37: responses that no proper worker gives. Each costs at most its own request.
 
 use shovel_tests::{Options, Pool, Raw, get};
 

@@ -1,4 +1,4 @@
-//! BEHAVIOUR D: requests that wait too long.
+//! Requests that wait too long.
 
 use std::time::{Duration, Instant};
 

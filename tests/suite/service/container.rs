@@ -1,4 +1,4 @@
-//! BEHAVIOUR 79: the image's description, as far as it can be checked without an engine: each of its
+//! J79: the image's description, as far as it can be checked without an engine: each of its
 //! instructions names what there is.
 
 use std::fs;
@@ -32,7 +32,7 @@ fn exec_form(arguments: &str) -> Vec<String> {
     serde_json::from_str(arguments).unwrap_or_else(|_| panic!("{arguments} is no list"))
 }
 
-/// 79.
+/// J79.
 #[test]
 fn the_build_sees_every_file_that_it_needs_and_no_others() {
     let ignored = fs::read_to_string(root().join(".containerignore")).unwrap();
@@ -55,7 +55,7 @@ fn the_build_sees_every_file_that_it_needs_and_no_others() {
     }
 }
 
-/// 79.
+/// J79.
 #[test]
 fn the_image_is_built_by_a_compiler_that_is_new_enough() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
@@ -66,7 +66,7 @@ fn the_image_is_built_by_a_compiler_that_is_new_enough() {
     assert!(bases[1].contains("debian:bookworm"), "another libc than it was linked with");
 }
 
-/// 79.
+/// J79.
 #[test]
 fn every_program_that_the_image_runs_was_built_and_copied() {
     let build = all("RUN").into_iter().find(|run| run.starts_with("cargo build")).unwrap();
@@ -91,7 +91,7 @@ fn every_program_that_the_image_runs_was_built_and_copied() {
     }
 }
 
-/// 79.
+/// J79.
 #[test]
 fn the_image_ends_in_order_and_has_no_rights_of_root() {
     assert_eq!(all("STOPSIGNAL"), ["SIGTERM"]);

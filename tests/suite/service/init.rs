@@ -1,4 +1,4 @@
-//! BEHAVIOUR 74: the pool as pid 1, as in a container.
+//! J74: the pool as pid 1, as in a container.
 
 use nix::sys::signal::Signal;
 use shovel_tests::{Options, Pool, WebSocket, can_unshare, children, get, signal, until};
@@ -17,7 +17,7 @@ async fn first_process(options: Options) -> Option<Pool> {
     Some(pool)
 }
 
-/// 74.
+/// J74.
 #[tokio::test]
 async fn orphans_are_reaped_and_workers_are_not_taken_for_them() {
     let Some(pool) = first_process(Options::app().workers(2)).await else { return };
@@ -41,7 +41,7 @@ async fn orphans_are_reaped_and_workers_are_not_taken_for_them() {
     assert_eq!(get(pool.address(), "/info").await.status, 200);
 }
 
-/// 74: signals that a process of another number would end by are handled by pid 1 itself.
+/// J74: signals that a process of another number would end by are handled by pid 1 itself.
 #[tokio::test]
 async fn pid_1_reloads_and_ends_as_it_is_told() {
     let Some(mut pool) = first_process(Options::app().workers(2)).await else { return };

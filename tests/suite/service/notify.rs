@@ -1,4 +1,4 @@
-//! BEHAVIOUR 69: what the service manager is told.
+//! J69: what the service manager is told.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ fn watched(options: Options) -> Options {
     options.variable("WATCHDOG_USEC", &WATCHDOG.as_micros().to_string())
 }
 
-/// 69.
+/// J69.
 #[tokio::test]
 async fn ready_is_told_once_the_whole_first_generation_is() {
     let manager = ServiceManager::new();
@@ -34,7 +34,7 @@ async fn ready_is_told_once_the_whole_first_generation_is() {
     assert!(again.iter().all(|notice| notice.value("READY").is_none()), "{again:?}");
 }
 
-/// 69.
+/// J69.
 #[tokio::test]
 async fn a_reload_is_told_with_its_time_and_so_is_its_end() {
     let manager = ServiceManager::new();
@@ -52,7 +52,7 @@ async fn a_reload_is_told_with_its_time_and_so_is_its_end() {
     assert_eq!(status.value("STATUS"), Some("1 of 1 workers ready, generation 2"));
 }
 
-/// 69 and F50.
+/// J69 and F50.
 #[tokio::test]
 async fn a_reload_that_fails_ends_too_and_the_status_says_why() {
     let manager = ServiceManager::new();
@@ -69,7 +69,7 @@ async fn a_reload_that_fails_ends_too_and_the_status_says_why() {
     assert!(status.contains("not executable"), "{status}");
 }
 
-/// 69.
+/// J69.
 #[tokio::test]
 async fn the_end_is_told_when_it_begins() {
     let manager = ServiceManager::new();
@@ -86,7 +86,7 @@ async fn the_end_is_told_when_it_begins() {
     assert_eq!(pool.exit_status().await.code(), Some(0));
 }
 
-/// 69 and E46.
+/// J69 and E46.
 #[tokio::test]
 async fn the_status_says_why_a_pool_does_not_start() {
     let manager = ServiceManager::new();
@@ -96,7 +96,7 @@ async fn the_status_says_why_a_pool_does_not_start() {
     assert_eq!(pool.exit_status().await.code(), Some(1));
 }
 
-/// 69.
+/// J69.
 #[tokio::test]
 async fn a_manager_that_has_gone_costs_a_line_of_the_log() {
     let options = Options::app().variable("NOTIFY_SOCKET", "/nowhere/notify");
@@ -108,7 +108,7 @@ async fn a_manager_that_has_gone_costs_a_line_of_the_log() {
     pool.terminate().await;
 }
 
-/// 69.
+/// J69.
 #[tokio::test]
 async fn a_manager_that_does_not_read_holds_nothing_up() {
     let manager = ServiceManager::new();
@@ -127,7 +127,7 @@ async fn a_manager_that_does_not_read_holds_nothing_up() {
     assert_eq!(pool.exit_status().await.code(), Some(0));
 }
 
-/// 69.
+/// J69.
 #[tokio::test]
 async fn signs_of_life_come_until_the_end() {
     let manager = ServiceManager::new();
@@ -148,7 +148,7 @@ async fn signs_of_life_come_until_the_end() {
     assert_eq!(pool.exit_status().await.code(), Some(0));
 }
 
-/// 69: a client that has sent half a head is waited for, for a second.
+/// J69: a client that has sent half a head is waited for, for a second.
 #[tokio::test]
 async fn signs_of_life_come_while_clients_are_waited_for() {
     let manager = ServiceManager::new();
@@ -167,7 +167,7 @@ async fn signs_of_life_come_while_clients_are_waited_for() {
     assert_eq!(pool.exit_status().await.code(), Some(0));
 }
 
-/// 69.
+/// J69.
 #[tokio::test]
 async fn no_sign_of_life_is_given_while_an_io_thread_is_stuck() {
     let manager = ServiceManager::new();

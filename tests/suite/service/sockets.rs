@@ -1,4 +1,4 @@
-//! BEHAVIOUR 70: sockets that the service manager has opened.
+//! J70: sockets that the service manager has opened.
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
@@ -15,7 +15,7 @@ fn tcp() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// 70.
+/// J70.
 #[tokio::test]
 async fn every_passed_socket_is_listened_on_when_no_address_is_given() {
     let folder = tempfile::TempDir::new().unwrap();
@@ -35,7 +35,7 @@ async fn every_passed_socket_is_listened_on_when_no_address_is_given() {
     assert!(path.exists(), "the socket's file is the service manager's");
 }
 
-/// 70: whoever connects before the pool is ready waits in the socket's queue.
+/// J70: whoever connects before the pool is ready waits in the socket's queue.
 #[tokio::test]
 async fn a_client_that_came_before_the_pool_is_served() {
     let (tcp, address) = tcp();
@@ -49,7 +49,7 @@ async fn a_client_that_came_before_the_pool_is_served() {
     assert!(answer.contains(" 200 OK\r\n"), "{answer}");
 }
 
-/// 70.
+/// J70.
 #[tokio::test]
 async fn a_passed_socket_is_chosen_by_its_name() {
     let ((first, _), (second, address)) = (tcp(), tcp());
@@ -63,7 +63,7 @@ async fn a_passed_socket_is_chosen_by_its_name() {
     assert_eq!(unused.text("name"), "other");
 }
 
-/// 70.
+/// J70.
 #[tokio::test]
 async fn a_name_that_was_not_passed_exits_1_with_one_line() {
     let (listener, _) = tcp();
@@ -75,7 +75,7 @@ async fn a_name_that_was_not_passed_exits_1_with_one_line() {
     pool.wait_for("the reason", is_it).await;
 }
 
-/// 70.
+/// J70.
 #[tokio::test]
 async fn sockets_that_were_passed_to_another_process_are_not_taken() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -90,7 +90,7 @@ async fn sockets_that_were_passed_to_another_process_are_not_taken() {
     assert_eq!(pool.address().port(), port);
 }
 
-/// 70 and E44.
+/// J70 and E44.
 #[tokio::test]
 async fn workers_know_nothing_of_the_service_manager() {
     let manager = shovel_tests::ServiceManager::new();

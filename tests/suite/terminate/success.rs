@@ -1,4 +1,4 @@
-//! BEHAVIOUR F: the end of a pool.
+//! The end of a pool.
 
 use std::time::{Duration, Instant};
 

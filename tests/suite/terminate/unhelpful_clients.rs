@@ -1,4 +1,4 @@
-//! BEHAVIOUR F52: the end of a pool whose clients do not help, or do not stop.
+//! F52: the end of a pool whose clients do not help, or do not stop.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -91,7 +91,7 @@ async fn terminate_does_not_wait_for_the_closes_that_a_reload_spreads() {
     until("all close events", || pool.events("close").len() == 20).await;
 }
 
-/// F52 and 60: a client that reads nothing never sees its close frame.
+/// F52 and H60: a client that reads nothing never sees its close frame.
 #[tokio::test]
 async fn a_client_that_floods_and_never_reads_does_not_keep_the_pool() {
     let mut pool = Pool::start(Options::app()).await;

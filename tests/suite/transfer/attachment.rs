@@ -1,4 +1,4 @@
-//! BEHAVIOUR G56: what is attached to a connection, and connections that are refused.
+//! G56: what is attached to a connection, and connections that are refused.
 
 use serde_json::Value;
 use shovel_tests::{Deploy, Options, Pool, is_alive, program};

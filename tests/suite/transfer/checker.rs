@@ -1,4 +1,4 @@
-//! Connections that outlive their worker, under everything at once: BEHAVIOUR G54 to G59.
+//! Connections that outlive their worker, under everything at once: G54 to G59.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! BEHAVIOUR G54 and G55: closes, crossed with moves and with deaths of workers.
+//! G54 and G55: closes, crossed with moves and with deaths of workers.
 
 use serde_json::Value;
 use shovel_tests::{Options, Pool};

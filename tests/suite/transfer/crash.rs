@@ -1,4 +1,4 @@
-//! BEHAVIOUR G55: connections that outlive the death of their worker.
+//! G55: connections that outlive the death of their worker.
 
 use std::collections::HashSet;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! BEHAVIOUR G54: upgrades that are answered late, crossed with a reload.
+//! G54: upgrades that are answered late, crossed with a reload.
 
 use serde_json::Value;
 use shovel_tests::{Options, Pool, WebSocket, get};

@@ -1,4 +1,4 @@
-//! BEHAVIOUR G57: a message that ends its workers costs its own connection, and no other.
+//! G57: a message that ends its workers costs its own connection, and no other.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! BEHAVIOUR G54: connections that outlive a reload.
+//! G54: connections that outlive a reload.
 
 use std::time::{Duration, Instant};
 
@@ -207,7 +207,7 @@ async fn a_ticker_ends_with_its_connections_move_and_the_next_worker_goes_on() {
     }
 }
 
-/// G54 and 60: the next worker knows that the client reads too slowly.
+/// G54 and H60: the next worker knows that the client reads too slowly.
 #[tokio::test]
 async fn a_client_that_is_behind_is_so_for_the_next_worker_too() {
     let options = Options::portable().with("--outbox-limit", "64KiB");

@@ -1,4 +1,4 @@
-//! BEHAVIOUR G58: workers that nobody needs are not there, and are when they are needed.
+//! G58: workers that nobody needs are not there, and are when they are needed.
 
 use nix::sys::signal::Signal;
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! BEHAVIOUR E: workers that crash or hang, and what their clients see.
+//! Workers that crash or hang, and what their clients see.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! BEHAVIOUR E: what workers are, inherit and say.
+//! What workers are, inherit and say.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

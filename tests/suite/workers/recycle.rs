@@ -1,4 +1,4 @@
-//! BEHAVIOUR E45: workers that are replaced within their generation.
+//! E45: workers that are replaced within their generation.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! BEHAVIOUR E: workers that do not start, and pools that do not come up.
+//! Workers that do not start, and pools that do not come up.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ async fn a_program_that_knows_nothing_of_pools_ends_it_once_the_time_is_over() {
     assert_eq!(pool.exit_status().await.code(), Some(1));
 }
 
-/// E46 and 65.
+/// E46 and I65.
 #[tokio::test]
 async fn a_program_is_found_by_a_relative_path() {
     let app = program("fixture-app");
