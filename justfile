@@ -25,6 +25,10 @@ lint:
     cargo clippy --workspace --all-targets -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
+# Whether what comments and documents refer to is there.
+references:
+    scripts/references.py
+
 # Fuzzes each decoder for so many seconds.
 fuzz seconds="30":
     scripts/fuzz.sh {{ seconds }}
