@@ -37,6 +37,10 @@ fuzz seconds="30":
 mutations *names:
     scripts/mutations.sh {{ names }}
 
+# Changes the decisions of core in every way that cargo-mutants knows; or those of some files.
+mutants *files:
+    scripts/mutants.sh {{ files }}
+
 # Hundreds of clients while workers die, hang and are replaced, for so many seconds.
 soak seconds="600":
     scripts/soak.sh {{ seconds }}
