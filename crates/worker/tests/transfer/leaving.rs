@@ -176,7 +176,7 @@ async fn a_send_that_waits_for_room_ends_when_the_connection_moves() {
     supervisor.shut_down().await;
 }
 
-/// TRANSFER "What goes wrong otherwise" 6: each tenure has an object of its own.
+/// Each tenure has an object of its own: `docs/wire.md`, "Leases".
 #[tokio::test]
 async fn a_connection_that_comes_back_is_another_object_with_the_same_name() {
     let (app, state, _heard) = app();

@@ -143,7 +143,7 @@ async fn a_handler_s_own_close_is_staged_too() {
     supervisor.shut_down().await;
 }
 
-/// TRANSFER "What goes wrong otherwise" 12: the handler's older value must not come back.
+/// The handler's older value must not come back: `docs/wire.md`, "Staging".
 #[tokio::test]
 async fn an_attachment_while_idle_is_immediate_and_while_a_handler_runs_part_of_its_commit() {
     let (app, state, mut heard) = app();
