@@ -81,6 +81,7 @@ mod service_container;
 mod service_init;
 mod service_notify;
 mod service_sockets;
+mod transfer;
 mod watched;
 
 use shovel_tests::{Pool, WebSocket};
