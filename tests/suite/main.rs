@@ -37,6 +37,7 @@ mod c_channels;
 mod c_chat;
 mod cli;
 mod counted;
+mod cut_short;
 mod d_bodies;
 mod d_http;
 mod d_malformed;
