@@ -52,7 +52,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use shovel_core::fleet::DrainReason;
+use shovel_core::fleet::{Death, DrainReason};
 use shovel_edge::connection::Server;
 use shovel_edge::listener::{Bound, Listener};
 use shovel_edge::ws::{self, Deadlines};
@@ -87,9 +87,8 @@ pub enum ToThread {
     Cut { worker: WorkerId },
     /// Let it finish and leave.
     Shutdown { worker: WorkerId },
-    /// Its process is gone: read the link to its end, then give up what it had. `at_fault`: nobody
-    /// meant it to end.
-    Reaped { worker: WorkerId, at_fault: bool },
+    /// Its process is gone: read the link to its end, then give up what it had.
+    Reaped { worker: WorkerId, death: Death },
     /// Answer an operator.
     Inspect(Inspect),
     /// Show that this thread is not stuck.
@@ -340,7 +339,7 @@ fn obey(router: &Rc<Router>, command: ToThread) {
         ToThread::Drain { worker, why } => router.drain(worker, why),
         ToThread::Cut { worker } => router.cut(worker),
         ToThread::Shutdown { worker } => router.shutdown(worker),
-        ToThread::Reaped { worker, at_fault } => router.reaped(worker, at_fault),
+        ToThread::Reaped { worker, death } => router.reaped(worker, death),
         ToThread::Probe => router.reports.send(FromThread::Alive),
         // Those are about the server, and are obeyed where it is.
         ToThread::Inspect(_)

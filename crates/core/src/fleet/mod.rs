@@ -9,6 +9,7 @@
 //! then the next.
 
 mod command;
+mod death;
 mod event;
 mod health;
 mod pick;
@@ -27,6 +28,7 @@ use std::time::{Duration, Instant};
 use shovel_protocol::id::{Generation, WorkerId, WorkerIndex};
 
 pub use command::{Command, DrainReason, Outcome};
+pub use death::{Death, Told};
 pub use event::{Event, Exit, RecycleReason};
 pub use pick::Rotation;
 pub use reload::ReloadState;
