@@ -127,8 +127,9 @@ pub enum FromThread {
     Idle { worker: WorkerId },
     /// There is work that no worker is there for, or those that are there have much.
     WorkWanted,
-    /// The worker was told to give a connection up, and does not answer.
-    Stuck { worker: WorkerId },
+    /// The worker was told to give a connection up, and does not answer. Told again while that lasts.
+    /// `has_requests`: on whichever thread, so that its end would fail them.
+    Stuck { worker: WorkerId, has_requests: bool },
     /// The worker has had as many requests as it may.
     HadItsRequests { worker: WorkerId },
 }

@@ -33,6 +33,8 @@ pub struct Counters {
     pub load: AtomicU32,
     /// Requests that it was ever given.
     pub requests: AtomicU64,
+    /// Requests that it has now: those whose answer has not come to its end.
+    pub asked: AtomicU32,
     /// It can adopt connections. Set before it is offered.
     pub adopts: AtomicBool,
     /// On so many threads it has nothing to do.

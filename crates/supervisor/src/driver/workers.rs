@@ -181,7 +181,9 @@ impl Workers {
                 Some(Event::Refused { worker, why })
             }
             FromThread::Ponged { worker } => Some(Event::Ponged { worker }),
-            FromThread::Stuck { worker } => Some(Event::Stuck { worker }),
+            FromThread::Stuck { worker, has_requests } => {
+                Some(Event::Stuck { worker, has_requests })
+            }
             FromThread::Idle { worker } => Some(Event::Idle { worker }),
             FromThread::WorkWanted => Some(Event::WorkWanted),
             FromThread::ShutdownCompleted { worker } => Some(Event::ShutdownCompleted { worker }),
