@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use shovel_core::fleet::DrainReason;
+use shovel_core::fleet::{Death, DrainReason};
 use shovel_edge::{Backend, Failure};
 use shovel_protocol::{Close, CloseCode, RequestId, ToWorker, WorkerId};
 use tokio::task::spawn_local;
@@ -90,11 +90,10 @@ impl Router {
         self.moves.look_again();
     }
 
-    /// The worker's process is gone; its link is read to the end first. `at_fault`: it was not
-    /// ended by us, or for a reason of its own.
-    pub fn reaped(&self, worker: WorkerId, at_fault: bool) {
+    /// The worker's process is gone; its link is read to the end first.
+    pub fn reaped(&self, worker: WorkerId, death: Death) {
         match self.link(worker) {
-            Some(link) => link.reap(at_fault),
+            Some(link) => link.reap(death),
             None => self.reports.send(FromThread::Gone { worker }),
         }
     }

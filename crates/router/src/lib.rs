@@ -52,7 +52,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use shovel_core::fleet::DrainReason;
+use shovel_core::fleet::{Death, DrainReason};
 use shovel_edge::connection::Server;
 use shovel_edge::listener::{Bound, Listener};
 use shovel_edge::ws::{self, Deadlines};
@@ -87,9 +87,8 @@ pub enum ToThread {
     Cut { worker: WorkerId },
     /// Let it finish and leave.
     Shutdown { worker: WorkerId },
-    /// Its process is gone: read the link to its end, then give up what it had. `at_fault`: nobody
-    /// meant it to end.
-    Reaped { worker: WorkerId, at_fault: bool },
+    /// Its process is gone: read the link to its end, then give up what it had.
+    Reaped { worker: WorkerId, death: Death },
     /// Answer an operator.
     Inspect(Inspect),
     /// Show that this thread is not stuck.
@@ -128,8 +127,9 @@ pub enum FromThread {
     Idle { worker: WorkerId },
     /// There is work that no worker is there for, or those that are there have much.
     WorkWanted,
-    /// The worker was told to give a connection up, and does not answer.
-    Stuck { worker: WorkerId },
+    /// The worker was told to give a connection up, and does not answer. Told again while that lasts.
+    /// `has_requests`: on whichever thread, so that its end would fail them.
+    Stuck { worker: WorkerId, has_requests: bool },
     /// The worker has had as many requests as it may.
     HadItsRequests { worker: WorkerId },
 }
@@ -340,7 +340,7 @@ fn obey(router: &Rc<Router>, command: ToThread) {
         ToThread::Drain { worker, why } => router.drain(worker, why),
         ToThread::Cut { worker } => router.cut(worker),
         ToThread::Shutdown { worker } => router.shutdown(worker),
-        ToThread::Reaped { worker, at_fault } => router.reaped(worker, at_fault),
+        ToThread::Reaped { worker, death } => router.reaped(worker, death),
         ToThread::Probe => router.reports.send(FromThread::Alive),
         // Those are about the server, and are obeyed where it is.
         ToThread::Inspect(_)

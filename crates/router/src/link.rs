@@ -6,7 +6,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use shovel_core::fleet::DrainReason;
+use shovel_core::fleet::{Death, DrainReason};
 use shovel_edge::Turn;
 use shovel_edge::turn::Flush;
 use shovel_link::{Outgoing, Socket, Written};
@@ -33,6 +33,8 @@ pub struct Counters {
     pub load: AtomicU32,
     /// Requests that it was ever given.
     pub requests: AtomicU64,
+    /// Requests that it has now: those whose answer has not come to its end.
+    pub asked: AtomicU32,
     /// It can adopt connections. Set before it is offered.
     pub adopts: AtomicBool,
     /// On so many threads it has nothing to do.
@@ -57,8 +59,8 @@ pub struct Link {
     pub tally: WorkerTally,
     pub socket: Socket,
     reaped: Notify,
-    /// Its process ended by a fault of its own.
-    at_fault: Cell<bool>,
+    /// How its process ended.
+    death: Cell<Death>,
     outgoing: RefCell<Outgoing>,
     turn: Turn,
     reports: Reports,
@@ -100,7 +102,7 @@ impl Link {
             tally: WorkerTally::default(),
             socket,
             reaped: Notify::new(),
-            at_fault: Cell::new(false),
+            death: Cell::new(Death::Ours),
             outgoing: RefCell::default(),
             turn,
             reports,
@@ -176,9 +178,9 @@ impl Link {
         self.counters.trial.load(Ordering::Acquire) != 0
     }
 
-    /// The process was reaped: the link is to be read to its end. `at_fault`: by its own fault.
-    pub fn reap(&self, at_fault: bool) {
-        self.at_fault.set(at_fault);
+    /// The process was reaped: the link is to be read to its end.
+    pub fn reap(&self, death: Death) {
+        self.death.set(death);
         self.reaped.notify_one();
     }
 
@@ -190,9 +192,9 @@ impl Link {
         self.reaped.notified().await;
     }
 
-    /// Whether the process ended by its own fault. Known once it is reaped.
+    /// Whether the process did not end by us. Known once it is reaped.
     pub fn is_at_fault(&self) -> bool {
-        self.at_fault.get()
+        self.death.get() != Death::Ours
     }
 
     /// From now on tells the driver when it has nothing left.

@@ -11,6 +11,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use shovel_core::transfer::Phase;
@@ -29,6 +30,10 @@ const UNDER_WAY: usize = 64;
 
 /// A move that takes longer no longer keeps others waiting: its handler is slow.
 const SLOW: Duration = Duration::from_millis(50);
+
+/// How soon to tell again that a worker does not let go of a connection: its last request may have
+/// ended meanwhile.
+const STUCK_AGAIN: Duration = Duration::from_millis(200);
 
 /// How soon to ask for a worker again.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
@@ -71,8 +76,8 @@ pub(super) enum Kind {
     /// Its worker was asked to release it, or to adopt it. A lease may see both, each once: the
     /// phase says which it was.
     Answer(Phase),
-    /// Its worker was told to answer that at once.
-    Revoked(Phase),
+    /// Its worker was told to answer that at once. `is_told`: and the operator that it does not.
+    Revoked { asked: Phase, is_told: bool },
     /// It waits for a worker.
     Owner,
     /// Others of its worker wait for it.
@@ -214,13 +219,22 @@ impl Router {
                     tracing::debug!(connection = %connection.uuid, worker = %link.worker, "revoked");
                     link.send(&ToWorker::Revoke { connection: id });
                     let patience = self.settings.get().handler_timeout;
-                    self.moves.set_deadline(patience, deadline.route, id, Kind::Revoked(phase));
+                    let kind = Kind::Revoked { asked: phase, is_told: false };
+                    self.moves.set_deadline(patience, deadline.route, id, kind);
                 }
             }
-            Kind::Revoked(asked) if asked == phase => {
-                if let Some(link) = connection.link() {
-                    self.reports.send(FromThread::Stuck { worker: link.worker });
+            Kind::Revoked { asked, is_told } if asked == phase => {
+                let Some(link) = connection.link() else { return };
+                if !is_told && connection.state.is_under_way() {
+                    tracing::warn!(
+                        connection = %connection.uuid, worker = %link.worker,
+                        "a handler does not let go of its connection"
+                    );
                 }
+                let has_requests = link.counters.asked.load(Ordering::Relaxed) > 0;
+                self.reports.send(FromThread::Stuck { worker: link.worker, has_requests });
+                let kind = Kind::Revoked { asked, is_told: true };
+                self.moves.set_deadline(STUCK_AGAIN, deadline.route, id, kind);
             }
             Kind::Owner if phase == Phase::Unowned && connection.state.is_idle() => {
                 // Nothing is overdue yet; but as long as it waits, something may come.
@@ -235,7 +249,7 @@ impl Router {
                 self.lose(deadline.route, CloseCode::INTERNAL_ERROR, why);
             }
             Kind::Trial => self.on_trial_over(&mut registry, deadline.route),
-            Kind::Slow { .. } | Kind::Answer(_) | Kind::Revoked(_) | Kind::Owner => {}
+            Kind::Slow { .. } | Kind::Answer(_) | Kind::Revoked { .. } | Kind::Owner => {}
         }
     }
 

@@ -184,6 +184,7 @@ mod tests {
     use std::io::Write;
     use std::ops::Range;
 
+    use shovel_core::fleet::Death;
     use shovel_core::transfer::Phase;
     use shovel_edge::ws::Socket;
     use shovel_protocol::{Act, Effect, LeaseId, When};
@@ -286,7 +287,7 @@ mod tests {
 
         /// The worker is dead, and its link read to the end.
         fn cut(&self) -> Seen {
-            self.link.reap(true);
+            self.link.reap(Death::Fault);
             self.thread.router.bury(&self.link);
             let seen = self.seen();
             self.thread.with(self.route, |_, connection| {
@@ -353,7 +354,7 @@ mod tests {
             let route = thread.portable(&links[0]);
             let grandchild = thread.workers.borrow()[0].try_clone().unwrap();
             let begun = Instant::now();
-            thread.router.reaped(old, true);
+            thread.router.reaped(old, Death::Fault);
             let owner = || thread.with(route, |_, its| its.link().map(|link| link.worker));
             for _ in 0..1000 {
                 if owner() == Some(new) {

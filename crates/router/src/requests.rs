@@ -1,6 +1,8 @@
 //! Requests under way: from the head on the link to the end of the response.
 
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
@@ -16,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use super::body::{Download, Length, ResponseBody};
 use super::counts::OfWorker;
 use super::inspect::Origin;
-use super::link::{Holding, Link};
+use super::link::{Counters, Holding, Link};
 use super::quarantine::Doing;
 use super::registry::{Late, Route};
 use super::router::Router;
@@ -37,6 +39,23 @@ pub struct Request {
     /// The connection that was reserved, if it offers an upgrade.
     pub connection: Option<LeaseId>,
     pub is_head: bool,
+    _asked: Asked,
+}
+
+/// That a worker has a request, for all threads to see.
+struct Asked(Arc<Counters>);
+
+impl Asked {
+    fn new(link: &Link) -> Self {
+        link.counters.asked.fetch_add(1, Ordering::Relaxed);
+        Asked(link.counters.clone())
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.asked.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What came of a request.
@@ -174,6 +193,7 @@ impl<'a> Pending<'a> {
             upload: None,
             connection: None,
             is_head,
+            _asked: Asked::new(link),
         }));
         let connection = question.socket.as_ref().map(|socket| {
             let origin = Origin::new(&question.client, target(&question.parts));

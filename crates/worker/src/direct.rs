@@ -15,7 +15,7 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use shovel_core::fleet::DrainReason;
+use shovel_core::fleet::{Death, DrainReason};
 use shovel_edge::listener::{Bound, address_of_environment};
 use shovel_protocol::WorkerId;
 use shovel_protocol::control::Welcome;
@@ -71,7 +71,7 @@ where
         Ok(()) => LAST_MOMENTS,
         Err(_) => Duration::ZERO,
     };
-    thread.tell(ToThread::Reaped { worker: SELF, at_fault: false });
+    thread.tell(ToThread::Reaped { worker: SELF, death: Death::Ours });
     thread.tell(ToThread::Finish { within });
     let joined = tokio::task::spawn_blocking(|| thread.join());
     // The thread does not panic; if it did, it has said so.

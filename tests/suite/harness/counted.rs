@@ -2,8 +2,9 @@
 //! doubled, out of order or torn, whichever workers the connection has.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use shovel_tests::{Pool, WebSocket, until};
@@ -133,6 +134,7 @@ pub(crate) struct Busy {
     over: Arc<AtomicBool>,
     answers: Arc<AtomicUsize>,
     redelivered: Arc<AtomicUsize>,
+    longest_pause: Arc<Mutex<Duration>>,
     clients: Vec<JoinHandle<Counted>>,
 }
 
@@ -142,18 +144,25 @@ impl Busy {
         let over = Arc::new(AtomicBool::new(false));
         let answers = Arc::new(AtomicUsize::new(0));
         let redelivered = Arc::new(AtomicUsize::new(0));
+        let longest_pause = Arc::new(Mutex::new(Duration::ZERO));
         let clients = clients
             .into_iter()
             .map(|mut client| {
                 let (over, answers) = (over.clone(), answers.clone());
-                let redelivered = redelivered.clone();
+                let (redelivered, longest_pause) = (redelivered.clone(), longest_pause.clone());
                 tokio::spawn(async move {
                     let mut words = words.iter().cycle();
                     client.send(words.next().unwrap()).await;
+                    let mut answered = Instant::now();
                     while !over.load(Ordering::SeqCst) {
                         client.send(words.next().unwrap()).await;
                         let answer = client.receive().await;
                         answers.fetch_add(1, Ordering::SeqCst);
+                        let pause = answered.elapsed();
+                        answered = Instant::now();
+                        let mut longest = longest_pause.lock().unwrap();
+                        *longest = pause.max(*longest);
+                        drop(longest);
                         if answer["redelivered"] == true {
                             redelivered.fetch_add(1, Ordering::SeqCst);
                         }
@@ -163,7 +172,7 @@ impl Busy {
                 })
             })
             .collect();
-        Busy { over, answers, redelivered, clients }
+        Busy { over, answers, redelivered, longest_pause, clients }
     }
 
     /// Waits until so many more have been answered.
@@ -179,6 +188,11 @@ impl Busy {
     /// How many answers were to messages that had been handed over before.
     pub(crate) fn redelivered(&self) -> usize {
         self.redelivered.load(Ordering::SeqCst)
+    }
+
+    /// The longest time that one of them has waited for its next answer.
+    pub(crate) fn longest_pause(&self) -> Duration {
+        *self.longest_pause.lock().unwrap()
     }
 
     /// Has them stop, and all answers received.

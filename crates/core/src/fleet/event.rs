@@ -86,10 +86,13 @@ pub enum Event {
     },
     /// There is work that nobody is there for, or that those who are there are too busy for.
     WorkWanted,
-    /// A draining worker was told to give a connection up and does not answer.
+    /// A draining worker was told to give a connection up and does not answer. Told again while that
+    /// lasts.
     Stuck {
         /// Who does not answer.
         worker: WorkerId,
+        /// It has requests under way, which its end would fail.
+        has_requests: bool,
     },
     /// It finished what it had to do after `Shutdown` and is about to exit.
     ShutdownCompleted {

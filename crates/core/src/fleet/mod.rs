@@ -9,6 +9,7 @@
 //! then the next.
 
 mod command;
+mod death;
 mod event;
 mod health;
 mod pick;
@@ -27,6 +28,7 @@ use std::time::{Duration, Instant};
 use shovel_protocol::id::{Generation, WorkerId, WorkerIndex};
 
 pub use command::{Command, DrainReason, Outcome};
+pub use death::{Death, Told};
 pub use event::{Event, Exit, RecycleReason};
 pub use pick::Rotation;
 pub use reload::ReloadState;
@@ -141,7 +143,7 @@ impl Fleet {
             Event::LinkEnded { worker, why } => self.on_link_ended(worker, why, now),
             Event::Gone { worker, exit } => self.on_gone(worker, exit, now),
             Event::Drained { worker } => self.on_drained(worker, now),
-            Event::Stuck { worker } => self.on_stuck(worker, now),
+            Event::Stuck { worker, has_requests } => self.on_stuck(worker, has_requests, now),
             Event::ShutdownCompleted { worker } => self.expect_exit(worker, now),
             Event::RecycleWanted { worker, why } => self.on_recycle_wanted(worker, why),
             Event::ReloadRequested => self.on_reload_requested(),

@@ -39,10 +39,13 @@ impl Fleet {
         }
     }
 
-    /// It was told to drop a handler, and blocks. Only its end frees the connection.
-    pub(super) fn on_stuck(&mut self, id: WorkerId, now: Instant) {
-        let worker = self.workers.get(&id);
-        if worker.is_some_and(|worker| matches!(worker.state, State::Draining { .. })) {
+    /// It was told to drop a handler, and blocks. Only its end frees the connection; but its requests
+    /// have as long as its drain may take.
+    pub(super) fn on_stuck(&mut self, id: WorkerId, has_requests: bool, now: Instant) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        let State::Draining { cut_at, sleepy, .. } = worker.state else { return };
+        let was_cut = cut_at.is_none() && !sleepy;
+        if was_cut || !has_requests {
             self.report(Report::HandlerStuck { worker: id });
             self.dismiss(id, now);
         }

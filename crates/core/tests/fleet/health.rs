@@ -98,6 +98,29 @@ fn a_worker_that_does_not_drain_in_time_is_cut_once_and_then_waited_for() {
     assert_eq!(simulation.drained(1), [shutdown(1)]);
 }
 
+/// Worker 1 does not let go of a connection.
+fn stuck(has_requests: bool) -> Event {
+    Event::Stuck { worker: worker(1), has_requests }
+}
+
+#[test]
+fn a_worker_that_does_not_let_go_of_a_connection_is_killed_unless_it_has_requests() {
+    let mut simulation = draining();
+    assert_eq!(simulation.event(stuck(true)), []);
+    assert_eq!(simulation.reports, []);
+    assert_eq!(simulation.event(stuck(false)), [dismiss(1)]);
+    assert_eq!(simulation.reports, [Report::HandlerStuck { worker: worker(1) }]);
+}
+
+#[test]
+fn its_requests_have_the_time_that_a_drain_may_take_and_no_more() {
+    let mut simulation = draining();
+    simulation.pass(Duration::from_millis(59_999));
+    assert_eq!(simulation.event(stuck(true)), []);
+    assert_eq!(simulation.pass(Duration::from_millis(1)), [Command::Cut { worker: worker(1) }]);
+    assert_eq!(simulation.event(stuck(true)), [dismiss(1)]);
+}
+
 #[test]
 fn a_drained_worker_that_does_not_stop_within_ten_seconds_is_killed() {
     let mut simulation = draining();

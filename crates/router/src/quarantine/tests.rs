@@ -1,5 +1,6 @@
 //! Two threads that have a worker in common, on a clock that stands.
 
+use shovel_core::fleet::Death;
 use shovel_edge::Backend;
 use shovel_protocol::control::AdoptCause;
 use shovel_protocol::{Close, CloseCode, MessageKind, WorkerId};
@@ -118,7 +119,7 @@ fn a_death_is_the_fault_of_what_was_alone_on_all_threads() {
         ours.receive(one);
         theirs.receive(other);
         assert_eq!(blame(), Blame::None, "its process lives");
-        common.links.iter().for_each(|link| link.reap(true));
+        common.links.iter().for_each(|link| link.reap(Death::Fault));
         // Whichever thread learns of it first.
         theirs.router.bury(&common.links[1]);
         assert_eq!(blame(), Blame::InCompany);
@@ -130,7 +131,7 @@ fn a_death_is_the_fault_of_what_was_alone_on_all_threads() {
         ours.receive(one);
         theirs.receive(other);
         theirs.commit(&common.links[1], other);
-        common.links.iter().for_each(|link| link.reap(true));
+        common.links.iter().for_each(|link| link.reap(Death::Fault));
         theirs.router.bury(&common.links[1]);
         assert_eq!(ours.router.blame(&common.links[0]), Blame::Alone);
     });
@@ -148,7 +149,7 @@ fn a_message_of_a_connection_that_ends_with_its_worker_is_company_too() {
             if is_finished {
                 theirs.commit(&common.links[1], plain);
             }
-            common.links.iter().for_each(|link| link.reap(true));
+            common.links.iter().for_each(|link| link.reap(Death::Fault));
             theirs.router.bury(&common.links[1]);
             let expected = if is_finished { Blame::Alone } else { Blame::InCompany };
             assert_eq!(ours.router.blame(&common.links[0]), expected);
@@ -189,7 +190,7 @@ fn whoever_needs_a_worker_takes_one_without_a_trial_or_waits_for_its_end() {
         // the adopter all the same.
         assert_eq!((owner(first), owner(second)), (None, Some(other.worker)));
 
-        link.reap(true);
+        link.reap(Death::Fault);
         ours.router.bury(link);
         ours.router.set_offer(&[other.worker]);
         sleep(RETRY * 2).await;
@@ -225,7 +226,7 @@ fn a_suspect_whose_worker_dies_before_its_trial_has_begun_takes_another() {
         sleep(RETRY * 2).await;
         assert!(link.has_trial() && owner().is_none(), "it waits for what is under way");
 
-        common.links.iter().for_each(|link| link.reap(true));
+        common.links.iter().for_each(|link| link.reap(Death::Fault));
         ours.router.bury(link);
         theirs.router.bury(&common.links[1]);
         ours.router.set_offer(&[other.worker]);

@@ -298,7 +298,10 @@ impl Driver {
             }
             Command::Drain { worker, why } => self.tell_all(|| ToThread::Drain { worker, why }),
             Command::Cut { worker } => self.tell_all(|| ToThread::Cut { worker }),
-            Command::Shutdown { worker } => self.tell_first(ToThread::Shutdown { worker }),
+            Command::Shutdown { worker } => {
+                self.workers.may_leave(worker);
+                self.tell_first(ToThread::Shutdown { worker });
+            }
             Command::Kill { worker, at_fault } => self.workers.kill(worker, at_fault),
             Command::StopAccepting => {
                 self.workers.close_listeners();

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
-use shovel_core::fleet::{Event, Exit, RecycleReason};
+use shovel_core::fleet::{Death, Event, Exit, RecycleReason, Told};
 use shovel_edge::listener::Bound;
 use shovel_protocol::WorkerId;
 use shovel_protocol::control::Welcome;
@@ -45,8 +46,7 @@ struct Process {
     gone: usize,
     drained: usize,
     too_large: bool,
-    /// It was told to end for a reason that is not its own.
-    dismissed: bool,
+    told: Told,
 }
 
 /// An end that the pool is to hear of.
@@ -101,7 +101,7 @@ impl Workers {
             gone: 0,
             drained: 0,
             too_large: false,
-            dismissed: false,
+            told: Told::Nothing,
         };
         self.processes.insert(worker, process);
         let counters = Arc::<Counters>::default();
@@ -112,11 +112,21 @@ impl Workers {
         vec![Event::Spawned { worker, pid }, Event::LinkObtained { worker }]
     }
 
+    /// It is about to be told that it may leave.
+    pub fn may_leave(&mut self, worker: WorkerId) {
+        if let Some(process) = self.processes.get_mut(&worker) {
+            process.told = Told::Leave;
+        }
+    }
+
     /// Ends a process that has not been reaped.
     pub fn kill(&mut self, worker: WorkerId, at_fault: bool) {
         let alive = self.processes.get_mut(&worker).filter(|process| process.exit.is_none());
         if let Some(process) = alive.filter(|process| process.pid != 0) {
-            process.dismissed = !at_fault;
+            // What has ended it before says more: its link may have broken off by that.
+            if !has_exited(process.pid) {
+                process.told = if at_fault { Told::Blamed } else { Told::Dismissed };
+            }
             // It may have exited in this moment; its pid is not given to another until we reap it.
             let _ = kill(Pid::from_raw(process.pid as i32), Signal::SIGKILL);
         }
@@ -153,8 +163,8 @@ impl Workers {
                 self.orphans.remove(&worker);
                 let process = self.processes.get_mut(&worker)?;
                 process.exit = Some(exit);
-                let at_fault = !process.dismissed;
-                let reaped = || ToThread::Reaped { worker, at_fault };
+                let death = Death::of(exit, process.told);
+                let reaped = || ToThread::Reaped { worker, death };
                 threads.iter().for_each(|thread| thread.tell(reaped()));
                 None
             }
@@ -171,7 +181,9 @@ impl Workers {
                 Some(Event::Refused { worker, why })
             }
             FromThread::Ponged { worker } => Some(Event::Ponged { worker }),
-            FromThread::Stuck { worker } => Some(Event::Stuck { worker }),
+            FromThread::Stuck { worker, has_requests } => {
+                Some(Event::Stuck { worker, has_requests })
+            }
             FromThread::Idle { worker } => Some(Event::Idle { worker }),
             FromThread::WorkWanted => Some(Event::WorkWanted),
             FromThread::ShutdownCompleted { worker } => Some(Event::ShutdownCompleted { worker }),
@@ -260,6 +272,13 @@ impl Workers {
             self.outputs.spawn(output::pass_on(worker, pid, Stream::Stderr, stderr, words.clone()));
         }
     }
+}
+
+/// Whether a child has ended and was not reaped.
+fn has_exited(pid: u32) -> bool {
+    let looks = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    let status = waitid(Id::Pid(Pid::from_raw(pid as i32)), looks);
+    status.is_ok_and(|status| status != WaitStatus::StillAlive)
 }
 
 async fn outlast(orphan: Option<(WorkerId, Instant)>) -> WorkerId {
