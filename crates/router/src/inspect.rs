@@ -9,16 +9,15 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use shovel_edge::Client;
 use shovel_edge::connection::Server;
 use shovel_protocol::control::Published;
 use shovel_protocol::{ConnectionUuid, MessageKind, WorkerId, WorkerIndex};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 
-use super::ToThread;
-use super::counts::{LatencySums, OfWorker, ThreadSums, WorkerSums};
-use super::router::Router;
+use crate::ToThread;
+use crate::counts::{LatencySums, OfWorker, ThreadSums, WorkerSums};
+use crate::router::Router;
 
 /// Channels that a connection is said to be subscribed to, at most; the number tells of the rest.
 const CHANNELS_TOLD: usize = 16;
@@ -170,20 +169,6 @@ pub struct ConnectionView {
     pub held: bool,
 }
 
-/// Where a connection comes from; kept for operators.
-#[derive(Debug)]
-pub(crate) struct Origin {
-    pub peer: Option<SocketAddr>,
-    url: Box<str>,
-}
-
-impl Origin {
-    /// Of a client that asked for this path and query.
-    pub fn new(client: &Client, url: &str) -> Self {
-        Origin { peer: client.address, url: url.into() }
-    }
-}
-
 impl Inspector {
     /// What it has and has counted; `None` if it has ended.
     pub async fn numbers(&self) -> Option<Numbers> {
@@ -248,37 +233,39 @@ impl Router {
     fn numbers(&self) -> Numbers {
         let mut workers = BTreeMap::<_, WorkerNumbers>::new();
         let mut places = self.measures.buried();
-        for link in self.links.borrow().values() {
+        let custody = self.custody.borrow();
+        for (worker, link) in custody.workers() {
             let sums = link.tally.sums();
             *places.entry(link.index).or_default() += sums;
+            let (connections, requests) = custody.holdings(worker);
             let numbers = WorkerNumbers {
-                // Less what are requests and what is only offered, below.
-                connections: link.holdings() as u64,
+                // Less what is only offered, below.
+                connections: connections.into(),
                 waiting_bytes: link.waiting_bytes() as u64,
-                requests: 0,
+                requests: requests.into(),
                 sums,
             };
-            workers.insert(link.worker, numbers);
+            workers.insert(worker, numbers);
         }
         let mut offered = 0;
         for (_, request) in self.requests.borrow().iter() {
-            if let Some(numbers) = workers.get_mut(&request.holding.link().worker) {
-                let held = 1 + u64::from(request.connection.is_some());
-                numbers.connections = numbers.connections.saturating_sub(held);
-                numbers.requests += 1;
+            if let (Some(numbers), Some(_)) =
+                (workers.get_mut(&request.link.worker), request.connection)
+            {
+                numbers.connections = numbers.connections.saturating_sub(1);
+                offered += 1;
             }
-            offered += usize::from(request.connection.is_some());
         }
         let owned: u64 = workers.values().map(|worker| worker.connections).sum();
-        let all = self.registry.borrow().len().saturating_sub(offered) as u64;
+        let all = custody.len().saturating_sub(offered) as u64;
         Numbers {
             workers,
             places,
             thread: self.measures.tally.sums(),
             latencies: self.measures.latencies.sums(),
             unowned: all.saturating_sub(owned),
-            kept_bytes: self.keeper.bytes() as u64,
-            requests_waiting: self.offer.waiting() as u64,
+            kept_bytes: custody.kept_bytes() as u64,
+            requests_waiting: self.waiting.len() as u64,
             channels: self.channels.borrow().len() as u64,
             outbox_bytes: self.turn.waiting_bytes() as u64,
             crossing_bytes: self.publisher.crossing_bytes() as u64,
@@ -308,31 +295,32 @@ impl Router {
     }
 
     fn page(&self, range: Range) -> Page {
-        let (registry, channels) = (self.registry.borrow(), self.channels.borrow());
+        let (custody, channels) = (self.custody.borrow(), self.channels.borrow());
         let mut page = Page::default();
         let end = range.place.saturating_add(PLACES_PER_PAGE as u32);
-        for (place, connection) in registry.starting_at(range.place) {
+        for (place, connection) in custody.starting_at(range.place) {
             if place >= end || page.connections.len() >= range.limit {
                 page.next = Some(place);
                 return page;
             }
-            let worker = connection.link().map(|link| link.worker);
+            let worker = connection.owner();
             let is_wanted = range.worker.is_none_or(|only| worker == Some(only));
             if !connection.is_accepted() || !is_wanted {
                 continue;
             }
-            let subscribed = connection.subscriptions.channels();
+            let client = &connection.client;
+            let subscribed = client.subscriptions.channels();
             let names = subscribed.take(CHANNELS_TOLD).map(|index| channels.name(index).to_owned());
             page.connections.push(ConnectionView {
-                uuid: connection.uuid,
+                uuid: client.uuid,
                 worker,
-                peer: connection.origin.peer,
-                url: connection.origin.url.to_string(),
+                peer: client.origin.peer,
+                url: client.origin.url.to_string(),
                 channels: names.collect(),
-                subscriptions: connection.subscriptions.channels().count(),
-                outbox_bytes: connection.socket.waiting_bytes(),
-                uncommitted: connection.state.uncommitted(),
-                held: connection.held,
+                subscriptions: client.subscriptions.channels().count(),
+                outbox_bytes: client.socket.waiting_bytes(),
+                uncommitted: connection.uncommitted(),
+                held: client.is_paused,
             });
         }
         page

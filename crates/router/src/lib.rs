@@ -1,49 +1,32 @@
-//! Between client sockets and workers: an I/O thread, its clients, its links, and the owner map.
+//! Between client sockets and workers: an I/O thread, its clients, its links, and who has which
+//! connection.
 //!
 //! Whoever runs it (the supervisor's driver; an app without a supervisor) tells it what to do by
 //! [`ToThread`] and hears of it by [`FromThread`]; nothing else is shared. Messages, bodies and
 //! publishes stay within the thread, but for publishes to subscribers of other threads
 //! ([`crossing`]).
 //!
-//! Rooms: `router` is the table of everything and what the edge calls; `registry` the owner map;
-//! `requests` those under way; `offer` who gets the next one; `reader` reads links, `frames` and
-//! `responses` do what their frames ask for; `effects` what handlers do to their connections;
-//! `publish` fan-out; `pressure` what owners know of slow clients; `drain` the ways in which a worker
-//! loses what it has; `transfer` and `moves` how connections go from one worker to another;
-//! `quarantine` what is done with one connection alone; `sleep` which
-//! workers nobody needs; `counts` what is counted and `inspect` how others
-//! learn of it; `units` how values of settings are written, and `variables` the settings of an app
-//! without a supervisor; `scribe` writes the log, which must hold no thread up.
+//! Rooms: `router` is the table of everything that a thread has; `hot` the way of most frames;
+//! `custody` drives [`shovel_core::custody`] and does what it wants done; `clients` what is kept of
+//! clients and when they are read; `links` reads and writes links; `requests` HTTP; `fanout`
+//! publishes; `backend` is what the edge calls; `counts` what is counted and `inspect` how others
+//! learn of it; `settings` what can be chosen; `scribe` writes the log, which must hold no thread
+//! up. No room holds state of another: `router` has it all, and each adds its methods there.
 
-mod body;
-mod closing;
+mod backend;
+mod clients;
 pub mod counts;
-pub mod crossing;
-mod drain;
-mod effects;
-mod frames;
+mod custody;
+mod fanout;
+mod hot;
 pub mod inspect;
-mod kept;
-mod link;
-mod moves;
-mod offer;
-mod pressure;
-mod publish;
-mod quarantine;
-mod reader;
-mod registry;
+mod links;
 mod requests;
-mod responses;
 mod router;
 pub mod scribe;
-mod sleep;
-
+mod settings;
 #[cfg(test)]
 mod testing;
-mod transfer;
-pub mod units;
-mod upload;
-pub mod variables;
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -55,18 +38,22 @@ use std::time::Duration;
 use shovel_core::fleet::{Death, DrainReason};
 use shovel_edge::connection::Server;
 use shovel_edge::listener::{Bound, Listener};
-use shovel_edge::ws::{self, Deadlines};
+use shovel_edge::ws::Deadlines;
 use shovel_edge::{Crowd, Turn, http};
-use shovel_protocol::WorkerId;
 use shovel_protocol::control::Welcome;
+use shovel_protocol::{ToWorker, WorkerId};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 
 use self::crossing::Crossings;
+pub use self::fanout::crossing;
+use self::fanout::publish;
 use self::inspect::{Inspect, Inspector};
-pub use self::link::Counters;
+pub use self::links::cell::{Program, SharedCell};
+use self::links::reader::LinkReader;
 use self::router::Router;
+pub use self::settings::{Settings, units, variables};
 
 /// Credit that each body starts with.
 pub const BODY_WINDOW_BYTES: u32 = 256 * 1024;
@@ -76,7 +63,7 @@ pub const BODY_WINDOW_BYTES: u32 = 256 * 1024;
 #[allow(missing_docs, reason = "fields are named by their types")]
 pub enum ToThread {
     /// A worker has a link to this thread.
-    Join { worker: WorkerId, stream: UnixStream, welcome: Welcome, counters: Arc<Counters> },
+    Join { worker: WorkerId, stream: UnixStream, welcome: Welcome, cell: Arc<SharedCell> },
     /// New work goes to these workers and no others.
     Offer { workers: Vec<WorkerId> },
     /// Ask whether the worker is alive.
@@ -132,57 +119,6 @@ pub enum FromThread {
     Stuck { worker: WorkerId, has_requests: bool },
     /// The worker has had as many requests as it may.
     HadItsRequests { worker: WorkerId },
-}
-
-/// What an operator can set about an I/O thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// About connections.
-    pub ws: ws::Settings,
-    /// From the hand-over of a request until the head of its response.
-    pub request_timeout: Duration,
-    /// The same for an upgrade.
-    pub upgrade_timeout: Duration,
-    /// How long a request waits for a ready worker.
-    pub queue_timeout: Duration,
-    /// Over how long a time connections are closed on reload.
-    pub close_spread: Duration,
-    /// How long a running handler may hold up the move of its connection.
-    pub handler_timeout: Duration,
-    /// How long a worker may take to adopt a connection.
-    pub adopt_timeout: Duration,
-    /// How long a connection with something to handle may wait for a worker.
-    pub owner_wait: Duration,
-    /// A worker that has had nothing to do for so long is not needed, if its connections can do
-    /// without it.
-    pub sleep_after: Option<Duration>,
-    /// A worker is replaced after so many requests.
-    pub max_requests: Option<u64>,
-    /// Clients beyond this wait to be accepted: links and new workers need descriptors too.
-    pub client_limit: usize,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Settings {
-            ws: ws::Settings {
-                max_message_bytes: 16 * 1024 * 1024,
-                outbox_limit_bytes: 1024 * 1024,
-                ping_interval: Duration::from_secs(30),
-                pong_timeout: Duration::from_secs(10),
-            },
-            request_timeout: Duration::from_secs(30),
-            upgrade_timeout: Duration::from_secs(10),
-            queue_timeout: Duration::from_secs(10),
-            close_spread: Duration::from_secs(3),
-            handler_timeout: Duration::from_secs(5),
-            adopt_timeout: Duration::from_secs(5),
-            owner_wait: Duration::from_secs(30),
-            sleep_after: None,
-            max_requests: None,
-            client_limit: usize::MAX,
-        }
-    }
 }
 
 /// The way to the driver. Reports are few (none per message or request), so it is not bounded.
@@ -286,8 +222,8 @@ async fn run(start: Start, mut commands: mpsc::UnboundedReceiver<ToThread>) {
     let (sender, crossed) = crossings.into_parts();
     let router = Router::new(turn.clone(), settings, reports, sender);
     spawn_local(publish::receive(router.clone(), crossed));
-    spawn_local(moves::run(router.clone()));
-    spawn_local(sleep::run(router.clone()));
+    spawn_local(custody::run(router.clone()));
+    spawn_local(custody::events::look_for_rest(router.clone()));
     router.access_log.set(http.access_log);
     let server = Server::new(
         router.clone(),
@@ -308,15 +244,14 @@ async fn run(start: Start, mut commands: mpsc::UnboundedReceiver<ToThread>) {
         match command {
             ToThread::StopAccepting => {
                 server.stop();
-                router.offer.end();
-                router.end_unowned();
+                router.begin_end();
             }
             ToThread::Inspect(question) => inspect::answer(&router, &server, question),
             ToThread::Configure { settings, http } => {
                 router.access_log.set(http.access_log);
                 server.configure(settings.ws, http);
                 server.limit_clients(settings.client_limit);
-                router.settings.set(settings);
+                router.configure(settings);
             }
             ToThread::Finish { within } => {
                 // Cancel-safe: questions only matter as long as the thread runs.
@@ -332,14 +267,19 @@ async fn run(start: Start, mut commands: mpsc::UnboundedReceiver<ToThread>) {
 
 fn obey(router: &Rc<Router>, command: ToThread) {
     match command {
-        ToThread::Join { worker, stream, welcome, counters } => {
-            router.clone().join(worker, stream, welcome, counters);
+        ToThread::Join { worker, stream, welcome, cell } => {
+            let is_first = welcome.link == 0;
+            if let Some(link) = router.join(worker, stream, welcome, cell) {
+                spawn_local(LinkReader::new(router.clone(), link, is_first).run());
+            }
         }
-        ToThread::Offer { workers } => router.set_offer(&workers),
-        ToThread::Ping { worker } => router.ping(worker),
+        ToThread::Offer { workers } => router.set_offer(workers),
+        ToThread::Ping { worker } => {
+            router.tell(worker, &ToWorker::Ping { nonce: worker.0.into() });
+        }
         ToThread::Drain { worker, why } => router.drain(worker, why),
         ToThread::Cut { worker } => router.cut(worker),
-        ToThread::Shutdown { worker } => router.shutdown(worker),
+        ToThread::Shutdown { worker } => router.tell(worker, &ToWorker::Shutdown),
         ToThread::Reaped { worker, death } => router.reaped(worker, death),
         ToThread::Probe => router.reports.send(FromThread::Alive),
         // Those are about the server, and are obeyed where it is.

@@ -22,7 +22,9 @@ use shovel_protocol::control::Welcome;
 use shovel_router::crossing::Crossings;
 use shovel_router::scribe::{ACCESS, Cause, Entry, Pen, Scribe};
 use shovel_router::variables::Chosen;
-use shovel_router::{BODY_WINDOW_BYTES, Counters, FromThread, IoThread, Reports, Start, ToThread};
+use shovel_router::{
+    BODY_WINDOW_BYTES, FromThread, IoThread, Reports, SharedCell, Start, ToThread,
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
@@ -133,8 +135,8 @@ fn start(bound: Bound, chosen: &Chosen, reports: Reports) -> io::Result<(IoThrea
         body_window_bytes: BODY_WINDOW_BYTES,
         dev: chosen.dev,
     };
-    let counters = std::sync::Arc::<Counters>::default();
-    thread.tell(ToThread::Join { worker: SELF, stream: ours, welcome, counters });
+    let cell = std::sync::Arc::<SharedCell>::default();
+    thread.tell(ToThread::Join { worker: SELF, stream: ours, welcome, cell });
     Ok((thread, theirs))
 }
 

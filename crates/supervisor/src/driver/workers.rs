@@ -20,7 +20,7 @@ use crate::worker::image::Image;
 use crate::worker::memory::resident_bytes;
 use crate::worker::output::{self, LastWords, Stream};
 use crate::worker::process::{Launch, Started};
-use shovel_router::{Counters, FromThread, IoThread, ToThread};
+use shovel_router::{FromThread, IoThread, SharedCell, ToThread};
 
 /// A worker that closed its links and does not exit is killed after this. One that just exits
 /// should not be: that would change how it ended.
@@ -104,10 +104,10 @@ impl Workers {
             told: Told::Nothing,
         };
         self.processes.insert(worker, process);
-        let counters = Arc::<Counters>::default();
+        let cell = Arc::new(SharedCell::of(image.record.clone()));
         for (link, (thread, stream)) in threads.iter().zip(links).enumerate() {
-            let (welcome, counters) = (welcome(link as u32), counters.clone());
-            thread.tell(ToThread::Join { worker, stream, welcome, counters });
+            let (welcome, cell) = (welcome(link as u32), cell.clone());
+            thread.tell(ToThread::Join { worker, stream, welcome, cell });
         }
         vec![Event::Spawned { worker, pid }, Event::LinkObtained { worker }]
     }

@@ -36,6 +36,13 @@ impl Pressure {
         self.unanswered += 1;
     }
 
+    /// The owner is asked to give the connection up: what it sends meanwhile was held back for this
+    /// client, or comes of its release handler. It is no fault of the client's.
+    pub fn let_go(&mut self, max_message_bytes: usize) {
+        self.grace_bytes = max_message_bytes + GRACE_BYTES;
+        self.was_found = self.is_on;
+    }
+
     /// The client keeps up again.
     pub fn end(&mut self) {
         (self.is_on, self.was_found) = (false, false);

@@ -1,22 +1,20 @@
 //! Reads one link to its end.
 //!
 //! The walk: socket -> `Incoming` -> `WsSend`, which most are, or `Pieces` -> `ToSupervisor` ->
-//! [`super::frames`] and [`super::responses`]. Everything readable is taken before anything that comes
+//! [`super::frames`]. Everything readable is taken before anything that comes
 //! of it is written.
 
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 
 use shovel_link::{Filled, Incoming};
-use shovel_protocol::handshake::Capabilities;
 use shovel_protocol::head::Kind;
 use shovel_protocol::limits::payload_bytes;
 use shovel_protocol::pieces::Pieces;
 use shovel_protocol::{BadFrame, Frame, ToSupervisor, WorkerId, WsSend};
 
-use super::FromThread;
 use super::link::Link;
-use super::router::Router;
+use crate::FromThread;
+use crate::router::Router;
 
 /// Reads a link until its worker is gone.
 pub struct LinkReader {
@@ -59,7 +57,7 @@ impl LinkReader {
         if !matches!(stop, Stop::Reaped) {
             self.tell_end(&stop);
             // What a link brought after a bad frame is not looked at.
-            self.frames.link.end();
+            self.frames.router.on_link_ended(&self.frames.link);
             self.frames.link.reaped().await;
         }
         if matches!(stop, Stop::Reaped) {
@@ -143,8 +141,7 @@ impl FrameHandler {
         let Some(whole) = self.pieces.push(frame)? else { return Ok(()) };
         match ToSupervisor::read(whole)? {
             Some(ToSupervisor::Ready(greeting)) => {
-                let adopts = greeting.capabilities.contains(Capabilities::ADOPT);
-                self.link.counters.adopts.store(adopts, Ordering::Relaxed);
+                self.router.note_abilities(&self.link, greeting.capabilities);
                 let is_again = std::mem::replace(&mut self.ready, true);
                 self.about_worker(Kind::Ready, is_again, |worker| FromThread::Ready { worker })
             }
@@ -183,15 +180,15 @@ impl FrameHandler {
 mod tests {
     use std::io::Write;
     use std::ops::Range;
+    use std::sync::atomic::Ordering;
 
+    use shovel_core::custody::{Phase, Route};
     use shovel_core::fleet::Death;
-    use shovel_core::transfer::Phase;
     use shovel_edge::ws::Socket;
     use shovel_protocol::{Act, Effect, LeaseId, When};
     use tokio::time::Instant;
 
     use super::*;
-    use crate::registry::Route;
     use crate::testing::{Thread, WORKER, run};
 
     const LONG: usize = 200 * 1024;
@@ -229,10 +226,11 @@ mod tests {
             let link = thread.join(WORKER, &Default::default());
             let listener = thread.portable(&link);
             thread.subscribe(listener, "news");
-            let listener = thread.with(listener, |_, connection| connection.socket.clone());
+            let listener = thread.with(listener, |_, connection| connection.client.socket.clone());
             let route = thread.portable(&link);
-            let (id, socket) = thread.with(route, |id, connection| (id, connection.socket.clone()));
-            thread.receive(route);
+            let (id, socket) =
+                thread.with(route, |id, connection| (id, connection.client.socket.clone()));
+            thread.router.on_message(route, shovel_protocol::MessageKind::Text, b"message");
             let reader = LinkReader::new(thread.router.clone(), link.clone(), true);
             World { thread, link, reader, route, id, socket, listener }
         }
@@ -274,11 +272,11 @@ mod tests {
         fn seen(&self) -> Seen {
             self.thread.router.share_channel("news");
             self.thread.with(self.route, |_, connection| {
-                let attachment = connection.state.attachment();
+                let attachment = connection.attachment();
                 Seen {
-                    committed: connection.state.committed() == 1,
+                    committed: connection.committed() == 1,
                     attached: attachment.is_some_and(|attachment| attachment.version == 2),
-                    subscribed: connection.subscriptions.channels().count() == 1,
+                    subscribed: connection.client.subscriptions.channels().count() == 1,
                     sent: self.socket.waiting_bytes() > 0,
                     published: self.listener.waiting_bytes() > 0,
                 }
@@ -291,8 +289,8 @@ mod tests {
             self.thread.router.bury(&self.link);
             let seen = self.seen();
             self.thread.with(self.route, |_, connection| {
-                assert_eq!(connection.state.phase(), Phase::Unowned);
-                assert_eq!(connection.state.is_idle(), seen.committed, "handled, or to come again");
+                assert_eq!(connection.phase(), Phase::Unowned);
+                assert_eq!(connection.is_idle(), seen.committed, "handled, or to come again");
             });
             seen
         }
@@ -349,13 +347,15 @@ mod tests {
             let thread = Thread::alone();
             let (old, new) = (WORKER, shovel_protocol::WorkerId(2));
             let links = [old, new].map(|worker| thread.join(worker, &Default::default()));
-            links.iter().for_each(|link| link.counters.adopts.store(true, Ordering::Relaxed));
-            thread.router.set_offer(&[new]);
+            links.iter().for_each(|link| link.cell.adopts.store(true, Ordering::Relaxed));
+            thread.offer(vec![new]);
+            let reader = LinkReader::new(thread.router.clone(), links[0].clone(), true);
+            tokio::task::spawn_local(reader.run());
             let route = thread.portable(&links[0]);
             let grandchild = thread.workers.borrow()[0].try_clone().unwrap();
             let begun = Instant::now();
             thread.router.reaped(old, Death::Fault);
-            let owner = || thread.with(route, |_, its| its.link().map(|link| link.worker));
+            let owner = || thread.with(route, |_, its| its.owner());
             for _ in 0..1000 {
                 if owner() == Some(new) {
                     break;

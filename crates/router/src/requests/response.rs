@@ -2,18 +2,19 @@
 
 use std::rc::Rc;
 
+use shovel_core::custody::Late;
 use shovel_edge::Failure;
 use shovel_protocol::control::ResponseHead;
 use shovel_protocol::head::Kind;
 use shovel_protocol::{BadFrame, RequestId};
 
 use super::body::{Download, ResponseBody};
-use super::counts::OfWorker;
-use super::link::Link;
-use super::registry::Late;
-use super::requests::{Outcome, response_head};
-use super::router::Router;
+use super::head::response_head;
+use super::table::Outcome;
 use crate::BODY_WINDOW_BYTES;
+use crate::counts::OfWorker;
+use crate::links::link::Link;
+use crate::router::Router;
 
 impl Router {
     pub fn on_response(
@@ -24,7 +25,7 @@ impl Router {
         end: bool,
     ) -> Result<(), BadFrame> {
         let mut requests = self.requests.borrow_mut();
-        let request = requests.get_mut(id.0).filter(|found| Rc::ptr_eq(found.holding.link(), link));
+        let request = requests.get_mut(id.0).filter(|found| Rc::ptr_eq(&found.link, link));
         // Cancelled, or timed out.
         let Some(request) = request else { return Ok(()) };
         if request.download.is_some() {
@@ -44,11 +45,19 @@ impl Router {
         request.download = Some(download.clone());
         let connection = request.connection.take();
         let body = ResponseBody::new(download, link.clone(), self.clone(), id);
-        request.answer(Outcome::Response(response.map(|()| body)));
+        let waiting = request.waiting.take();
         drop(requests);
+        let mut custody = self.custody.borrow_mut();
         if let Some(connection) = connection {
-            self.registry.borrow_mut().give_up(connection, Late::TimedOut);
+            custody.give_up(connection, Late::TimedOut);
         }
+        if let Some(waiting) = waiting {
+            custody.answer_request(link.worker);
+            drop(custody);
+            // Whoever does not wait any more has cancelled.
+            let _ = waiting.send(Outcome::Response(response.map(|()| body)));
+        }
+        self.go_on_if_needed();
         if end {
             self.end_response(link, id, |download| download.finish(None));
         }
@@ -56,14 +65,14 @@ impl Router {
     }
 
     pub fn on_body(
-        &self,
+        self: &Rc<Self>,
         link: &Rc<Link>,
         id: RequestId,
         data: &[u8],
         end: bool,
     ) -> Result<(), BadFrame> {
         let requests = self.requests.borrow();
-        let request = requests.get(id.0).filter(|found| Rc::ptr_eq(found.holding.link(), link));
+        let request = requests.get(id.0).filter(|found| Rc::ptr_eq(&found.link, link));
         let Some(request) = request else { return Ok(()) };
         let out_of_turn =
             |why| Err(BadFrame::OutOfTurn { kind: Kind::HttpResponseBody.name(), why });
@@ -81,17 +90,22 @@ impl Router {
         Ok(())
     }
 
-    pub fn end_response(&self, link: &Rc<Link>, id: RequestId, end: impl FnOnce(&Download)) {
-        let mut requests = self.requests.borrow_mut();
-        let request = requests.get(id.0).filter(|found| Rc::ptr_eq(found.holding.link(), link));
+    pub fn end_response(
+        self: &Rc<Self>,
+        link: &Rc<Link>,
+        id: RequestId,
+        end: impl FnOnce(&Download),
+    ) {
+        let requests = self.requests.borrow();
+        let request = requests.get(id.0).filter(|found| Rc::ptr_eq(&found.link, link));
         let Some(request) = request else { return };
-        let Some(download) = request.download.clone() else {
-            drop(requests);
+        let download = request.download.clone();
+        drop(requests);
+        let Some(download) = download else {
             return self.fail(id, Failure::BadGateway("the response ended before it began"));
         };
-        let request = requests.remove(id.0);
-        drop(requests);
-        drop(request);
+        drop(self.forget_request(id));
         end(&download);
+        self.go_on_if_needed();
     }
 }

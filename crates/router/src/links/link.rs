@@ -4,9 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use shovel_core::fleet::{Death, DrainReason};
+use shovel_core::fleet::Death;
 use shovel_edge::Turn;
 use shovel_edge::turn::Flush;
 use shovel_link::{Outgoing, Socket, Written};
@@ -15,36 +14,14 @@ use shovel_protocol::{LeaseId, ToWorker, WorkerId, WorkerIndex, WsMessage};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
-use super::counts::{OfWorker, WorkerTally};
-use super::quarantine::PutOff;
-use super::sleep::Rest;
-use super::{FromThread, Reports};
+use super::cell::SharedCell;
+use crate::counts::{OfWorker, WorkerTally};
 
 /// Bytes that may wait on a link before its clients are no longer read.
 const WAITING_LIMIT_BYTES: usize = 4 * 1024 * 1024;
 
 /// Bytes that may wait before messages for the worker's own subscriptions are dropped.
 pub const CHANNEL_LIMIT_BYTES: usize = 16 * 1024 * 1024;
-
-/// What all threads know of a worker.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Connections and requests that it has now.
-    pub load: AtomicU32,
-    /// Requests that it was ever given.
-    pub requests: AtomicU64,
-    /// Requests that it has now: those whose answer has not come to its end.
-    pub asked: AtomicU32,
-    /// It can adopt connections. Set before it is offered.
-    pub adopts: AtomicBool,
-    /// On so many threads it has nothing to do.
-    pub idle_threads: AtomicU32,
-    /// What it has under way and may die of: events and adoptions of connections that may move, and
-    /// requests without an answer.
-    pub doing: AtomicU32,
-    /// The one connection with which anything may be begun: a number that its thread made, or 0.
-    pub trial: AtomicU64,
-}
 
 /// A link to one worker.
 pub struct Link {
@@ -53,8 +30,7 @@ pub struct Link {
     pub index: WorkerIndex,
     /// How many links the worker has: one for each thread.
     pub links: u32,
-    pub rest: Cell<Rest>,
-    pub counters: Arc<Counters>,
+    pub cell: Arc<SharedCell>,
     /// What this thread has seen of the worker.
     pub tally: WorkerTally,
     pub socket: Socket,
@@ -63,20 +39,11 @@ pub struct Link {
     death: Cell<Death>,
     outgoing: RefCell<Outgoing>,
     turn: Turn,
-    reports: Reports,
     dirty: Cell<bool>,
     full: Cell<bool>,
     ended: Cell<bool>,
-    buried: Cell<bool>,
-    /// What waits for the end of a trial.
-    pub put_off: PutOff,
     /// Connections that wait until the link has room.
     held: RefCell<HashSet<LeaseId>>,
-    /// Requests and connections of this thread that the worker has or is offered.
-    holdings: Cell<usize>,
-    draining: Cell<Option<DrainReason>>,
-    /// The driver was told that nothing is left. Nothing new is given to the worker from then on.
-    drained: Cell<bool>,
     on_room: OnRoom,
     me: Weak<Link>,
 }
@@ -87,35 +54,27 @@ pub type OnRoom = Box<dyn Fn(HashSet<LeaseId>)>;
 impl Link {
     pub fn new(
         (worker, welcome): (WorkerId, &Welcome),
-        counters: Arc<Counters>,
+        cell: Arc<SharedCell>,
         socket: Socket,
         turn: Turn,
-        reports: Reports,
         on_room: OnRoom,
     ) -> Rc<Self> {
         Rc::new_cyclic(|me| Link {
             worker,
             index: WorkerIndex(welcome.index),
             links: welcome.links,
-            rest: Cell::default(),
-            counters,
+            cell,
             tally: WorkerTally::default(),
             socket,
             reaped: Notify::new(),
             death: Cell::new(Death::Ours),
             outgoing: RefCell::default(),
             turn,
-            reports,
             on_room,
             dirty: Cell::new(false),
             full: Cell::new(false),
             ended: Cell::new(false),
-            buried: Cell::new(false),
-            put_off: PutOff::default(),
             held: RefCell::default(),
-            holdings: Cell::new(0),
-            draining: Cell::new(None),
-            drained: Cell::new(false),
             me: me.clone(),
         })
     }
@@ -162,22 +121,6 @@ impl Link {
         *self.outgoing.borrow_mut() = Outgoing::default();
     }
 
-    /// Its worker is dead, and all that it said was read.
-    pub fn bury(&self) {
-        self.end();
-        self.buried.set(true);
-    }
-
-    /// Whether [`Link::bury`] was called.
-    pub fn is_buried(&self) -> bool {
-        self.buried.get()
-    }
-
-    /// Whether one connection is to be alone with the worker.
-    pub fn has_trial(&self) -> bool {
-        self.counters.trial.load(Ordering::Acquire) != 0
-    }
-
     /// The process was reaped: the link is to be read to its end.
     pub fn reap(&self, death: Death) {
         self.death.set(death);
@@ -192,37 +135,9 @@ impl Link {
         self.reaped.notified().await;
     }
 
-    /// Whether the process did not end by us. Known once it is reaped.
-    pub fn is_at_fault(&self) -> bool {
-        self.death.get() != Death::Ours
-    }
-
-    /// From now on tells the driver when it has nothing left.
-    pub fn drain(&self, why: DrainReason) {
-        self.draining.set(Some(why));
-        self.tell_if_drained();
-    }
-
-    /// Requests and connections of this thread that the worker has or is offered; an upgrade that
-    /// is offered counts as both.
-    pub fn holdings(&self) -> usize {
-        self.holdings.get()
-    }
-
-    /// Why it is to give everything up, if it is.
-    pub fn draining(&self) -> Option<DrainReason> {
-        self.draining.get()
-    }
-
-    /// Whether new requests may be given to the worker, as far as this link knows: the driver may
-    /// not have heard yet what speaks against it.
-    pub fn takes_work(&self) -> bool {
-        !self.ended.get() && !self.drained.get()
-    }
-
-    /// Whether the worker can adopt connections.
-    pub fn adopts(&self) -> bool {
-        self.counters.adopts.load(Ordering::Relaxed)
+    /// How the process ended. Known once it is reaped.
+    pub fn death(&self) -> Death {
+        self.death.get()
     }
 
     /// Counts a frame about something that the worker does not have. `true` the first time.
@@ -230,14 +145,6 @@ impl Link {
         let is_first = self.tally.of(OfWorker::StrayFrames) == 0;
         self.tally.add(OfWorker::StrayFrames, 1);
         is_first
-    }
-
-    fn tell_if_drained(&self) {
-        // Once: the driver counts the links that have said so.
-        let is_drained = self.draining.get().is_some() && self.holdings.get() == 0;
-        if is_drained && !self.drained.replace(true) {
-            self.reports.send(FromThread::Drained { worker: self.worker });
-        }
     }
 
     fn mark(&self) {
@@ -278,29 +185,5 @@ async fn wait_for_room(link: Rc<Link>) {
     if !link.full.get() || link.waiting_bytes() < WAITING_LIMIT_BYTES / 2 {
         let held = std::mem::take(&mut *link.held.borrow_mut());
         (link.on_room)(held);
-    }
-}
-
-/// A request or connection that a worker has or is offered. While one lives, the worker is not
-/// drained.
-pub struct Holding(Rc<Link>);
-
-impl Holding {
-    pub fn new(link: &Rc<Link>) -> Self {
-        link.counters.load.fetch_add(1, Ordering::Relaxed);
-        link.holdings.set(link.holdings.get() + 1);
-        Holding(link.clone())
-    }
-
-    pub fn link(&self) -> &Rc<Link> {
-        &self.0
-    }
-}
-
-impl Drop for Holding {
-    fn drop(&mut self) {
-        self.0.counters.load.fetch_sub(1, Ordering::Relaxed);
-        self.0.holdings.set(self.0.holdings.get() - 1);
-        self.0.tell_if_drained();
     }
 }

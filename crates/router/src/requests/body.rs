@@ -13,8 +13,7 @@ use shovel_edge::backend::BodyError;
 use shovel_protocol::credit::Grants;
 use shovel_protocol::{RequestId, ToWorker};
 
-use super::link::Link;
-use super::router::Router;
+use crate::links::link::Link;
 
 /// What has arrived and the client has not taken; the credit bounds it.
 pub struct Download {
@@ -126,18 +125,24 @@ impl State {
 pub struct ResponseBody {
     download: Rc<Download>,
     link: Rc<Link>,
-    router: Rc<Router>,
+    requests: Rc<dyn Cancel>,
     request: RequestId,
+}
+
+/// Whoever has the requests under way.
+pub trait Cancel {
+    /// The client of a request has gone, or has had enough.
+    fn cancel(self: Rc<Self>, request: RequestId);
 }
 
 impl ResponseBody {
     pub fn new(
         download: Rc<Download>,
         link: Rc<Link>,
-        router: Rc<Router>,
+        requests: Rc<dyn Cancel>,
         request: RequestId,
     ) -> Self {
-        ResponseBody { download, link, router, request }
+        ResponseBody { download, link, requests, request }
     }
 }
 
@@ -196,7 +201,7 @@ impl http_body::Body for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        self.router.cancel(self.request);
+        self.requests.clone().cancel(self.request);
     }
 }
 

@@ -6,16 +6,15 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use shovel_edge::Failure;
 use shovel_protocol::control::Headers;
 use shovel_protocol::credit::Credit;
 use shovel_protocol::{RequestId, ToWorker};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local};
 
-use super::counts::OfWorker;
-use super::link::Link;
-use super::router::Router;
+use super::head::headers;
+use crate::counts::OfWorker;
+use crate::links::link::Link;
 
 /// A body that is being passed on. Dropping it stops that.
 pub struct Upload {
@@ -30,20 +29,20 @@ struct Waiting {
 }
 
 impl Upload {
-    /// Passes `body` on in a task of its own.
+    /// Passes `body` on in a task of its own. `give_up`: the client broke it off.
     pub fn start(
-        router: Rc<Router>,
         link: Rc<Link>,
         request: RequestId,
         body: Incoming,
         window_bytes: u32,
+        give_up: impl FnOnce() + 'static,
     ) -> Self {
         let credit = RefCell::new(Credit::new(window_bytes));
         let credit = Rc::new(Waiting { credit, window_bytes, granted: Notify::new() });
         let task = Task { link, request, credit: credit.clone() };
         let task = spawn_local(async move {
             if task.run(body).await.is_err() {
-                router.fail(request, Failure::BadRequest);
+                give_up();
             }
         });
         Upload { credit, task: task.abort_handle() }
@@ -80,7 +79,7 @@ impl Task {
                 Ok(data) => self.pass(data).await,
                 Err(frame) => {
                     let trailers = frame.into_trailers().unwrap_or_default();
-                    let trailers = super::requests::headers(&trailers);
+                    let trailers = headers(&trailers);
                     self.link.send(&ToWorker::RequestEnd { request, trailers });
                     return Ok(());
                 }
