@@ -71,7 +71,7 @@ pub(super) enum Step {
 pub(super) enum Wait {
     /// A worker, until then.
     Queued { until: Moment },
-    /// Something to handle.
+    /// Something to handle. It may be in the queue for a worker all the same, but is not late.
     Asleep,
 }
 

@@ -22,7 +22,8 @@ pub enum Event {
         /// What its clients are told, if they are told.
         why: DrainReason,
     },
-    /// A worker's link brings nothing more and takes nothing more.
+    /// A worker's link brings nothing more and takes nothing more. Told before its requests are
+    /// ended for that: they are company of what it may have died of.
     LinkEnded {
         /// Whose.
         worker: WorkerId,

@@ -45,6 +45,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         (handled, started): (u64, u64),
         now: Moment,
     ) -> Result<bool, OutOfTurn> {
+        self.now = now;
         let Some(found) = self.of_owner(connection, worker) else { return Ok(false) };
         let (was_adopting, cause) = found.may_be_released()?;
         if handled != found.committed || started < handled || started > found.sent.max(handled) {
@@ -81,7 +82,9 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         } else if sleeps && self.on_route(route).is_some_and(|(_, its)| its.is_idle()) {
             self.wait(route, Wait::Asleep);
         } else {
-            self.find_owner(route, now);
+            // It waits for its turn: whoever was slow is not under way any more, and those that
+            // come back together may be many.
+            self.seek(route);
         }
         // What held its client back may have been the worker that it left.
         self.commands.push_back(Command::Look { route });
@@ -100,6 +103,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         taken: bool,
         now: Moment,
     ) -> Result<bool, OutOfTurn> {
+        self.now = now;
         let Some(found) = self.of_owner(connection, worker) else { return Ok(false) };
         let State::Adopting { owner, cause, step } = found.state else {
             return Err(if found.is_accepted() { OutOfTurn::Unasked } else { OutOfTurn::Offered });
@@ -170,18 +174,26 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         self.commands.push_back(Command::Release { worker: owner, connection: id });
     }
 
-    /// Has a worker take a connection over that nobody owns, or puts it back into the queue.
-    pub(super) fn find_owner(&mut self, route: Route, now: Moment) {
-        let Some((id, connection)) = self.on_route(route) else { return };
-        let State::Unowned { cause, .. } = connection.state else { return };
+    /// Has a worker take a connection over that nobody owns. `false` if it has to wait for one.
+    fn find_owner(&mut self, route: Route, now: Moment) -> bool {
+        let Some((id, connection)) = self.on_route(route) else { return true };
+        let State::Unowned { cause, .. } = connection.state else { return true };
         let worker = match self.adopter(self.tried_with(route)) {
             Adopter::Ready(worker) => worker,
-            Adopter::Unable => return self.lose(route, Loss::Unable),
-            Adopter::None if self.is_ending => return self.lose(route, Loss::End),
-            Adopter::None => return self.seek(route, now),
+            Adopter::Unable => {
+                self.lose(route, Loss::Unable);
+                return true;
+            }
+            Adopter::None if self.is_ending => {
+                self.lose(route, Loss::End);
+                return true;
+            }
+            Adopter::None => return false,
         };
-        if !self.may_adopt(route, worker, now) || !self.ask(worker) {
-            return self.seek(route, now);
+        // Nobody waits for a trial before it can take place.
+        let is_asked = self.worker(worker).is_none_or(|cell| cell.proof() == Proof::Asked);
+        if is_asked || !self.may_adopt(route, worker, now) || !self.ask(worker) {
+            return false;
         }
         self.want_help(worker, now);
         let step = self.asked(self.settings.adopt_timeout);
@@ -189,20 +201,24 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
             its.state = State::Adopting { owner: worker, cause, step };
         });
         self.commands.push_back(Command::Adopt { worker, connection: id, cause });
+        true
     }
 
-    /// A connection that nobody owns has something to handle.
-    pub(super) fn seek(&mut self, route: Route, now: Moment) {
-        let Some((_, connection)) = self.on_route(route) else { return };
-        let State::Unowned { wait, .. } = connection.state else { return };
-        if wait == Wait::Asleep {
+    /// A connection that nobody owns has got something to handle. How long that may wait is counted
+    /// from the next time that the clock is read.
+    pub(super) fn note_woken(&mut self, route: Route) {
+        self.woken.push(route);
+        self.seek(route);
+    }
+
+    pub(super) fn wake(&mut self, now: Moment) {
+        while let Some(route) = self.woken.pop() {
             self.wait(route, Wait::Queued { until: now + self.settings.owner_wait });
         }
-        self.seek_again(route);
     }
 
-    /// Puts it into the queue, if it is not there.
-    pub(super) fn seek_again(&mut self, route: Route) {
+    /// Puts a connection that nobody owns into the queue, if it is not there.
+    pub(super) fn seek(&mut self, route: Route) {
         let Some((_, connection)) = self.on_route(route) else { return };
         if connection.is_unowned() {
             match connection.suspect() {
@@ -230,22 +246,23 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
     }
 
     fn begin_seeking(&mut self, now: Moment) {
-        for _ in 0..self.seeking.len() {
-            if !self.has_room() {
+        while self.has_room()
+            && let Some(route) = self.seeking.pop()
+        {
+            if !self.find_owner(route, now) {
+                // Nor would those behind it find one.
+                self.seeking.push_front(route);
                 return;
             }
-            let Some(route) = self.seeking.pop() else { break };
-            self.find_owner(route, now);
-        }
-        if !self.seeking.is_empty() {
-            return;
         }
         for _ in 0..self.seeking_suspects.len() {
-            if !self.has_room() {
+            if !self.has_room() || !self.seeking.is_empty() {
                 return;
             }
-            let Some(route) = self.seeking_suspects.pop() else { break };
-            self.find_owner(route, now);
+            let Some(route) = self.seeking_suspects.pop() else { return };
+            if !self.find_owner(route, now) {
+                self.seeking_suspects.push(route);
+            }
         }
     }
 
@@ -254,12 +271,22 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
     }
 
     /// Before the program of those that serve has taken any connection over, only one leaves its
-    /// worker at a time: the program may not be able to, and would lose all of them.
+    /// worker at a time, and none while another is being adopted, however long that takes: the
+    /// program may not be able to, and would lose all of them.
     fn may_ask(&self) -> bool {
-        let proofs = self.offered.iter().filter_map(|worker| self.worker(*worker));
-        let mut proofs = proofs.filter(|cell| cell.adopts()).map(WorkerCell::proof);
-        let is_proven = proofs.all(|proof| proof == Proof::Given);
-        self.is_ending || is_proven || (self.under_way == 0 && self.seeking.is_empty())
+        let cells = self.offered.iter().filter_map(|worker| self.worker(*worker));
+        let proofs = cells.filter(|cell| cell.adopts()).map(WorkerCell::proof);
+        let least = proofs.fold(Proof::Given, |least, proof| match (least, proof) {
+            (Proof::Asked, _) | (_, Proof::Asked) => Proof::Asked,
+            (Proof::None, _) | (_, Proof::None) => Proof::None,
+            (Proof::Given, Proof::Given) => Proof::Given,
+        });
+        self.is_ending
+            || match least {
+                Proof::Given => true,
+                Proof::None => self.under_way == 0 && self.seeking.is_empty(),
+                Proof::Asked => false,
+            }
     }
 
     fn ask(&mut self, worker: WorkerId) -> bool {
@@ -274,7 +301,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         }
     }
 
-    fn note_proof(&mut self, worker: WorkerId, answered: bool) {
+    pub(super) fn note_proof(&mut self, worker: WorkerId, answered: bool) {
         if let Some(its) = self.workers.get_mut(&worker)
             && std::mem::take(&mut its.is_proving)
         {
@@ -299,9 +326,9 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
                 let step = self.be_impatient(owner, id, step, patience, now);
                 self.change(route.slot, |its| its.state = State::Adopting { owner, cause, step });
             }
-            // Nothing is overdue yet; but as long as it waits, something may come.
+            // Nothing is overdue before something comes.
             State::Unowned { wait: Wait::Queued { .. }, .. } if is_idle => {
-                self.wait(route, Wait::Queued { until: now + self.settings.owner_wait });
+                self.wait(route, Wait::Asleep);
             }
             State::Unowned { wait: Wait::Queued { .. }, .. } => self.lose(route, Loss::NoWorker),
             State::Unowned { wait: Wait::Asleep, .. }
@@ -367,7 +394,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
             }
         }
         self.connections.renew(route.slot);
-        self.seek(route, now);
+        self.seek(route);
         self.commands.push_back(Command::Look { route });
     }
 
