@@ -15,4 +15,5 @@ pub mod channels;
 pub mod custody;
 pub mod fleet;
 pub mod slots;
+pub mod tenure;
 pub mod transfer;

@@ -46,6 +46,7 @@ pub use offer::Late;
 pub use trials::COMPANY_ENDS_IN;
 
 use crate::channels::Slot;
+pub use crate::fleet::Death;
 use crate::fleet::Rotation;
 use crate::slots::Slots;
 use line::Line;
