@@ -7,7 +7,7 @@ use shovel_core::custody::{Command, Kept, Loss, Route};
 use shovel_protocol::control::{AdoptCause, AdoptHead, Names};
 use shovel_protocol::to_supervisor::Effects;
 use shovel_protocol::to_worker::RequestBytes;
-use shovel_protocol::{Again, Close, LeaseId, ToWorker, WorkerId, WsMessage};
+use shovel_protocol::{Again, Close, ConnectionUuid, LeaseId, ToWorker, WorkerId, WsMessage};
 
 use super::{Custody, Staged};
 use crate::FromThread;
@@ -193,9 +193,24 @@ impl Router {
         }
     }
 
-    fn count_poison(&self, connection: shovel_protocol::ConnectionUuid, dropped: u64, loss: Loss) {
+    fn count_poison(&self, connection: ConnectionUuid, dropped: u64, loss: Loss) {
         self.measures.tally.add(OfThread::Quarantined, 1);
-        tracing::error!(connection = %connection, dropped, "{}; it is closed", loss.why());
+        match loss {
+            Loss::PoisonAdopt => tracing::error!(
+                connection = %connection, dropped,
+                "workers have died taking a connection over; it is closed"
+            ),
+            Loss::Poison
+            | Loss::Refused
+            | Loss::WorkerDied
+            | Loss::NoWorker
+            | Loss::Unable
+            | Loss::TimeUp(_)
+            | Loss::End => tracing::error!(
+                connection = %connection, dropped,
+                "a message has ended its workers; its connection is closed"
+            ),
+        }
     }
 
     /// Its worker has not finished in time: its close is the last that the worker hears of it.
