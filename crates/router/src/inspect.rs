@@ -13,11 +13,12 @@ use shovel_edge::Client;
 use shovel_edge::connection::Server;
 use shovel_protocol::control::Published;
 use shovel_protocol::{ConnectionUuid, MessageKind, WorkerId, WorkerIndex};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
 use super::ToThread;
 use super::counts::{LatencySums, OfWorker, ThreadSums, WorkerSums};
+use super::mailbox::Sender;
 use super::router::Router;
 
 /// Channels that a connection is said to be subscribed to, at most; the number tells of the rest.
@@ -60,7 +61,7 @@ pub enum Inspect {
 
 /// The way to ask one I/O thread; clones ask the same.
 #[derive(Clone, Debug)]
-pub struct Inspector(pub(crate) mpsc::UnboundedSender<ToThread>);
+pub struct Inspector(pub(crate) Sender<ToThread>);
 
 /// What a thread has and has counted, or several together.
 #[derive(Clone, Debug, Default)]
@@ -214,8 +215,8 @@ impl Inspector {
 
     async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Inspect) -> Option<T> {
         let (answer, answered) = oneshot::channel();
-        self.0.send(ToThread::Inspect(question(answer))).ok()?;
-        answered.await.ok()
+        let is_asked = self.0.send(ToThread::Inspect(question(answer)));
+        if is_asked { answered.await.ok() } else { None }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Between client sockets and workers: an I/O thread, its clients, its links, and the owner map.
 //!
 //! Whoever runs it (the supervisor's driver; an app without a supervisor) tells it what to do by
-//! [`ToThread`] and hears of it by [`FromThread`]; nothing else is shared. Messages, bodies and
+//! [`ToThread`] and hears of it by [`FromThread`], both by a [`mailbox`]; nothing else is shared. Messages, bodies and
 //! publishes stay within the thread, but for publishes to subscribers of other threads
 //! ([`crossing`]).
 //!
@@ -25,6 +25,7 @@ mod frames;
 pub mod inspect;
 mod kept;
 mod link;
+mod mailbox;
 mod moves;
 mod offer;
 mod pressure;
@@ -32,6 +33,7 @@ mod publish;
 mod quarantine;
 mod reader;
 mod registry;
+mod reports;
 mod requests;
 mod responses;
 mod router;
@@ -60,12 +62,15 @@ use shovel_edge::{Crowd, Turn, http};
 use shovel_protocol::WorkerId;
 use shovel_protocol::control::Welcome;
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
 use self::crossing::Crossings;
 use self::inspect::{Inspect, Inspector};
 pub use self::link::Counters;
+use self::mailbox::Sender;
+use self::reports::Commands;
+pub use self::reports::{Report, Reported, Reports, reports};
 use self::router::Router;
 
 /// Credit that each body starts with.
@@ -118,8 +123,12 @@ pub enum FromThread {
     LinkEnded { worker: WorkerId, why: Option<String> },
     /// This thread has nothing of the worker any more, and its link is read to the end.
     Gone { worker: WorkerId },
-    /// This thread has nothing of a draining worker any more.
+    /// This thread has nothing of a draining worker any more. While the pool ends: nor anything that
+    /// an offered worker would have to take over.
     Drained { worker: WorkerId },
+    /// This thread has said that the worker is drained, and has given it something since. Only while
+    /// the pool ends, and told before whatever it was taken from is told to be gone or drained.
+    Occupied { worker: WorkerId },
     /// The worker has done everything and exits.
     ShutdownCompleted { worker: WorkerId },
     /// The worker has nothing on any thread but connections that can do without it, and has had
@@ -185,26 +194,10 @@ impl Default for Settings {
     }
 }
 
-/// The way to the driver. Reports are few (none per message or request), so it is not bounded.
-#[derive(Clone, Debug)]
-pub struct Reports(mpsc::UnboundedSender<FromThread>);
-
-impl Reports {
-    /// Reports that go to `sender`.
-    pub fn new(sender: mpsc::UnboundedSender<FromThread>) -> Self {
-        Reports(sender)
-    }
-
-    fn send(&self, report: FromThread) {
-        // Without a driver the process is about to end.
-        let _ = self.0.send(report);
-    }
-}
-
 /// An I/O thread that runs.
 #[derive(Debug)]
 pub struct IoThread {
-    commands: mpsc::UnboundedSender<ToThread>,
+    commands: Sender<ToThread>,
     thread: thread::JoinHandle<()>,
     ended: oneshot::Receiver<()>,
 }
@@ -231,7 +224,7 @@ impl IoThread {
     /// # Errors
     /// Those of starting a thread or a runtime.
     pub fn start(index: usize, start: Start) -> io::Result<Self> {
-        let (commands, receiver) = mpsc::unbounded_channel();
+        let (commands, receiver) = mailbox::mailbox();
         // A local runtime is built where it runs; its errors are wanted here.
         let (built, outcome) = std::sync::mpsc::channel();
         let (end, ended) = oneshot::channel();
@@ -255,7 +248,7 @@ impl IoThread {
 
     /// Tells the thread something; one that has ended hears nothing.
     pub fn tell(&self, command: ToThread) {
-        let _ = self.commands.send(command);
+        self.commands.send(command);
     }
 
     /// The way to ask it, for others than the driver.
@@ -278,7 +271,7 @@ impl IoThread {
     }
 }
 
-async fn run(start: Start, mut commands: mpsc::UnboundedReceiver<ToThread>) {
+async fn run(start: Start, mut commands: Commands) {
     let Start { listeners, settings, http, crowd, reports, crossings } = start;
     let (turn, deadlines) = (Turn::default(), Deadlines::new(&settings.ws));
     spawn_local(turn.clone().run());
@@ -351,11 +344,7 @@ fn obey(router: &Rc<Router>, command: ToThread) {
 }
 
 /// All that a thread is still told in the end; never returns.
-async fn answer_questions(
-    commands: &mut mpsc::UnboundedReceiver<ToThread>,
-    router: &Rc<Router>,
-    server: &Server<Router>,
-) {
+async fn answer_questions(commands: &mut Commands, router: &Rc<Router>, server: &Server<Router>) {
     while let Some(command) = commands.recv().await {
         match command {
             ToThread::Inspect(question) => inspect::answer(router, server, question),

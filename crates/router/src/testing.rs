@@ -14,7 +14,6 @@ use shovel_protocol::control::Welcome;
 use shovel_protocol::id::Leased;
 use shovel_protocol::{LeaseId, MessageKind, RequestId, ToSupervisor, WorkerId};
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 
 use crate::crossing::Crossings;
@@ -22,7 +21,7 @@ use crate::inspect::Origin;
 use crate::link::{Counters, Holding, Link};
 use crate::registry::{Connection, Route};
 use crate::router::Router;
-use crate::{BODY_WINDOW_BYTES, FromThread, Reports, Settings, moves};
+use crate::{BODY_WINDOW_BYTES, Reported, Settings, moves, reports};
 
 pub const WORKER: WorkerId = WorkerId(1);
 
@@ -35,7 +34,7 @@ const WS: ws::Settings = ws::Settings {
 
 pub struct Thread {
     pub router: Rc<Router>,
-    pub reports: mpsc::UnboundedReceiver<FromThread>,
+    pub reports: Reported,
     /// The other ends of its links.
     pub workers: RefCell<Vec<UnixStream>>,
 }
@@ -54,10 +53,10 @@ impl Thread {
 
     pub fn several(threads: usize) -> Vec<Self> {
         let new = |crossings: Crossings| {
-            let (sender, reports) = mpsc::unbounded_channel();
+            let (sender, reports) = reports();
             let settings = Settings { ws: WS, close_spread: Duration::ZERO, ..Settings::default() };
             let (crossing, _) = crossings.into_parts();
-            let router = Router::new(Turn::default(), settings, Reports::new(sender), crossing);
+            let router = Router::new(Turn::default(), settings, sender, crossing);
             spawn_local(moves::run(router.clone()));
             Thread { router, reports, workers: RefCell::default() }
         };
