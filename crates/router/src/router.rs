@@ -9,9 +9,9 @@ use shovel_core::slots::Slots;
 use shovel_edge::Turn;
 use tokio::time::Instant;
 
-use crate::Reports;
 use crate::counts::Measures;
 use crate::custody::{Alarm, Custody};
+use crate::driver::reports::Reports;
 use crate::fanout::crossing::Sender;
 use crate::fanout::publisher::{Publisher, Share};
 use crate::requests::table::Request;

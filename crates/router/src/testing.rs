@@ -14,7 +14,6 @@ use shovel_protocol::control::Welcome;
 use shovel_protocol::id::Leased;
 use shovel_protocol::{LeaseId, RequestId, WorkerId};
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 
 use crate::clients::client::{Client, Origin};
@@ -23,7 +22,7 @@ use crate::custody::Staged;
 use crate::links::cell::SharedCell;
 use crate::links::link::Link;
 use crate::router::Router;
-use crate::{BODY_WINDOW_BYTES, FromThread, Reports, Settings};
+use crate::{BODY_WINDOW_BYTES, Reported, Settings, reports};
 
 /// A connection as the tests look at it.
 pub type Connection = custody::Connection<Client, crate::custody::KeptMessage, Staged>;
@@ -40,7 +39,7 @@ const WS: ws::Settings = ws::Settings {
 pub struct Thread {
     pub router: Rc<Router>,
     /// Kept, so that reports have somewhere to go.
-    _reports: mpsc::UnboundedReceiver<FromThread>,
+    _reports: Reported,
     /// The other ends of its links.
     pub workers: RefCell<Vec<UnixStream>>,
 }
@@ -59,12 +58,12 @@ impl Thread {
 
     fn several(threads: usize) -> Vec<Self> {
         let new = |crossings: Crossings| {
-            let (sender, reports) = mpsc::unbounded_channel();
+            let (reports, reported) = reports();
             let settings = Settings { ws: WS, close_spread: Duration::ZERO, ..Settings::default() };
             let (crossing, _) = crossings.into_parts();
-            let router = Router::new(Turn::default(), settings, Reports::new(sender), crossing);
+            let router = Router::new(Turn::default(), settings, reports, crossing);
             spawn_local(crate::custody::run(router.clone()));
-            Thread { router, _reports: reports, workers: RefCell::default() }
+            Thread { router, _reports: reported, workers: RefCell::default() }
         };
         Crossings::between(threads).into_iter().map(new).collect()
     }

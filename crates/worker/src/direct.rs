@@ -23,10 +23,10 @@ use shovel_router::crossing::Crossings;
 use shovel_router::scribe::{ACCESS, Cause, Entry, Pen, Scribe};
 use shovel_router::variables::Chosen;
 use shovel_router::{
-    BODY_WINDOW_BYTES, FromThread, IoThread, Reports, SharedCell, Start, ToThread,
+    BODY_WINDOW_BYTES, FromThread, IoThread, Reported, Reports, SharedCell, Start, ToThread,
+    reports,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tracing::Metadata;
 use tracing_subscriber::fmt::MakeWriter;
@@ -59,10 +59,10 @@ where
     let signals = Signals::new().map_err(RunError::Runtime)?;
     let bound = Bound::Tcp(listener);
     let address = bound.describe();
-    let (sender, reports) = mpsc::unbounded_channel();
-    let (thread, link) = start(bound, &chosen, Reports::new(sender)).map_err(RunError::Runtime)?;
+    let (sender, reported) = reports();
+    let (thread, link) = start(bound, &chosen, sender).map_err(RunError::Runtime)?;
     let patience = chosen.shutdown_timeout;
-    let mut conductor = Conductor { thread: &thread, reports, signals, address, patience };
+    let mut conductor = Conductor { thread: &thread, reported, signals, address, patience };
     // Neither branch is taken up again, so neither need be cancel-safe.
     let result = tokio::select! {
         result = supervised::serve(app, vec![link], Work::default()) => result,
@@ -143,7 +143,7 @@ fn start(bound: Bound, chosen: &Chosen, reports: Reports) -> io::Result<(IoThrea
 /// Does what a supervisor would do for one worker.
 struct Conductor<'a> {
     thread: &'a IoThread,
-    reports: mpsc::UnboundedReceiver<FromThread>,
+    reported: Reported,
     signals: Signals,
     address: String,
     /// How long handlers and clients may take in the end.
@@ -168,8 +168,8 @@ impl Conductor<'_> {
             // Cancel-safe: a queue keeps what was not taken, a signal stays pending.
             tokio::select! {
                 () = self.signals.next() => return,
-                Some(report) = self.reports.recv() => {
-                    if let FromThread::Ready { .. } = report {
+                Some(report) = self.reported.recv() => {
+                    if let FromThread::Ready { .. } = report.what {
                         self.thread.tell(ToThread::Offer { workers: vec![SELF] });
                         tracing::info!("listening on {}", self.address);
                     }
@@ -183,8 +183,8 @@ impl Conductor<'_> {
             // Cancel-safe as above.
             tokio::select! {
                 () = self.signals.next() => return,
-                Some(report) = self.reports.recv() => {
-                    if let FromThread::Drained { .. } = report {
+                Some(report) = self.reported.recv() => {
+                    if let FromThread::Drained { .. } = report.what {
                         self.thread.tell(ToThread::Shutdown { worker: SELF });
                     }
                 }

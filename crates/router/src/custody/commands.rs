@@ -10,10 +10,10 @@ use shovel_protocol::to_worker::RequestBytes;
 use shovel_protocol::{Again, Close, ConnectionUuid, LeaseId, ToWorker, WorkerId, WsMessage};
 
 use super::{Custody, Staged};
-use crate::FromThread;
 use crate::clients::client::Handshake;
 use crate::clients::pressure::Pressure;
 use crate::counts::OfThread;
+use crate::driver::FromThread;
 use crate::router::Router;
 
 /// The adopting worker is told of so many subscriptions, by the bytes of their names: they hold

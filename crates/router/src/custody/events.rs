@@ -15,7 +15,7 @@ use shovel_protocol::handshake::Capabilities;
 use shovel_protocol::{LeaseId, ToWorker, WorkerId};
 use tokio::time::sleep;
 
-use crate::FromThread;
+use crate::driver::FromThread;
 use crate::links::cell::{Linked, SharedCell};
 use crate::links::link::Link;
 use crate::router::Router;

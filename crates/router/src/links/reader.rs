@@ -13,7 +13,7 @@ use shovel_protocol::pieces::Pieces;
 use shovel_protocol::{BadFrame, Frame, ToSupervisor, WorkerId, WsSend};
 
 use super::link::Link;
-use crate::FromThread;
+use crate::driver::FromThread;
 use crate::router::Router;
 
 /// Reads a link until its worker is gone.

@@ -19,11 +19,12 @@ use super::body::Cancel;
 use super::head::{request_head, target};
 use super::table::{Outcome, Request};
 use super::upload::Upload;
+use crate::BODY_WINDOW_BYTES;
 use crate::clients::client::{Client, Origin};
 use crate::counts::{OfThread, OfWorker};
+use crate::driver::FromThread;
 use crate::links::link::Link;
 use crate::router::Router;
-use crate::{BODY_WINDOW_BYTES, FromThread};
 
 /// What a client asks for.
 pub struct Question {

@@ -20,7 +20,7 @@ use crate::worker::image::Image;
 use crate::worker::memory::resident_bytes;
 use crate::worker::output::{self, LastWords, Stream};
 use crate::worker::process::{Launch, Started};
-use shovel_router::{FromThread, IoThread, SharedCell, ToThread};
+use shovel_router::{FromThread, IoThread, Report, SharedCell, ToThread};
 
 /// A worker that closed its links and does not exit is killed after this. One that just exits
 /// should not be: that would change how it ended.
@@ -41,12 +41,41 @@ pub struct Workers {
 
 struct Process {
     pid: u32,
-    threads: usize,
     exit: Option<Exit>,
-    gone: usize,
-    drained: usize,
+    /// What each thread has of it.
+    holdings: Vec<Holdings>,
     too_large: bool,
     told: Told,
+}
+
+/// What an I/O thread has of a worker.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holdings {
+    /// A link, and perhaps requests and connections.
+    Some,
+    /// A link, and nothing else any more.
+    None,
+    Gone,
+}
+
+impl Process {
+    /// Notes what a thread says; whether that is news. What is gone does not come back.
+    fn note(&mut self, thread: usize, holdings: Holdings) -> bool {
+        let Some(before) = self.holdings.get_mut(thread) else { return false };
+        let is_news = *before != holdings && *before != Holdings::Gone;
+        if is_news {
+            *before = holdings;
+        }
+        is_news
+    }
+
+    fn is_drained(&self) -> bool {
+        self.holdings.iter().all(|holdings| *holdings != Holdings::Some)
+    }
+
+    fn is_gone(&self) -> bool {
+        self.holdings.iter().all(|holdings| *holdings == Holdings::Gone)
+    }
 }
 
 /// An end that the pool is to hear of.
@@ -96,10 +125,8 @@ impl Workers {
         self.exits.spawn(async move { (worker, child.wait().await) });
         let process = Process {
             pid,
-            threads: threads.len(),
             exit: None,
-            gone: 0,
-            drained: 0,
+            holdings: vec![Holdings::Some; threads.len()],
             too_large: false,
             told: Told::Nothing,
         };
@@ -172,8 +199,8 @@ impl Workers {
     }
 
     /// What an I/O thread says, as the pool is to know it.
-    pub fn on_report(&mut self, report: FromThread) -> Option<Event> {
-        match report {
+    pub fn on_report(&mut self, Report { thread, what }: Report) -> Option<Event> {
+        match what {
             FromThread::Alive => None,
             FromThread::Ready { worker } => Some(Event::Ready { worker }),
             FromThread::Refused { worker, why } => {
@@ -200,13 +227,19 @@ impl Workers {
             FromThread::LinkEnded { worker, why } => Some(Event::LinkEnded { worker, why }),
             FromThread::Drained { worker } => {
                 let process = self.processes.get_mut(&worker)?;
-                process.drained += 1;
-                (process.drained >= process.threads).then_some(Event::Drained { worker })
+                let is_news = process.note(thread, Holdings::None);
+                (is_news && process.is_drained()).then_some(Event::Drained { worker })
+            }
+            FromThread::Occupied { worker } => {
+                let process = self.processes.get_mut(&worker)?;
+                let was_drained = process.is_drained();
+                let is_news = process.note(thread, Holdings::Some);
+                (is_news && was_drained).then_some(Event::Occupied { worker })
             }
             FromThread::Gone { worker } => {
                 let process = self.processes.get_mut(&worker)?;
-                process.gone += 1;
-                if process.gone < process.threads {
+                process.note(thread, Holdings::Gone);
+                if !process.is_gone() {
                     return None;
                 }
                 let exit = process.exit.unwrap_or(Exit::Code(-1));
