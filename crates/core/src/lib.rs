@@ -1,9 +1,10 @@
 //! The decisions of shovel-pool, without IO: values in, values out.
 //!
-//! Three rooms that do not know of each other, each with its own caller:
+//! Four rooms that do not know of each other, each with its own caller:
 //!
 //! - [`fleet`]: the life of workers; only the supervisor's driver calls it.
 //! - [`transfer`]: the state of one connection; called under its slot's lock.
+//! - [`tenure`]: a connection while a worker has it; called by the SDK, under the connection's lock.
 //! - [`channels`]: who is subscribed to what; called by link readers.
 //!
 //! Nothing here reads a clock, waits, starts a thread or opens anything; the crate's
@@ -11,4 +12,5 @@
 
 pub mod channels;
 pub mod fleet;
+pub mod tenure;
 pub mod transfer;

@@ -32,7 +32,7 @@ async fn an_upgrade_says_that_the_connection_may_move_and_carries_what_is_attach
 }
 
 #[tokio::test]
-async fn what_a_handler_does_is_held_until_it_ends_and_then_committed_in_order() {
+async fn what_a_handler_does_is_staged_until_it_ends_and_then_committed_in_order() {
     let (app, state, mut heard) = app();
     let mut supervisor = Supervisor::start(app).await;
     supervisor.open("/").await;
@@ -165,7 +165,7 @@ async fn an_attachment_while_idle_is_immediate_and_while_a_handler_runs_part_of_
 }
 
 #[tokio::test]
-async fn what_others_do_while_a_handler_runs_is_held_in_order_and_afterwards_immediate() {
+async fn what_others_do_while_a_handler_runs_is_staged_in_order_and_afterwards_immediate() {
     let (app, state, mut heard) = app();
     let mut supervisor = Supervisor::start(app).await;
     supervisor.open("/").await;
