@@ -190,30 +190,38 @@ impl<E, S: Staging, A> Portable<E, S, A> {
             Deed::Send { .. } if lags => return Err(Refused::Pressed),
             Deed::Send { .. } | Deed::Subscribe | Deed::Close => {}
         }
-        let Some(running) = self.running.as_mut().filter(|running| running.is_committed()) else {
-            if deed == Deed::Close {
-                self.dismiss();
-            }
-            return Ok(Place::Now);
-        };
-        let staged = self.staged.bytes();
-        if staged > 0 && deed.bytes().is_some_and(|bytes| staged + bytes > STAGED_BYTES) {
-            return self.flush().map_or(Ok(Place::Now), |flush| Ok(Place::Full(flush)));
+        let stages = self.running.as_ref().is_some_and(Running::is_committed);
+        if deed == Deed::Close && !stages {
+            self.dismiss();
         }
-        if deed == Deed::Close {
-            running.close = OwnClose::Staged;
+        match &mut self.running {
+            Some(running) if stages => Ok(running.place(deed, &mut self.staged)),
+            Some(_) | None => Ok(Place::Now),
         }
-        Ok(Place::Staged(&mut self.staged))
     }
 
     fn flush(&mut self) -> Option<Flush<'_, S>> {
-        let Portable { running: Some(running), staged, .. } = self else { return None };
-        let Running { close, owed, .. } = running;
-        (staged.bytes() > 0).then_some(Flush { staged, owed, close })
+        let running = self.running.as_mut()?;
+        (self.staged.bytes() > 0).then(|| running.flush(&mut self.staged))
     }
 }
 
 impl<A> Running<A> {
+    fn place<'a, S: Staging>(&'a mut self, deed: Deed, staged: &'a mut S) -> Place<'a, S> {
+        let before = staged.bytes();
+        if before > 0 && deed.bytes().is_some_and(|bytes| before + bytes > STAGED_BYTES) {
+            return Place::Full(self.flush(staged));
+        }
+        if deed == Deed::Close {
+            self.close = OwnClose::Staged;
+        }
+        Place::Staged(staged)
+    }
+
+    fn flush<'a, S>(&'a mut self, staged: &'a mut S) -> Flush<'a, S> {
+        Flush { staged, owed: &mut self.owed, close: &mut self.close }
+    }
+
     /// Whether something says at its end that what it did takes place. Only the end of a connection
     /// that the supervisor does not have is told to nobody.
     fn is_committed(&self) -> bool {

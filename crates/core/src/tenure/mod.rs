@@ -14,7 +14,7 @@
 //! has ended, and is then written with the commit behind it. What is done to any other connection
 //! goes out at once.
 //!
-//! Rooms: [`acts`] what an app does to a connection, [`events`] what happens to it.
+//! Rooms: `acts` what an app does to a connection, `events` what happens to it.
 
 mod acts;
 mod events;
