@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use shovel_protocol::control::AdoptCause;
 use shovel_protocol::{Close, CloseCode, LeaseId, WorkerId};
 
-use super::{Death, Route, Slot};
-use crate::fleet::DrainReason;
+use super::{Route, Slot};
+use crate::fleet::{Death, DrainReason};
 
 /// Something that has happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,6 +118,8 @@ pub enum Command<E> {
         route: Route,
         /// Why.
         loss: Loss,
+        /// The worker that died with it.
+        worker: Option<WorkerId>,
     },
     /// Close the client's socket, hand its close to the owner, and take the connection out.
     CutOff {
@@ -159,6 +161,8 @@ pub enum Command<E> {
         worker: WorkerId,
         /// The connection.
         connection: LeaseId,
+        /// It was not told of this one before.
+        is_first: bool,
     },
 }
 

@@ -43,10 +43,10 @@ pub use hot::{Arrived, Closing, Committed, HandOver, HandedOver, Left};
 pub use log::Kept;
 pub use moving::UNDER_WAY;
 pub use offer::Late;
-pub use strikes::Death;
 pub use trials::COMPANY_ENDS_IN;
 
 use crate::channels::Slot;
+pub use crate::fleet::Death;
 use crate::fleet::Rotation;
 use crate::slots::Slots;
 use line::Line;
@@ -199,6 +199,12 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
     /// The next thing to do; `None` when it waits for an event, a call or a timeout.
     pub fn poll_command(&mut self) -> Option<Command<E>> {
         self.commands.pop_front()
+    }
+
+    /// Whether there is a command, or a direct call has left something to do.
+    #[inline]
+    pub fn has_work(&self) -> bool {
+        self.is_unsettled || !self.commands.is_empty()
     }
 
     /// Whether a direct call has left something to do: then [`Custody::handle_timeout`] comes before

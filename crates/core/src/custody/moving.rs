@@ -17,10 +17,9 @@ use super::connection::{Record, State, Step, Wait};
 use super::strikes::Blame;
 use super::workers::Adopter;
 use super::{
-    Client, Command, Connection, Custody, Death, Loss, Moment, OutOfTurn, Phase, Proof, Route,
-    WorkerCell,
+    Client, Command, Connection, Custody, Loss, Moment, OutOfTurn, Phase, Proof, Route, WorkerCell,
 };
-use crate::fleet::DrainReason;
+use crate::fleet::{Death, DrainReason};
 
 /// Connections of a thread that are on their way at once.
 pub const UNDER_WAY: u32 = 64;
@@ -28,11 +27,9 @@ pub const UNDER_WAY: u32 = 64;
 /// A move that takes longer no longer keeps others waiting: its handler is slow.
 const SLOW: Duration = Duration::from_millis(50);
 
-/// How often to tell of a worker that does not give a connection up.
-const TELL_AGAIN: Duration = Duration::from_secs(1);
-
-/// Over how many steps farewells are spread: so many in a second.
-const FAREWELLS_PER_SECOND: u32 = 100;
+/// How soon to tell again that a worker does not give a connection up: its last request may have
+/// ended meanwhile.
+const TELL_AGAIN: Duration = Duration::from_millis(200);
 
 impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
     /// The owner has given a connection up. Whoever was told to while it still adopted may also do
@@ -114,7 +111,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         let slot = connection.0.slot;
         let route = Route { slot, born: found.born };
         let was_closed = found.is_closed();
-        let is_revoked = matches!(step, Step::Revoked { .. });
+        let is_revoked = matches!(step, Step::Revoked { .. } | Step::Stuck { .. });
         let answered = self.change(slot, |its| {
             its.state = State::Owned { owner, crossed: is_revoked.then_some(cause) };
             let staged = its.take_staged();
@@ -358,9 +355,10 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
                 self.commands.push_back(Command::Revoke { worker, connection });
                 Step::Revoked { stuck_at: now + patience }
             }
-            Step::Revoked { .. } => {
-                self.commands.push_back(Command::Stuck { worker, connection });
-                Step::Revoked { stuck_at: now + TELL_AGAIN }
+            Step::Revoked { .. } | Step::Stuck { .. } => {
+                let is_first = matches!(step, Step::Revoked { .. });
+                self.commands.push_back(Command::Stuck { worker, connection, is_first });
+                Step::Stuck { again_at: now + TELL_AGAIN }
             }
         }
     }
@@ -387,7 +385,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
             return;
         };
         match outcome {
-            Orphaned::Lost(loss) => return self.lose(route, loss),
+            Orphaned::Lost(loss) => return self.end(route, loss, worker),
             Orphaned::Unowned => {}
             Orphaned::Quarantined { dropped } => {
                 let loss = Loss::Poison;
@@ -400,11 +398,15 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         self.commands.push_back(Command::Look { route });
     }
 
-    /// Ends a connection that nobody owns. Its close event is not delivered.
+    /// Ends a connection that nobody can have any more. Its close event is not delivered.
     pub(super) fn lose(&mut self, route: Route, loss: Loss) {
+        self.end(route, loss, None);
+    }
+
+    fn end(&mut self, route: Route, loss: Loss, worker: Option<WorkerId>) {
         self.change(route.slot, |its| its.state = State::Over);
         self.connections.renew(route.slot);
-        self.commands.push_back(Command::End { route, loss });
+        self.commands.push_back(Command::End { route, loss, worker });
     }
 
     /// Connections that cannot move are closed, each once what was read of it is handled. On reload
@@ -425,11 +427,9 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         let mut routes = routes;
         // Not in the order in which they came.
         routes.sort_by_key(|route| u64::from(route.slot).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        let steps = (spread.as_millis() as u64 * u64::from(FAREWELLS_PER_SECOND) / 1000).max(1);
-        let count = routes.len() as u64;
+        let count = routes.len() as f64;
         for (place, route) in routes.into_iter().enumerate() {
-            let step = place as u64 * steps / count;
-            let at = now + spread.mul_f64(step as f64 / steps as f64);
+            let at = now + spread.mul_f64((place + 1) as f64 / count);
             self.farewells.insert((at, route));
         }
     }
@@ -455,7 +455,9 @@ impl<C, M, E: Default> Connection<C, M, E> {
     fn may_be_released(&self) -> Result<(bool, AdoptCause), OutOfTurn> {
         match self.state {
             State::Releasing { cause, .. } => Ok((false, cause)),
-            State::Adopting { cause, step: Step::Revoked { .. }, .. } => Ok((true, cause)),
+            State::Adopting { cause, step: Step::Revoked { .. } | Step::Stuck { .. }, .. } => {
+                Ok((true, cause))
+            }
             State::Owned { crossed: Some(cause), .. } => Ok((false, cause)),
             State::Offered { .. } => Err(OutOfTurn::Offered),
             State::Owned { crossed: None, .. }

@@ -6,8 +6,8 @@ use shovel_protocol::WorkerId;
 use super::line::Line;
 use super::rest::Rest;
 use super::trials::Trial;
-use super::{Client, Command, Custody, Death, Event, Moment, Route, WorkerCell};
-use crate::fleet::DrainReason;
+use super::{Client, Command, Custody, Event, Moment, Route, WorkerCell};
+use crate::fleet::{Death, DrainReason};
 
 /// Added to the load of a worker that is to be left alone if there is another.
 const LEFT_ALONE: u32 = 1 << 30;

@@ -100,9 +100,11 @@ fn a_close_that_kills_its_workers_takes_the_connection_with_it() {
     line.house.close(route);
     (0..2).for_each(|_| line.die_and_adopt(Death::Fault, &[route]));
     assert!(line.house.get(route).is_handling());
+    let worker = Some(line.worker());
     line.die(Death::Fault);
     assert!(!line.house.is_there(route));
-    assert!(line.house.told.contains(&Command::End { route, loss: Loss::Poison }));
+    let end = Command::End { route, loss: Loss::Poison, worker };
+    assert!(line.house.told.contains(&end));
 }
 
 #[test]
@@ -223,9 +225,11 @@ fn the_third_death_in_adopting_is_the_last() {
         line.die(Death::Fault);
         assert_eq!(line.house.cell(line.worker()).has_trial(), death == 2);
     }
+    let worker = Some(line.worker());
     line.die(Death::Fault);
     assert!(!line.house.is_there(route));
-    assert!(line.house.told.contains(&Command::End { route, loss: Loss::PoisonAdopt }));
+    let end = Command::End { route, loss: Loss::PoisonAdopt, worker };
+    assert!(line.house.told.contains(&end));
 }
 
 #[test]

@@ -217,7 +217,11 @@ fn what_cannot_move_is_lost_with_its_worker() {
     house.messages(without, 1);
     house.die(FIRST, Death::Fault);
     for route in [plain, without] {
-        assert!(house.told.contains(&Command::End { route, loss: Loss::WorkerDied }));
+        assert!(house.told.contains(&Command::End {
+            route,
+            loss: Loss::WorkerDied,
+            worker: Some(FIRST)
+        }));
         assert!(!house.is_there(route));
     }
 }

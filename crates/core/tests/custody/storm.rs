@@ -270,7 +270,7 @@ impl Storm {
     fn see_to_drained(&mut self) {
         for thread in 0..2 {
             for told in self.threads[thread].told() {
-                if let Command::End { route, loss: Loss::NoWorker } = told
+                if let Command::End { route, loss: Loss::NoWorker, .. } = told
                     && let Some(calm_since) = self.calm_since
                 {
                     let since = self.waiting.get(&(thread, route)).copied().unwrap_or(calm_since);
