@@ -11,8 +11,8 @@
 //! that its worker drains or has died. One mutation, then drain every command, then the next.
 //!
 //! Rooms: [`connection`] the state of one, [`workers`] of one worker, [`moving`] between them,
-//! [`strikes`] and [`trials`] what kills workers, [`rest`] who is not needed, [`cell`] what crosses
-//! threads.
+//! [`orphans`] those whose worker died, [`strikes`] and [`trials`] what kills workers, [`rest`] who
+//! is not needed, [`cell`] what crosses threads.
 
 mod cell;
 mod connection;
@@ -22,6 +22,7 @@ mod line;
 mod log;
 mod moving;
 mod offer;
+mod orphans;
 mod rest;
 mod strikes;
 mod table;
