@@ -25,6 +25,10 @@ lint:
     cargo clippy --workspace --all-targets -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
+# Whether what comments and documents refer to is there.
+references:
+    scripts/references.py
+
 # Fuzzes each decoder for so many seconds.
 fuzz seconds="30":
     scripts/fuzz.sh {{ seconds }}
@@ -32,6 +36,10 @@ fuzz seconds="30":
 # Breaks one rule at a time and demands that a test notices.
 mutations *names:
     scripts/mutations.sh {{ names }}
+
+# Changes the decisions of core in every way that cargo-mutants knows; or those of some files.
+mutants *files:
+    scripts/mutants.sh {{ files }}
 
 # Hundreds of clients while workers die, hang and are replaced, for so many seconds.
 soak seconds="600":

@@ -2,6 +2,7 @@
 # Breaks one rule at a time and demands that a test notices: for each patch in tests/mutations the
 # sources are patched in a scratch copy, and one of its tests must fail there.
 # usage: scripts/mutations.sh [NAME...]    (names of patches, or beginnings of them)
+#        scripts/mutations.sh --check      (whether all of them could be tried; tries none)
 #
 # Before its diff a patch says what it breaks and who has to notice:
 #     Breaks: an owner's death lets out what its handler had staged
@@ -23,6 +24,10 @@ log=$root/target/mutations/log
 export CARGO_TARGET_DIR=$root/target/mutations/target
 
 main() {
+    if [ "${1:-}" = --check ]; then
+        check_all
+        return
+    fi
     local -a patches=()
     local name patch
     if [ $# -eq 0 ]; then
@@ -50,6 +55,17 @@ main() {
     done
     echo "== ${#patches[@]} mutations, $survivors survived, $broken cannot be tried, $SECONDS s"
     [ "$survivors" -eq 0 ] && [ "$broken" -eq 0 ]
+}
+
+# Stricter than when they are tried: the lines around a change must be what they were.
+check_all() {
+    local patch broken=0
+    for patch in tests/mutations/*.patch; do
+        git apply --check "$patch" || { echo "$patch does not apply" >&2; broken=1; }
+        [ -n "$(headers Breaks "$patch")" ] || { echo "$patch: breaks what?" >&2; broken=1; }
+        [ -n "$(headers Test "$patch")" ] || { echo "$patch: who notices?" >&2; broken=1; }
+    done
+    return "$broken"
 }
 
 copy_sources() {

@@ -8,7 +8,7 @@
 # usage: scripts/soak.sh [SECONDS] [SEED]    (600 seconds; the first seed is drawn)
 #
 # SHOVEL_CHECK_CLIENTS says how many clients, 240 unless given. A round can be repeated alone:
-#     SHOVEL_CHECK_SEED=7 SHOVEL_CHECK_SECONDS=60 cargo test -p shovel-tests --test suite checker
+#     SHOVEL_CHECK_SEED=7 SHOVEL_CHECK_SECONDS=60 cargo test -p shovel-tests --test suite transfer::checker
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/packages.sh
@@ -33,7 +33,7 @@ main() {
     local begun=$SECONDS
     while [ "$round" -eq 0 ] || [ $((SECONDS - begun)) -lt "$lasts" ]; do
         if ! SHOVEL_CHECK_SEED=$((seed + round)) cargo test -p shovel-tests --test suite --locked \
-            g_checker -- --nocapture >"$log" 2>&1; then
+            transfer::checker -- --nocapture >"$log" 2>&1; then
             # The log of the pool, in JSON, is for whoever opens the file.
             grep --invert-match '^{"' "$log" >&2 || true
             echo "== seed $((seed + round)) found something after $((SECONDS - begun)) s; all of it: $log" >&2

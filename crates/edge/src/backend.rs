@@ -47,7 +47,7 @@ pub trait Backend: 'static {
     ) -> impl Future<Output = Result<Answer<Self>, Failure>>;
 
     /// Takes a message. It is always taken; whether more may come is said by [`Socket::hold`].
-    fn message(&self, route: Self::Route, kind: MessageKind, data: &[u8]);
+    fn message(self: &Rc<Self>, route: Self::Route, kind: MessageKind, data: &[u8]);
 
     /// Whether everything taken of this connection has been handled.
     fn is_idle(&self, route: Self::Route) -> bool;
@@ -56,7 +56,7 @@ pub trait Backend: 'static {
     fn pressure(&self, route: Self::Route, over: bool);
 
     /// The socket has ended; called once per accepted connection.
-    fn closed(&self, route: Self::Route, close: Close);
+    fn closed(self: &Rc<Self>, route: Self::Route, close: Close);
 
     /// Somebody was turned away before this backend was asked.
     fn refused(&self, why: Refused);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use shovel_edge::{Failure, Refused};
 use shovel_protocol::WorkerIndex;
 
-use super::link::Link;
+use crate::links::link::Link;
 
 /// What is counted about one worker, on its link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

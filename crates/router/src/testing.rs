@@ -7,22 +7,25 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shovel_core::transfer::Attachment;
+use shovel_core::custody::{self, Attachment, Event, Route};
+use shovel_edge::Turn;
 use shovel_edge::ws::{self, Deadlines, Socket};
-use shovel_edge::{Client, Turn};
 use shovel_protocol::control::Welcome;
 use shovel_protocol::id::Leased;
-use shovel_protocol::{LeaseId, MessageKind, RequestId, ToSupervisor, WorkerId};
+use shovel_protocol::{LeaseId, RequestId, WorkerId};
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 
+use crate::clients::client::{Client, Origin};
 use crate::crossing::Crossings;
-use crate::inspect::Origin;
-use crate::link::{Counters, Holding, Link};
-use crate::registry::{Connection, Route};
+use crate::custody::Staged;
+use crate::links::cell::SharedCell;
+use crate::links::link::Link;
 use crate::router::Router;
-use crate::{BODY_WINDOW_BYTES, FromThread, Reports, Settings, moves};
+use crate::{BODY_WINDOW_BYTES, Reported, Settings, reports};
+
+/// A connection as the tests look at it.
+pub type Connection = custody::Connection<Client, crate::custody::KeptMessage, Staged>;
 
 pub const WORKER: WorkerId = WorkerId(1);
 
@@ -35,7 +38,8 @@ const WS: ws::Settings = ws::Settings {
 
 pub struct Thread {
     pub router: Rc<Router>,
-    pub reports: mpsc::UnboundedReceiver<FromThread>,
+    /// Kept, so that reports have somewhere to go.
+    _reports: Reported,
     /// The other ends of its links.
     pub workers: RefCell<Vec<UnixStream>>,
 }
@@ -52,20 +56,20 @@ impl Thread {
         Self::several(1).remove(0)
     }
 
-    pub fn several(threads: usize) -> Vec<Self> {
+    fn several(threads: usize) -> Vec<Self> {
         let new = |crossings: Crossings| {
-            let (sender, reports) = mpsc::unbounded_channel();
+            let (reports, reported) = reports();
             let settings = Settings { ws: WS, close_spread: Duration::ZERO, ..Settings::default() };
             let (crossing, _) = crossings.into_parts();
-            let router = Router::new(Turn::default(), settings, Reports::new(sender), crossing);
-            spawn_local(moves::run(router.clone()));
-            Thread { router, reports, workers: RefCell::default() }
+            let router = Router::new(Turn::default(), settings, reports, crossing);
+            spawn_local(crate::custody::run(router.clone()));
+            Thread { router, _reports: reported, workers: RefCell::default() }
         };
         Crossings::between(threads).into_iter().map(new).collect()
     }
 
     /// A worker's link to this thread.
-    pub fn join(&self, worker: WorkerId, counters: &Arc<Counters>) -> Rc<Link> {
+    pub fn join(&self, worker: WorkerId, cell: &Arc<SharedCell>) -> Rc<Link> {
         let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
         let welcome = Welcome {
             worker: worker.0,
@@ -78,67 +82,44 @@ impl Thread {
             dev: false,
         };
         self.workers.borrow_mut().push(theirs);
-        self.router.clone().join(worker, ours, welcome, counters.clone());
-        self.router.link(worker).expect("its link")
+        self.router.join(worker, ours, welcome, cell.clone()).expect("a link that can be used")
     }
 
-    /// A connection that the worker has accepted and subscribed to a channel.
-    pub fn subscriber(&self, link: &Rc<Link>, channel: &str) -> Route {
-        let route = self.accept(link, false);
-        self.subscribe(route, channel);
-        route
-    }
-
-    /// A connection that the worker has accepted, and that may move.
+    /// A connection that the worker has accepted, and that is portable.
     pub fn portable(&self, link: &Rc<Link>) -> Route {
         let route = self.accept(link, true);
         self.with(route, |_, connection| {
-            connection.state.attach(Attachment { version: 1, data: Box::from([]) });
+            connection.attach(Attachment { version: 1, data: Box::from([]) });
         });
         route
     }
 
     pub fn subscribe(&self, route: Route, channel: &str) {
-        let mut registry = self.router.registry.borrow_mut();
-        let (_, connection) = registry.on_route(route).expect("the connection");
-        let places = &mut connection.subscriptions;
+        let mut custody = self.router.custody.borrow_mut();
+        let (_, connection) = custody.on_route_mut(route).expect("the connection");
+        let places = &mut connection.client.subscriptions;
         self.router.channels.borrow_mut().subscribe(channel, route.slot, places);
     }
 
     /// A connection that the worker has accepted.
-    fn accept(&self, link: &Rc<Link>, keep: bool) -> Route {
+    fn accept(&self, link: &Rc<Link>, is_portable: bool) -> Route {
         let socket = Socket::new(&self.router.turn, &Deadlines::new(&WS), &WS);
         let request = RequestId(Leased { slot: 0, lease: 0 });
-        let mut registry = self.router.registry.borrow_mut();
-        let origin = Origin::new(&Client::new(None), "/");
-        let id = registry.reserve(Holding::new(link), socket, request, origin);
-        let connection = registry.get_mut(id).expect("it was reserved");
-        connection.request = None;
-        connection.state.accept(keep).expect("it was offered");
-        registry.route(id).expect("it was accepted")
+        let client = Client::new(socket, Origin::new(&shovel_edge::Client::new(None), "/"));
+        let mut custody = self.router.custody.borrow_mut();
+        let id = custody.reserve(client, link.worker, request);
+        custody.accept(id, link.worker, request, is_portable).expect("it was offered")
     }
 
     /// Does something with a connection.
     pub fn with<T>(&self, route: Route, what: impl FnOnce(LeaseId, &mut Connection) -> T) -> T {
-        let mut registry = self.router.registry.borrow_mut();
-        let (id, connection) = registry.on_route(route).expect("the connection");
+        let mut custody = self.router.custody.borrow_mut();
+        let (id, connection) = custody.on_route_mut(route).expect("the connection");
         what(id, connection)
     }
 
-    /// Takes in a message of a connection that may move.
-    pub fn receive(&self, route: Route) {
-        let message = self.router.keeper.keep(MessageKind::Text, b"message");
-        let id = self.with(route, |id, connection| {
-            assert!(connection.state.append(message, 7));
-            id
-        });
-        self.router.pump(&mut self.router.registry.borrow_mut(), id);
-    }
-
-    /// The worker commits the event that it was given first.
-    pub fn commit(&self, link: &Rc<Link>, route: Route) {
-        let frame = |id, seq| ToSupervisor::Commit { connection: id, seq };
-        let commit = self.with(route, |id, connection| frame(id, connection.state.committed() + 1));
-        self.router.on_frame(link, commit).expect("a commit in its turn");
+    /// New work goes to these workers.
+    pub fn offer(&self, workers: Vec<WorkerId>) {
+        self.router.tell_custody(Event::Offered { workers });
     }
 }

@@ -9,7 +9,7 @@ use crate::config::setting;
 /// The page as roff(7). `command` is without subcommands, of which clap would only say that they have
 /// pages of their own; `whole` is with them.
 pub fn page(command: Command, whole: &Command) -> Vec<u8> {
-    // The first line goes under NAME, the rest under DESCRIPTION.
+    // The first line goes under `NAME`, the rest under `DESCRIPTION`.
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
     let first = about.lines().next().unwrap_or_default().to_owned();
     let command = command.about(first).long_about(about);

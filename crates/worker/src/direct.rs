@@ -15,16 +15,18 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use shovel_core::fleet::DrainReason;
+use shovel_core::fleet::{Death, DrainReason};
 use shovel_edge::listener::{Bound, address_of_environment};
 use shovel_protocol::WorkerId;
 use shovel_protocol::control::Welcome;
 use shovel_router::crossing::Crossings;
 use shovel_router::scribe::{ACCESS, Cause, Entry, Pen, Scribe};
 use shovel_router::variables::Chosen;
-use shovel_router::{BODY_WINDOW_BYTES, Counters, FromThread, IoThread, Reports, Start, ToThread};
+use shovel_router::{
+    BODY_WINDOW_BYTES, FromThread, IoThread, Reported, Reports, SharedCell, Start, ToThread,
+    reports,
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tracing::Metadata;
 use tracing_subscriber::fmt::MakeWriter;
@@ -57,10 +59,10 @@ where
     let signals = Signals::new().map_err(RunError::Runtime)?;
     let bound = Bound::Tcp(listener);
     let address = bound.describe();
-    let (sender, reports) = mpsc::unbounded_channel();
-    let (thread, link) = start(bound, &chosen, Reports::new(sender)).map_err(RunError::Runtime)?;
+    let (sender, reported) = reports();
+    let (thread, link) = start(bound, &chosen, sender).map_err(RunError::Runtime)?;
     let patience = chosen.shutdown_timeout;
-    let mut conductor = Conductor { thread: &thread, reports, signals, address, patience };
+    let mut conductor = Conductor { thread: &thread, reported, signals, address, patience };
     // Neither branch is taken up again, so neither need be cancel-safe.
     let result = tokio::select! {
         result = supervised::serve(app, vec![link], Work::default()) => result,
@@ -71,7 +73,7 @@ where
         Ok(()) => LAST_MOMENTS,
         Err(_) => Duration::ZERO,
     };
-    thread.tell(ToThread::Reaped { worker: SELF, at_fault: false });
+    thread.tell(ToThread::Reaped { worker: SELF, death: Death::Ours });
     thread.tell(ToThread::Finish { within });
     let joined = tokio::task::spawn_blocking(|| thread.join());
     // The thread does not panic; if it did, it has said so.
@@ -133,15 +135,15 @@ fn start(bound: Bound, chosen: &Chosen, reports: Reports) -> io::Result<(IoThrea
         body_window_bytes: BODY_WINDOW_BYTES,
         dev: chosen.dev,
     };
-    let counters = std::sync::Arc::<Counters>::default();
-    thread.tell(ToThread::Join { worker: SELF, stream: ours, welcome, counters });
+    let cell = std::sync::Arc::<SharedCell>::default();
+    thread.tell(ToThread::Join { worker: SELF, stream: ours, welcome, cell });
     Ok((thread, theirs))
 }
 
 /// Does what a supervisor would do for one worker.
 struct Conductor<'a> {
     thread: &'a IoThread,
-    reports: mpsc::UnboundedReceiver<FromThread>,
+    reported: Reported,
     signals: Signals,
     address: String,
     /// How long handlers and clients may take in the end.
@@ -166,8 +168,8 @@ impl Conductor<'_> {
             // Cancel-safe: a queue keeps what was not taken, a signal stays pending.
             tokio::select! {
                 () = self.signals.next() => return,
-                Some(report) = self.reports.recv() => {
-                    if let FromThread::Ready { .. } = report {
+                Some(report) = self.reported.recv() => {
+                    if let FromThread::Ready { .. } = report.what {
                         self.thread.tell(ToThread::Offer { workers: vec![SELF] });
                         tracing::info!("listening on {}", self.address);
                     }
@@ -181,8 +183,8 @@ impl Conductor<'_> {
             // Cancel-safe as above.
             tokio::select! {
                 () = self.signals.next() => return,
-                Some(report) = self.reports.recv() => {
-                    if let FromThread::Drained { .. } = report {
+                Some(report) = self.reported.recv() => {
+                    if let FromThread::Drained { .. } = report.what {
                         self.thread.tell(ToThread::Shutdown { worker: SELF });
                     }
                 }

@@ -11,7 +11,7 @@ use shovel_protocol::{
 };
 use shovel_worker::{CloseEvent, Error, Message, MessageEvent, SendError};
 
-/// B13, DESIGN §4.
+/// B13, and `docs/wire.md`, "Events and commit".
 #[tokio::test]
 async fn an_echo_is_one_frame() {
     let (app, ..) = app();
@@ -25,7 +25,7 @@ async fn an_echo_is_one_frame() {
     supervisor.shut_down().await;
 }
 
-/// DESIGN §4, TRANSFER (a commit is cumulative).
+/// A commit is cumulative: `docs/wire.md`, "Events and commit".
 #[tokio::test]
 async fn messages_in_a_row_share_a_commit() {
     let (app, ..) = app();
@@ -119,7 +119,7 @@ async fn a_message_of_several_pieces_is_committed_too() {
     supervisor.shut_down().await;
 }
 
-/// TRANSFER: a handler that sends nothing must not ride on the send of the one before.
+/// A handler that sends nothing must not ride on the send of the one before.
 #[tokio::test]
 async fn a_silent_handler_is_committed_by_a_frame_of_its_own() {
     let (app, ..) = app();

@@ -62,6 +62,8 @@ pub(super) enum Step {
     Slow { late_at: Moment },
     /// The worker was told to answer at once.
     Revoked { stuck_at: Moment },
+    /// It does not answer, and the fleet was told.
+    Stuck { again_at: Moment },
 }
 
 /// What a connection without an owner waits for.
@@ -69,7 +71,7 @@ pub(super) enum Step {
 pub(super) enum Wait {
     /// A worker, until then.
     Queued { until: Moment },
-    /// Something to handle.
+    /// Something to handle. It may be in the queue for a worker all the same, but is not late.
     Asleep,
 }
 
@@ -317,6 +319,7 @@ impl<C, M, E: Default> Connection<C, M, E> {
                 Step::Asked { slow_at, .. } => (true, Some(slow_at)),
                 Step::Slow { late_at } => (false, Some(late_at)),
                 Step::Revoked { stuck_at } => (false, Some(stuck_at)),
+                Step::Stuck { again_at } => (false, Some(again_at)),
             },
             State::Unowned { wait: Wait::Queued { until }, .. } => (false, Some(until)),
             State::Unowned { wait: Wait::Asleep, .. }

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use shovel_protocol::control::AdoptCause;
 use shovel_protocol::{Close, CloseCode, LeaseId, WorkerId};
 
-use super::{Death, Route, Slot};
-use crate::fleet::DrainReason;
+use super::{Route, Slot};
+use crate::fleet::{Death, DrainReason};
 
 /// Something that has happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +22,8 @@ pub enum Event {
         /// What its clients are told, if they are told.
         why: DrainReason,
     },
-    /// A worker's link brings nothing more and takes nothing more.
+    /// A worker's link brings nothing more and takes nothing more. Told before its requests are
+    /// ended for that: they are company of what it may have died of.
     LinkEnded {
         /// Whose.
         worker: WorkerId,
@@ -117,6 +118,8 @@ pub enum Command<E> {
         route: Route,
         /// Why.
         loss: Loss,
+        /// The worker that died with it.
+        worker: Option<WorkerId>,
     },
     /// Close the client's socket, hand its close to the owner, and take the connection out.
     CutOff {
@@ -158,6 +161,8 @@ pub enum Command<E> {
         worker: WorkerId,
         /// The connection.
         connection: LeaseId,
+        /// It was not told of this one before.
+        is_first: bool,
     },
 }
 

@@ -116,12 +116,12 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         if connection.close.is_some() {
             return None;
         }
+        let was_idle = portable.log.len() == 0;
         let kept = portable.log.push_message(message, bytes);
-        let is_unowned = connection.is_unowned();
+        let is_woken = was_idle && connection.is_unowned();
         self.kept_bytes += kept;
-        if is_unowned {
-            let now = self.now;
-            self.seek(route, now);
+        if is_woken {
+            self.note_woken(route);
         }
         Some(id)
     }
@@ -129,10 +129,10 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
     /// Takes in the close, the last event. It comes once, and no bound holds it back.
     pub fn close(&mut self, route: Route, close: Close) -> Closing {
         let Some((_, connection)) = self.on_route_mut(route) else { return Closing::Nothing };
+        let was_idle = connection.is_idle();
         let closing = connection.append_close(close);
-        if closing == Closing::Kept && connection.is_unowned() {
-            let now = self.now;
-            self.seek(route, now);
+        if closing == Closing::Kept && was_idle && connection.is_unowned() {
+            self.note_woken(route);
         }
         closing
     }

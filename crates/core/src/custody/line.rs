@@ -20,6 +20,13 @@ impl Line {
         }
     }
 
+    /// Back to where it was popped.
+    pub(super) fn push_front(&mut self, route: Route) {
+        if self.members.insert(route) {
+            self.queue.push_front(route);
+        }
+    }
+
     pub(super) fn pop(&mut self) -> Option<Route> {
         let route = self.queue.pop_front()?;
         self.members.remove(&route);

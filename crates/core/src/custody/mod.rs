@@ -43,10 +43,10 @@ pub use hot::{Arrived, Closing, Committed, HandOver, HandedOver, Left};
 pub use log::Kept;
 pub use moving::UNDER_WAY;
 pub use offer::Late;
-pub use strikes::Death;
 pub use trials::COMPANY_ENDS_IN;
 
 use crate::channels::Slot;
+pub use crate::fleet::Death;
 use crate::fleet::Rotation;
 use crate::slots::Slots;
 use line::Line;
@@ -116,6 +116,8 @@ pub struct Custody<W, C, M, E> {
     /// Those that need a worker; first those that nothing speaks against.
     seeking: Line,
     seeking_suspects: Line,
+    /// Those without an owner that have got something to handle; from then on their wait has an end.
+    woken: Line,
     /// How many are on their way and are waited for.
     under_way: u32,
     deadlines: BTreeSet<(Moment, Route)>,
@@ -176,6 +178,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
             farewells: BTreeSet::new(),
             seeking: Line::default(),
             seeking_suspects: Line::default(),
+            woken: Line::default(),
             under_way: 0,
             deadlines: BTreeSet::new(),
             kept_bytes: 0,
@@ -198,6 +201,12 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         self.commands.pop_front()
     }
 
+    /// Whether there is a command, or a direct call has left something to do.
+    #[inline]
+    pub fn has_work(&self) -> bool {
+        self.is_unsettled || !self.commands.is_empty()
+    }
+
     /// Whether a direct call has left something to do: then [`Custody::handle_timeout`] comes before
     /// the next [`Custody::poll_command`].
     #[inline]
@@ -207,7 +216,9 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
 
     /// When to call [`Custody::handle_timeout`] next.
     pub fn poll_timeout(&self) -> Option<Moment> {
+        // What was due when it was last looked at, and waits for something else, is tried again.
         let trials = self.workers.values().filter_map(Worker::trial_due);
+        let trials = trials.filter(|due| *due > self.now);
         let deadline = self.deadlines.first().map(|(at, _)| *at);
         let farewell = self.farewells.first().map(|(at, _)| *at);
         let unsettled = self.is_unsettled.then_some(self.now);
@@ -218,6 +229,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Moment) {
         self.now = now;
+        self.wake(now);
         while let Some((at, route)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
             self.deadlines.remove(&(at, route));
             self.be_late(route, now);
@@ -232,10 +244,13 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
     /// Goes on with whatever has become possible.
     fn settle(&mut self, now: Moment) {
         self.now = now;
-        self.is_unsettled = false;
+        self.wake(now);
         self.settle_trials(now);
         self.begin_moves(now);
         self.tell_drained();
+        // Each of these has seen what those before it made possible. What still waits is looked at
+        // again after a pause, not at once: nothing changes while the clock stands.
+        self.is_unsettled = false;
         self.retry_at = self.retry_in().map(|pause| now + pause);
     }
 

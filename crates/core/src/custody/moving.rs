@@ -17,10 +17,9 @@ use super::connection::{Record, State, Step, Wait};
 use super::strikes::Blame;
 use super::workers::Adopter;
 use super::{
-    Client, Command, Connection, Custody, Death, Loss, Moment, OutOfTurn, Phase, Proof, Route,
-    WorkerCell,
+    Client, Command, Connection, Custody, Loss, Moment, OutOfTurn, Phase, Proof, Route, WorkerCell,
 };
-use crate::fleet::DrainReason;
+use crate::fleet::{Death, DrainReason};
 
 /// Connections of a thread that are on their way at once.
 pub const UNDER_WAY: u32 = 64;
@@ -28,11 +27,9 @@ pub const UNDER_WAY: u32 = 64;
 /// A move that takes longer no longer keeps others waiting: its handler is slow.
 const SLOW: Duration = Duration::from_millis(50);
 
-/// How often to tell of a worker that does not give a connection up.
-const TELL_AGAIN: Duration = Duration::from_secs(1);
-
-/// Over how many steps farewells are spread: so many in a second.
-const FAREWELLS_PER_SECOND: u32 = 100;
+/// How soon to tell again that a worker does not give a connection up: its last request may have
+/// ended meanwhile.
+const TELL_AGAIN: Duration = Duration::from_millis(200);
 
 impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
     /// The owner has given a connection up. Whoever was told to while it still adopted may also do
@@ -48,6 +45,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         (handled, started): (u64, u64),
         now: Moment,
     ) -> Result<bool, OutOfTurn> {
+        self.now = now;
         let Some(found) = self.of_owner(connection, worker) else { return Ok(false) };
         let (was_adopting, cause) = found.may_be_released()?;
         if handled != found.committed || started < handled || started > found.sent.max(handled) {
@@ -84,7 +82,9 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         } else if sleeps && self.on_route(route).is_some_and(|(_, its)| its.is_idle()) {
             self.wait(route, Wait::Asleep);
         } else {
-            self.find_owner(route, now);
+            // It waits for its turn: whoever was slow is not under way any more, and those that
+            // come back together may be many.
+            self.seek(route);
         }
         // What held its client back may have been the worker that it left.
         self.commands.push_back(Command::Look { route });
@@ -103,6 +103,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         taken: bool,
         now: Moment,
     ) -> Result<bool, OutOfTurn> {
+        self.now = now;
         let Some(found) = self.of_owner(connection, worker) else { return Ok(false) };
         let State::Adopting { owner, cause, step } = found.state else {
             return Err(if found.is_accepted() { OutOfTurn::Unasked } else { OutOfTurn::Offered });
@@ -110,7 +111,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         let slot = connection.0.slot;
         let route = Route { slot, born: found.born };
         let was_closed = found.is_closed();
-        let is_revoked = matches!(step, Step::Revoked { .. });
+        let is_revoked = matches!(step, Step::Revoked { .. } | Step::Stuck { .. });
         let answered = self.change(slot, |its| {
             its.state = State::Owned { owner, crossed: is_revoked.then_some(cause) };
             let staged = its.take_staged();
@@ -173,18 +174,26 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         self.commands.push_back(Command::Release { worker: owner, connection: id });
     }
 
-    /// Has a worker take a connection over that nobody owns, or puts it back into the queue.
-    pub(super) fn find_owner(&mut self, route: Route, now: Moment) {
-        let Some((id, connection)) = self.on_route(route) else { return };
-        let State::Unowned { cause, .. } = connection.state else { return };
+    /// Has a worker take a connection over that nobody owns. `false` if it has to wait for one.
+    fn find_owner(&mut self, route: Route, now: Moment) -> bool {
+        let Some((id, connection)) = self.on_route(route) else { return true };
+        let State::Unowned { cause, .. } = connection.state else { return true };
         let worker = match self.adopter(self.tried_with(route)) {
             Adopter::Ready(worker) => worker,
-            Adopter::Unable => return self.lose(route, Loss::Unable),
-            Adopter::None if self.is_ending => return self.lose(route, Loss::End),
-            Adopter::None => return self.seek(route, now),
+            Adopter::Unable => {
+                self.lose(route, Loss::Unable);
+                return true;
+            }
+            Adopter::None if self.is_ending => {
+                self.lose(route, Loss::End);
+                return true;
+            }
+            Adopter::None => return false,
         };
-        if !self.may_adopt(route, worker, now) || !self.ask(worker) {
-            return self.seek(route, now);
+        // Nobody waits for a trial before it can take place.
+        let is_asked = self.worker(worker).is_none_or(|cell| cell.proof() == Proof::Asked);
+        if is_asked || !self.may_adopt(route, worker, now) || !self.ask(worker) {
+            return false;
         }
         self.want_help(worker, now);
         let step = self.asked(self.settings.adopt_timeout);
@@ -192,20 +201,24 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
             its.state = State::Adopting { owner: worker, cause, step };
         });
         self.commands.push_back(Command::Adopt { worker, connection: id, cause });
+        true
     }
 
-    /// A connection that nobody owns has something to handle.
-    pub(super) fn seek(&mut self, route: Route, now: Moment) {
-        let Some((_, connection)) = self.on_route(route) else { return };
-        let State::Unowned { wait, .. } = connection.state else { return };
-        if wait == Wait::Asleep {
+    /// A connection that nobody owns has got something to handle. How long that may wait is counted
+    /// from the next time that the clock is read.
+    pub(super) fn note_woken(&mut self, route: Route) {
+        self.woken.push(route);
+        self.seek(route);
+    }
+
+    pub(super) fn wake(&mut self, now: Moment) {
+        while let Some(route) = self.woken.pop() {
             self.wait(route, Wait::Queued { until: now + self.settings.owner_wait });
         }
-        self.seek_again(route);
     }
 
-    /// Puts it into the queue, if it is not there.
-    pub(super) fn seek_again(&mut self, route: Route) {
+    /// Puts a connection that nobody owns into the queue, if it is not there.
+    pub(super) fn seek(&mut self, route: Route) {
         let Some((_, connection)) = self.on_route(route) else { return };
         if connection.is_unowned() {
             match connection.suspect() {
@@ -233,22 +246,23 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
     }
 
     fn begin_seeking(&mut self, now: Moment) {
-        for _ in 0..self.seeking.len() {
-            if !self.has_room() {
+        while self.has_room()
+            && let Some(route) = self.seeking.pop()
+        {
+            if !self.find_owner(route, now) {
+                // Nor would those behind it find one.
+                self.seeking.push_front(route);
                 return;
             }
-            let Some(route) = self.seeking.pop() else { break };
-            self.find_owner(route, now);
-        }
-        if !self.seeking.is_empty() {
-            return;
         }
         for _ in 0..self.seeking_suspects.len() {
-            if !self.has_room() {
+            if !self.has_room() || !self.seeking.is_empty() {
                 return;
             }
-            let Some(route) = self.seeking_suspects.pop() else { break };
-            self.find_owner(route, now);
+            let Some(route) = self.seeking_suspects.pop() else { return };
+            if !self.find_owner(route, now) {
+                self.seeking_suspects.push(route);
+            }
         }
     }
 
@@ -257,12 +271,22 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
     }
 
     /// Before the program of those that serve has taken any connection over, only one leaves its
-    /// worker at a time: the program may not be able to, and would lose all of them.
+    /// worker at a time, and none while another is being adopted, however long that takes: the
+    /// program may not be able to, and would lose all of them.
     fn may_ask(&self) -> bool {
-        let proofs = self.offered.iter().filter_map(|worker| self.worker(*worker));
-        let mut proofs = proofs.filter(|cell| cell.adopts()).map(WorkerCell::proof);
-        let is_proven = proofs.all(|proof| proof == Proof::Given);
-        self.is_ending || is_proven || (self.under_way == 0 && self.seeking.is_empty())
+        let cells = self.offered.iter().filter_map(|worker| self.worker(*worker));
+        let proofs = cells.filter(|cell| cell.adopts()).map(WorkerCell::proof);
+        let least = proofs.fold(Proof::Given, |least, proof| match (least, proof) {
+            (Proof::Asked, _) | (_, Proof::Asked) => Proof::Asked,
+            (Proof::None, _) | (_, Proof::None) => Proof::None,
+            (Proof::Given, Proof::Given) => Proof::Given,
+        });
+        self.is_ending
+            || match least {
+                Proof::Given => true,
+                Proof::None => self.under_way == 0 && self.seeking.is_empty(),
+                Proof::Asked => false,
+            }
     }
 
     fn ask(&mut self, worker: WorkerId) -> bool {
@@ -277,7 +301,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         }
     }
 
-    fn note_proof(&mut self, worker: WorkerId, answered: bool) {
+    pub(super) fn note_proof(&mut self, worker: WorkerId, answered: bool) {
         if let Some(its) = self.workers.get_mut(&worker)
             && std::mem::take(&mut its.is_proving)
         {
@@ -302,9 +326,9 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
                 let step = self.be_impatient(owner, id, step, patience, now);
                 self.change(route.slot, |its| its.state = State::Adopting { owner, cause, step });
             }
-            // Nothing is overdue yet; but as long as it waits, something may come.
+            // Nothing is overdue before something comes.
             State::Unowned { wait: Wait::Queued { .. }, .. } if is_idle => {
-                self.wait(route, Wait::Queued { until: now + self.settings.owner_wait });
+                self.wait(route, Wait::Asleep);
             }
             State::Unowned { wait: Wait::Queued { .. }, .. } => self.lose(route, Loss::NoWorker),
             State::Unowned { wait: Wait::Asleep, .. }
@@ -331,9 +355,10 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
                 self.commands.push_back(Command::Revoke { worker, connection });
                 Step::Revoked { stuck_at: now + patience }
             }
-            Step::Revoked { .. } => {
-                self.commands.push_back(Command::Stuck { worker, connection });
-                Step::Revoked { stuck_at: now + TELL_AGAIN }
+            Step::Revoked { .. } | Step::Stuck { .. } => {
+                let is_first = matches!(step, Step::Revoked { .. });
+                self.commands.push_back(Command::Stuck { worker, connection, is_first });
+                Step::Stuck { again_at: now + TELL_AGAIN }
             }
         }
     }
@@ -360,7 +385,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
             return;
         };
         match outcome {
-            Orphaned::Lost(loss) => return self.lose(route, loss),
+            Orphaned::Lost(loss) => return self.end(route, loss, worker),
             Orphaned::Unowned => {}
             Orphaned::Quarantined { dropped } => {
                 let loss = Loss::Poison;
@@ -369,15 +394,19 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
             }
         }
         self.connections.renew(route.slot);
-        self.seek(route, now);
+        self.seek(route);
         self.commands.push_back(Command::Look { route });
     }
 
-    /// Ends a connection that nobody owns. Its close event is not delivered.
+    /// Ends a connection that nobody can have any more. Its close event is not delivered.
     pub(super) fn lose(&mut self, route: Route, loss: Loss) {
+        self.end(route, loss, None);
+    }
+
+    fn end(&mut self, route: Route, loss: Loss, worker: Option<WorkerId>) {
         self.change(route.slot, |its| its.state = State::Over);
         self.connections.renew(route.slot);
-        self.commands.push_back(Command::End { route, loss });
+        self.commands.push_back(Command::End { route, loss, worker });
     }
 
     /// Connections that cannot move are closed, each once what was read of it is handled. On reload
@@ -398,11 +427,9 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         let mut routes = routes;
         // Not in the order in which they came.
         routes.sort_by_key(|route| u64::from(route.slot).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        let steps = (spread.as_millis() as u64 * u64::from(FAREWELLS_PER_SECOND) / 1000).max(1);
-        let count = routes.len() as u64;
+        let count = routes.len() as f64;
         for (place, route) in routes.into_iter().enumerate() {
-            let step = place as u64 * steps / count;
-            let at = now + spread.mul_f64(step as f64 / steps as f64);
+            let at = now + spread.mul_f64((place + 1) as f64 / count);
             self.farewells.insert((at, route));
         }
     }
@@ -428,7 +455,9 @@ impl<C, M, E: Default> Connection<C, M, E> {
     fn may_be_released(&self) -> Result<(bool, AdoptCause), OutOfTurn> {
         match self.state {
             State::Releasing { cause, .. } => Ok((false, cause)),
-            State::Adopting { cause, step: Step::Revoked { .. }, .. } => Ok((true, cause)),
+            State::Adopting { cause, step: Step::Revoked { .. } | Step::Stuck { .. }, .. } => {
+                Ok((true, cause))
+            }
             State::Owned { crossed: Some(cause), .. } => Ok((false, cause)),
             State::Offered { .. } => Err(OutOfTurn::Offered),
             State::Owned { crossed: None, .. }

@@ -17,6 +17,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::fleet::Death;
+
 /// Deaths after which an event is handed over alone.
 const SUSPECT_AFTER: u8 = 2;
 
@@ -29,19 +31,6 @@ const HOPELESS_AFTER: u8 = 8;
 
 /// For how long others wait for a suspect the first time.
 const FIRST_TRIAL: Duration = Duration::from_secs(1);
-
-/// How a worker's process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Death {
-    /// We meant it to end.
-    Ours,
-    /// By itself.
-    Fault,
-    /// It did not answer any more, and was ended for it.
-    Hang,
-    /// By SIGKILL or SIGTERM of somebody else.
-    Killed,
-}
 
 /// A worker's death, as it counts against one event that was under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -85,10 +85,16 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
 
     /// Takes a connection out. Its subscriptions must have ended before.
     pub fn remove(&mut self, connection: LeaseId) -> Option<C> {
-        self.change(connection.0.slot, |found| found.state = State::Over)
-            .filter(|()| self.connections.get(connection.0).is_some())?;
+        let state = self.get(connection)?.state;
+        self.change(connection.0.slot, |found| found.state = State::Over);
+        if let State::Adopting { owner, .. } = state {
+            // Its answer will not be looked at.
+            self.note_proof(owner, false);
+        }
         let removed = self.connections.remove(connection.0)?;
         self.drop_kept(removed.standing().kept_bytes);
+        // Workers that were kept in case the last one needs them are not needed any more.
+        self.is_unsettled |= self.is_ending && self.connections.is_empty();
         Some(removed.client)
     }
 
@@ -185,7 +191,10 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
 
     /// A worker has one connection less.
     fn let_go(&mut self, worker: WorkerId) {
-        if let Some(its) = self.workers.get_mut(&worker) {
+        // One that joined after it was given something has less than it lets go of.
+        if let Some(its) = self.workers.get_mut(&worker)
+            && its.connections > 0
+        {
             its.connections -= 1;
             its.cell.note_load(false);
         }

@@ -137,7 +137,12 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         let goes_on = self.on_route(trial.route).is_some_and(|(_, connection)| {
             let is_suspect = connection.suspect().is_some() || connection.carries_suspect();
             let is_here = match trial.stage {
-                Stage::Waiting { .. } => connection.owner().is_none_or(|owner| owner == worker),
+                Stage::Waiting { .. } => match connection.owner() {
+                    Some(owner) => owner == worker,
+                    // It gives way to those that nothing speaks against: while it waits, they are
+                    // not taken over. And a worker that takes nothing over is not waited for.
+                    None => self.seeking.is_empty() && self.is_offered(worker),
+                },
                 Stage::Begun { .. } => connection.owner() == Some(worker),
             };
             is_suspect && is_here

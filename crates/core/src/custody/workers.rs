@@ -6,8 +6,8 @@ use shovel_protocol::WorkerId;
 use super::line::Line;
 use super::rest::Rest;
 use super::trials::Trial;
-use super::{Client, Command, Custody, Death, Event, Moment, Route, WorkerCell};
-use crate::fleet::DrainReason;
+use super::{Client, Command, Custody, Event, Moment, Route, WorkerCell};
+use crate::fleet::{Death, DrainReason};
 
 /// Added to the load of a worker that is to be left alone if there is another.
 const LEFT_ALONE: u32 = 1 << 30;
@@ -74,8 +74,11 @@ impl<W> Worker<W> {
 }
 
 impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
-    /// A new worker's link.
+    /// A new worker's link. A worker has one to each thread.
     pub fn join(&mut self, worker: WorkerId, cell: W, now: Moment) {
+        if self.workers.contains_key(&worker) {
+            return;
+        }
         let rest = Rest::new(now);
         let joined = Worker {
             cell,
@@ -138,15 +141,20 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         }
     }
 
-    /// The head of a worker's response has come, or will not.
+    /// The head of a worker's response has come, or will not. What a worker had not answered when
+    /// its link ended stays counted: it may be what the worker dies of.
     pub fn answer_request(&mut self, worker: WorkerId) {
-        self.end_company(worker);
+        if self.workers.get(&worker).is_some_and(|its| its.life != Life::Gone) {
+            self.end_company(worker);
+        }
         self.note_change(worker);
     }
 
     /// A worker has done with a request whose answer was noted.
     pub fn end_request(&mut self, worker: WorkerId) {
-        if let Some(its) = self.workers.get_mut(&worker) {
+        if let Some(its) = self.workers.get_mut(&worker)
+            && its.requests > 0
+        {
             its.requests -= 1;
             its.cell.note_load(false);
         }
@@ -155,6 +163,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
 
     /// Takes in something that has happened.
     pub fn handle_event(&mut self, event: Event, now: Moment) {
+        self.now = now;
         match event {
             Event::Offered { workers } => self.offered = workers,
             Event::DrainWanted { worker, why } => self.drain(worker, why, now),
@@ -175,11 +184,14 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         self.workers.get(&worker).is_some_and(Worker::takes_work)
     }
 
+    pub(super) fn is_offered(&self, worker: WorkerId) -> bool {
+        self.offered.contains(&worker) && self.takes_work(worker)
+    }
+
     /// Who would take a connection over now: `rather` this one. All workers that serve run the same
     /// program.
     pub(super) fn adopter(&mut self, rather: Option<WorkerId>) -> Adopter {
-        let is_offered = |its: &WorkerId| self.offered.contains(its) && self.takes_work(*its);
-        let rather = rather.filter(is_offered);
+        let rather = rather.filter(|worker| self.is_offered(*worker));
         match rather.or_else(|| self.pick_least_busy()) {
             None => Adopter::None,
             Some(worker) if self.worker(worker).is_some_and(WorkerCell::adopts) => {
@@ -198,8 +210,10 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
             }
             Some(_) | None => u32::MAX,
         }));
-        let picked = self.offered[self.rotation.pick(&self.loads)?];
-        self.takes_work(picked).then_some(picked)
+        let picked = self.rotation.pick(&self.loads).map(|place| self.offered[place]);
+        // It is room, and no part of what is known.
+        self.loads.clear();
+        picked.filter(|worker| self.takes_work(*worker))
     }
 
     pub(super) fn begin_company(&mut self, worker: WorkerId) {
@@ -276,7 +290,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
             self.orphan(route, super::strikes::Blame { death, is_alone, on_trial }, now);
         }
         // A suspect that was to be tried there, and had no owner yet.
-        trial.into_iter().for_each(|route| self.seek_again(route));
+        trial.into_iter().for_each(|route| self.seek(route));
     }
 
     /// Tells of workers that have nothing left. While the pool ends, whoever may be needed to take

@@ -33,12 +33,15 @@ pub enum Command {
         /// Whom to ask.
         worker: WorkerId,
     },
-    /// From now on give new work to these workers and no others.
+    /// From now on give new work to these workers and no others. While the pool ends those stay
+    /// offered, drained or empty, that were offered when that began, until all leave: they take over
+    /// what others release and leave behind.
     Offer {
         /// In the order of their ids; empty if there is nobody.
         workers: Vec<WorkerId>,
     },
-    /// Move or close its connections and let its requests finish. Answered by `Drained`.
+    /// Move or close its connections and let its requests finish. Answered by `Drained`. Told a
+    /// second time if the reason has changed; then that one holds, and one answer is enough.
     Drain {
         /// Who is to be emptied.
         worker: WorkerId,
@@ -50,8 +53,8 @@ pub enum Command {
         /// Whose work to end.
         worker: WorkerId,
     },
-    /// Tell it to finish close handlers and background work, and then to leave. Answered by
-    /// `ShutdownCompleted` and `Gone`.
+    /// Tell it to finish close handlers and background work, and then to leave: it is drained, and
+    /// nobody will need it. Answered by `ShutdownCompleted` and `Gone`.
     Shutdown {
         /// Who may leave.
         worker: WorkerId,

@@ -79,6 +79,12 @@ pub enum Event {
         /// Who is empty.
         worker: WorkerId,
     },
+    /// A worker that was drained owns something again: in a pool that ends, it takes over what one
+    /// that leaves had not finished.
+    Occupied {
+        /// Who is not empty any more.
+        worker: WorkerId,
+    },
     /// It has nothing but connections that do without it, and has had nothing to do for long.
     Idle {
         /// Who is idle.
@@ -86,10 +92,13 @@ pub enum Event {
     },
     /// There is work that nobody is there for, or that those who are there are too busy for.
     WorkWanted,
-    /// A draining worker was told to give a connection up and does not answer.
+    /// A draining worker was told to give a connection up and does not answer. Told again while that
+    /// lasts.
     Stuck {
         /// Who does not answer.
         worker: WorkerId,
+        /// It has requests under way, which its end would fail.
+        has_requests: bool,
     },
     /// It finished what it had to do after `Shutdown` and is about to exit.
     ShutdownCompleted {

@@ -1,4 +1,7 @@
 //! Whether a worker still answers: one ping at a time, at a third of the hang timeout.
+//!
+//! The timeout counts from the last answer, for a worker may hang from the moment on in which it gave
+//! that: others whom it holds up wait no longer than the timeout says.
 
 use std::time::{Duration, Instant};
 
@@ -15,20 +18,20 @@ const SHORTEST_PING_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Heartbeat {
     /// It answered the last ping.
-    Resting { ping_at: Instant },
+    Resting { answered: Instant, ping_at: Instant },
     /// A ping is under way.
-    Waiting { since: Instant, hung_at: Instant },
+    Waiting { answered: Instant, hung_at: Instant },
 }
 
 impl Heartbeat {
     pub(super) fn resting(config: &Config, now: Instant) -> Self {
         let interval = (config.hang_timeout / 3).max(SHORTEST_PING_INTERVAL);
-        Heartbeat::Resting { ping_at: now + interval }
+        Heartbeat::Resting { answered: now, ping_at: now + interval }
     }
 
     pub(super) fn deadline(&self) -> Instant {
         match *self {
-            Heartbeat::Resting { ping_at } => ping_at,
+            Heartbeat::Resting { ping_at, .. } => ping_at,
             Heartbeat::Waiting { hung_at, .. } => hung_at,
         }
     }
@@ -54,15 +57,17 @@ impl Fleet {
             return;
         }
         match *heartbeat {
-            Heartbeat::Resting { .. } => {
-                *heartbeat =
-                    Heartbeat::Waiting { since: now, hung_at: now + self.config.hang_timeout };
+            Heartbeat::Resting { answered, .. } => {
+                // Half of it is the worker's even if this ping goes out late.
+                let timeout = self.config.hang_timeout;
+                let hung_at = (answered + timeout).max(now + timeout / 2);
+                *heartbeat = Heartbeat::Waiting { answered, hung_at };
                 self.commands.push_back(Command::Ping { worker: id });
             }
-            Heartbeat::Waiting { since, .. } => {
-                let silent_for = now.saturating_duration_since(since);
+            Heartbeat::Waiting { answered, .. } => {
+                let silent_for = now.saturating_duration_since(answered);
                 self.report(Report::WorkerHung { worker: id, silent_for });
-                self.fail(id, Some(format!("did not answer a ping for {silent_for:?}")), now);
+                self.fail(id, Some(format!("has not answered for {silent_for:?}")), now);
             }
         }
     }

@@ -9,6 +9,7 @@
 //! then the next.
 
 mod command;
+mod death;
 mod event;
 mod health;
 mod pick;
@@ -27,6 +28,7 @@ use std::time::{Duration, Instant};
 use shovel_protocol::id::{Generation, WorkerId, WorkerIndex};
 
 pub use command::{Command, DrainReason, Outcome};
+pub use death::{Death, Told};
 pub use event::{Event, Exit, RecycleReason};
 pub use pick::Rotation;
 pub use reload::ReloadState;
@@ -48,8 +50,8 @@ pub struct Config {
     pub min_workers: u32,
     /// From the start of a process until it must be ready.
     pub ready_timeout: Duration,
-    /// How long a ping may stay unanswered. Pings are sent at a third of it, though not more
-    /// often than every 100 ms.
+    /// How long a worker may be silent, from its last answer on. Pings are sent at a third of it,
+    /// though not more often than every 100 ms.
     pub hang_timeout: Duration,
     /// How long a draining worker may take to finish what it holds.
     pub drain_timeout: Duration,
@@ -141,7 +143,8 @@ impl Fleet {
             Event::LinkEnded { worker, why } => self.on_link_ended(worker, why, now),
             Event::Gone { worker, exit } => self.on_gone(worker, exit, now),
             Event::Drained { worker } => self.on_drained(worker, now),
-            Event::Stuck { worker } => self.on_stuck(worker, now),
+            Event::Occupied { worker } => self.on_occupied(worker),
+            Event::Stuck { worker, has_requests } => self.on_stuck(worker, has_requests, now),
             Event::ShutdownCompleted { worker } => self.expect_exit(worker, now),
             Event::RecycleWanted { worker, why } => self.on_recycle_wanted(worker, why),
             Event::ReloadRequested => self.on_reload_requested(),
@@ -257,6 +260,7 @@ impl Fleet {
     fn settle(&mut self, now: Instant) {
         self.settle_reload(now);
         self.settle_recycle(now);
+        self.settle_end(now);
         self.settle_offer();
         self.settle_phase(now);
     }

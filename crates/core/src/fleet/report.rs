@@ -218,7 +218,7 @@ impl fmt::Display for Report {
             }
             Report::StartFailed { why } => write!(f, "{why}; waiting for another program"),
             Report::WorkerHung { worker, silent_for } => {
-                write!(f, "worker {worker} has not answered a ping for {silent_for:?}; killing it")
+                write!(f, "worker {worker} has not answered for {silent_for:?}; killing it")
             }
             Report::DrainTimedOut { worker } => {
                 write!(f, "worker {worker} has not finished its work in time; ending what is left")

@@ -9,7 +9,7 @@ use super::command::{Command, DrainReason, Outcome};
 use super::recycle::Recycle;
 use super::reload::Reload;
 use super::report::Report;
-use super::worker::State;
+use super::worker::{State, Worker};
 use super::{Fleet, Phase};
 
 /// How long close handlers and background work may take after a drain.
@@ -24,14 +24,14 @@ impl Fleet {
         let State::Ready { heartbeat } = worker.state else { return };
         let sleepy = why == DrainReason::Sleep;
         let cut_at = (!sleepy).then(|| now + self.config.drain_timeout);
-        worker.enter(State::Draining { heartbeat, cut_at, sleepy }, now);
+        worker.enter(State::Draining { heartbeat, cut_at, sleepy, is_empty: false }, now);
         self.settle_offer();
         self.commands.push_back(Command::Drain { worker: id, why });
     }
 
     pub(super) fn check_drain(&mut self, id: WorkerId, now: Instant) {
         if let Some(worker) = self.workers.get_mut(&id)
-            && let State::Draining { cut_at, .. } = &mut worker.state
+            && let State::Draining { cut_at, is_empty: false, .. } = &mut worker.state
             && cut_at.take_if(|at| *at <= now).is_some()
         {
             self.report(Report::DrainTimedOut { worker: id });
@@ -39,27 +39,60 @@ impl Fleet {
         }
     }
 
-    /// It was told to drop a handler, and blocks. Only its end frees the connection.
-    pub(super) fn on_stuck(&mut self, id: WorkerId, now: Instant) {
-        let worker = self.workers.get(&id);
-        if worker.is_some_and(|worker| matches!(worker.state, State::Draining { .. })) {
+    /// It was told to drop a handler, and blocks. Only its end frees the connection; but its requests
+    /// have as long as its drain may take.
+    pub(super) fn on_stuck(&mut self, id: WorkerId, has_requests: bool, now: Instant) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        let State::Draining { cut_at, sleepy, .. } = worker.state else { return };
+        let was_cut = cut_at.is_none() && !sleepy;
+        if was_cut || !has_requests {
             self.report(Report::HandlerStuck { worker: id });
             self.dismiss(id, now);
         }
     }
 
     pub(super) fn on_drained(&mut self, id: WorkerId, now: Instant) {
+        let is_ending = matches!(self.phase, Phase::Terminating { .. });
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        if !matches!(worker.state, State::Draining { .. }) {
-            return;
+        let State::Draining { is_empty, .. } = &mut worker.state else { return };
+        match is_ending {
+            true => *is_empty = true,
+            false => self.shut_down(&[id], now + STOP_TIMEOUT, now),
         }
-        let deadline = match self.phase {
-            Phase::Terminating { deadline } => deadline,
-            Phase::Running | Phase::Leaving { .. } | Phase::Exited => now + STOP_TIMEOUT,
+    }
+
+    pub(super) fn on_occupied(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&id)
+            && let State::Draining { is_empty, .. } = &mut worker.state
+        {
+            *is_empty = false;
+        }
+    }
+
+    /// In a pool that ends all workers leave together, once none of them has anything: whoever is
+    /// empty may still have to take over a connection that another was releasing, or that a dead one
+    /// had, and to hear of its close. A process that is to be reaped may leave such connections too.
+    pub(super) fn settle_end(&mut self, now: Instant) {
+        let Phase::Terminating { deadline } = self.phase else { return };
+        let is_done = |worker: &Worker| match worker.state {
+            State::Draining { is_empty, .. } => is_empty,
+            State::Stopping { .. } => true,
+            State::Starting { .. } | State::Ready { .. } | State::Killed { .. } => false,
         };
-        worker.enter(State::Stopping { deadline }, now);
+        if self.workers.values().all(is_done) {
+            let draining = |worker: &Worker| matches!(worker.state, State::Draining { .. });
+            self.shut_down(&self.ids_where(draining), deadline, now);
+        }
+    }
+
+    fn shut_down(&mut self, ids: &[WorkerId], deadline: Instant, now: Instant) {
+        for id in ids {
+            if let Some(worker) = self.workers.get_mut(id) {
+                worker.enter(State::Stopping { deadline }, now);
+            }
+        }
         self.settle_offer();
-        self.commands.push_back(Command::Shutdown { worker: id });
+        self.commands.extend(ids.iter().map(|id| Command::Shutdown { worker: *id }));
     }
 
     /// The worker is leaving by itself: its exit should follow shortly.
@@ -101,10 +134,16 @@ impl Fleet {
         for id in self.ids_where(|worker| worker.is_starting()) {
             self.dismiss(id, now);
         }
+        // They are drained already; but what they still have ends with the pool.
+        let leaving =
+            self.ids_where(|worker| matches!(worker.state, State::Draining { sleepy: false, .. }));
         for id in self.ids_where(|worker| worker.is_ready()) {
             self.drain(id, DrainReason::Terminate, now);
         }
         self.hurry_sleepers(0, DrainReason::Terminate, now);
+        for id in leaving {
+            self.commands.push_back(Command::Drain { worker: id, why: DrainReason::Terminate });
+        }
     }
 
     /// Ends every worker by force, and then the supervisor.

@@ -70,10 +70,12 @@ pub(super) enum State {
         heartbeat: Heartbeat,
     },
     /// `cut_at` is `None` once it has been cut, or if it is not to be: while it is only sleepy.
+    /// `is_empty`: it owns nothing, but the pool ends and others may still need it.
     Draining {
         heartbeat: Heartbeat,
         cut_at: Option<Instant>,
         sleepy: bool,
+        is_empty: bool,
     },
     Stopping {
         deadline: Instant,
@@ -134,7 +136,8 @@ impl Worker {
                 let expiry = self.expiry(config).filter(|_| self.recycle.is_none());
                 expiry.into_iter().chain([heartbeat.deadline()]).min()
             }
-            State::Draining { heartbeat, cut_at, .. } => {
+            State::Draining { heartbeat, cut_at, is_empty, .. } => {
+                let cut_at = cut_at.filter(|_| !is_empty);
                 cut_at.iter().copied().chain([heartbeat.deadline()]).min()
             }
             State::Killed { .. } => None,

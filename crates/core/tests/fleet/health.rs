@@ -42,7 +42,7 @@ fn a_draining_worker_is_pinged_too() {
 fn only_one_ping_is_under_way_at_a_time() {
     let mut simulation = Simulation::running(1);
     let mut pings = 0;
-    for _ in 0..39 {
+    for _ in 0..29 {
         simulation.now += seconds(1);
         simulation.fleet.handle_timeout(simulation.now);
         while let Some(command) = simulation.fleet.poll_command() {
@@ -63,10 +63,21 @@ fn a_ping_under_way_when_a_drain_begins_is_still_waited_for() {
 }
 
 #[test]
+fn a_ping_that_goes_out_late_may_take_half_of_the_hang_timeout() {
+    let mut simulation = Simulation::running(1);
+    simulation.answers_pings = false;
+    // Nobody looked at the clock for an hour.
+    simulation.now += seconds(3600);
+    simulation.fleet.handle_timeout(simulation.now);
+    assert_eq!(simulation.pass(Duration::from_millis(14_999)), []);
+    assert_eq!(simulation.pass(Duration::from_millis(1)), [offer(&[]), kill(1)]);
+}
+
+#[test]
 fn a_worker_that_does_not_answer_a_ping_is_killed_and_restarted() {
     let mut simulation = Simulation::running(2);
     simulation.answers_pings = false;
-    assert_eq!(simulation.pass(seconds(39)), []);
+    assert_eq!(simulation.pass(seconds(29)), []);
     simulation.fleet.handle_event(Event::Ponged { worker: worker(2) }, simulation.now);
     assert_eq!(simulation.pass(seconds(1)), [offer(&[2]), kill(1)]);
     assert_eq!(
@@ -96,6 +107,29 @@ fn a_worker_that_does_not_drain_in_time_is_cut_once_and_then_waited_for() {
     assert_eq!(simulation.pass(Duration::from_millis(59_999)), []);
     assert_eq!(simulation.pass(seconds(600)), [Command::Cut { worker: worker(1) }]);
     assert_eq!(simulation.drained(1), [shutdown(1)]);
+}
+
+/// Worker 1 does not let go of a connection.
+fn stuck(has_requests: bool) -> Event {
+    Event::Stuck { worker: worker(1), has_requests }
+}
+
+#[test]
+fn a_worker_that_does_not_let_go_of_a_connection_is_killed_unless_it_has_requests() {
+    let mut simulation = draining();
+    assert_eq!(simulation.event(stuck(true)), []);
+    assert_eq!(simulation.reports, []);
+    assert_eq!(simulation.event(stuck(false)), [dismiss(1)]);
+    assert_eq!(simulation.reports, [Report::HandlerStuck { worker: worker(1) }]);
+}
+
+#[test]
+fn its_requests_have_the_time_that_a_drain_may_take_and_no_more() {
+    let mut simulation = draining();
+    simulation.pass(Duration::from_millis(59_999));
+    assert_eq!(simulation.event(stuck(true)), []);
+    assert_eq!(simulation.pass(Duration::from_millis(1)), [Command::Cut { worker: worker(1) }]);
+    assert_eq!(simulation.event(stuck(true)), [dismiss(1)]);
 }
 
 #[test]
@@ -136,7 +170,7 @@ fn a_draining_worker_that_hangs_is_killed_and_not_restarted() {
     // Worker 2 is left to answer.
     simulation.pass(seconds(10));
     simulation.event(Event::Ponged { worker: worker(2) });
-    assert_eq!(simulation.pass(seconds(30)), [kill(1)]);
+    assert_eq!(simulation.pass(seconds(20)), [kill(1)]);
     simulation.answers_pings = true;
     simulation.event(Event::Ponged { worker: worker(2) });
     assert_eq!(simulation.gone(1, Exit::Signal(9)), [drop_image(1)]);

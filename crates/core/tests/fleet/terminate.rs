@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shovel_core::fleet::{Command, DrainReason, Event, Exit, Outcome, Report};
+use shovel_core::fleet::{Command, Config, DrainReason, Event, Exit, Outcome, Report};
 use shovel_protocol::id::Generation;
 
 use crate::harness::*;
@@ -17,9 +17,9 @@ const SUCCESS: Command = Command::Exit(Outcome::Success);
 fn a_pool_told_to_end_stops_accepting_drains_everybody_and_exits_in_success() {
     let mut simulation = Simulation::running(2);
     assert_eq!(simulation.terminate(), [Command::StopAccepting, drain(1), drain(2)]);
-    assert_eq!(simulation.drained(1), [offer(&[2]), shutdown(1)]);
+    assert_eq!(simulation.drained(1), []);
+    assert_eq!(simulation.drained(2), [offer(&[]), shutdown(1), shutdown(2)]);
     assert_eq!(simulation.finishes(1), []);
-    assert_eq!(simulation.drained(2), [offer(&[]), shutdown(2)]);
     assert_eq!(simulation.finishes(2), [SUCCESS]);
     assert_eq!(simulation.fleet.poll_timeout(), None);
 }
@@ -113,13 +113,70 @@ fn a_replacement_that_was_starting_is_killed() {
     assert_eq!(simulation.pass(seconds(11)), []);
 }
 
-#[test]
-fn old_workers_of_a_reload_are_not_drained_a_second_time() {
+/// A pool of one worker that was told to end in a reload: worker 1 is old, worker 2 serves.
+fn ending_in_a_reload() -> Simulation {
     let mut simulation = Simulation::running(1);
     simulation.reload();
     simulation.image_loaded(2);
     simulation.bring_up(2);
-    assert_eq!(simulation.terminate(), [Command::StopAccepting, drain(2)]);
+    assert_eq!(simulation.terminate(), [Command::StopAccepting, drain(2), drain(1)]);
+    simulation
+}
+
+#[test]
+fn a_new_worker_that_owns_nothing_leaves_only_with_the_old_ones() {
+    let mut simulation = ending_in_a_reload();
+    assert_eq!(simulation.drained(2), []);
+    assert_eq!(simulation.pass(seconds(20)), []);
+    assert_eq!(simulation.drained(1), [offer(&[]), shutdown(1), shutdown(2)]);
+    simulation.finishes(1);
+    assert_eq!(simulation.finishes(2), [SUCCESS]);
+}
+
+#[test]
+fn a_worker_that_takes_something_over_when_it_was_empty_is_waited_for_again() {
+    let mut simulation = ending_in_a_reload();
+    simulation.drained(2);
+    assert_eq!(simulation.event(Event::Occupied { worker: worker(2) }), []);
+    assert_eq!(simulation.drained(1), []);
+    assert_eq!(simulation.drained(2), [offer(&[]), shutdown(1), shutdown(2)]);
+    // Nobody can be occupied from then on.
+    assert_eq!(simulation.event(Event::Occupied { worker: worker(2) }), []);
+    simulation.finishes(1);
+    assert_eq!(simulation.finishes(2), [SUCCESS]);
+}
+
+#[test]
+fn what_a_worker_leaves_that_dies_meanwhile_finds_the_others_there() {
+    let mut simulation = ending_in_a_reload();
+    simulation.drained(2);
+    assert_eq!(simulation.event(Event::LinkEnded { worker: worker(1), why: None }), [kill(1)]);
+    // An I/O thread tells of what another takes over before it tells that the dead one is gone.
+    simulation.event(Event::Occupied { worker: worker(2) });
+    assert_eq!(simulation.gone(1, CRASH), []);
+    assert_eq!(simulation.drained(2), [offer(&[]), shutdown(2)]);
+    assert_eq!(simulation.finishes(2), [SUCCESS]);
+}
+
+#[test]
+fn an_empty_worker_that_waits_for_others_is_not_late() {
+    let config = Config { drain_timeout: seconds(1), ..config(1) };
+    let mut simulation = Simulation::new(config);
+    simulation.image_loaded(1);
+    simulation.bring_up(1);
+    simulation.reload();
+    simulation.image_loaded(2);
+    simulation.bring_up(2);
+    simulation.terminate();
+    simulation.drained(2);
+    simulation.reports.clear();
+    assert_eq!(simulation.pass(seconds(20)), [Command::Cut { worker: worker(1) }]);
+    assert_eq!(simulation.reports, [Report::DrainTimedOut { worker: worker(1) }]);
+}
+
+#[test]
+fn old_workers_of_a_reload_are_told_that_the_pool_ends() {
+    let mut simulation = ending_in_a_reload();
     assert_eq!(simulation.fleet.generation(), Generation(2));
     simulation.gone(1, CRASH);
     assert_eq!(simulation.gone(2, CRASH), [offer(&[]), SUCCESS]);

@@ -16,6 +16,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::wire::ENDING;
+
 /// How long the driver or an I/O thread may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -84,7 +86,7 @@ pub struct Ended {
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoAnswer {
-    #[error("the pool is ending")]
+    #[error("{ENDING}")]
     Ending,
     #[error("the pool does not answer")]
     Late,

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 /// Longest line of a question, and of what stands in for it on the way.
 pub const QUESTION_BYTES: u64 = 16 * 1024;
 
+/// Why a pool that ends does not do what it is asked for.
+pub const ENDING: &str = "the pool is ending";
+
 /// Most connections that one answer tells of.
 pub const PAGE: usize = 1_000;
 

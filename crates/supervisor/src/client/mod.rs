@@ -20,7 +20,9 @@ use serde_json::Value;
 use shovel_router::units;
 
 use self::connect::{AskError, Line};
-use crate::admin::wire::{Connections, PAGE, Published, Question, Reloaded, Scaled, Status};
+use crate::admin::wire::{
+    Connections, ENDING, PAGE, Published, Question, Reloaded, Scaled, Status,
+};
 
 /// What is asked of a pool that runs.
 #[derive(Debug, Subcommand)]
@@ -41,7 +43,7 @@ pub enum Ask {
         target: Target,
     },
     /// Load the program anew and wait until that is done: exit 0 if it is, 1 if the old generation
-    /// goes on
+    /// goes on or the pool ends
     Reload(Target),
     /// Change the number of workers, until the pool ends
     Scale {
@@ -103,6 +105,8 @@ enum Failure {
     Message(std::io::Error),
     #[error("the reload has failed, and the pool goes on as before: {0}")]
     Reload(String),
+    #[error("the reload has not finished: {ENDING}")]
+    Ending,
 }
 
 /// Asks, and tells the answer.
@@ -135,6 +139,7 @@ fn answer(ask: &Ask) -> Result<(), Failure> {
         Ask::Connections { worker, limit, target } => connections(target, *worker, *limit),
         Ask::Reload(target) => {
             let reloaded = target.ask(&Question::Reload, &[]).map_err(|error| match error {
+                AskError::Refused(why) if why == ENDING => Failure::Ending,
                 AskError::Refused(why) => Failure::Reload(why),
                 error => Failure::Ask(error),
             })?;

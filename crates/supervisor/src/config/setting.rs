@@ -171,7 +171,7 @@ mod tests {
     use super::*;
     use crate::cli;
 
-    /// BEHAVIOUR 65. Only what says where to look or prints and ends is no setting.
+    /// I65. Only what says where to look or prints and ends is no setting.
     #[test]
     fn every_flag_is_a_key_and_a_variable() {
         let settings = all();

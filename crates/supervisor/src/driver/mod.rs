@@ -20,7 +20,6 @@ use shovel_edge::listener::Bound;
 use shovel_protocol::Generation;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 
@@ -39,7 +38,7 @@ use crate::worker::image::{Image, ImageError};
 use crate::worker::process::Launch;
 use crate::{listen, log};
 use shovel_router::crossing::Crossings;
-use shovel_router::{FromThread, IoThread, Reports, Start, ToThread};
+use shovel_router::{FromThread, IoThread, Reported, Start, ToThread};
 
 /// How often the memory of workers is looked at.
 const RSS_INTERVAL: Duration = Duration::from_secs(1);
@@ -72,7 +71,7 @@ struct Driver {
     descriptors: u64,
     fleet: Fleet,
     threads: Vec<IoThread>,
-    reports: mpsc::UnboundedReceiver<FromThread>,
+    reported: Reported,
     workers: Workers,
     service: ServiceManager,
     operators: Operators,
@@ -131,7 +130,7 @@ impl Driver {
         let limit = descriptors::raise_limit();
         let descriptors = limit.map_or(1024, |limit| limit.hard);
         let watch = Watch::start(&config, log::has_colours(), limit)?;
-        let (sender, reports) = mpsc::unbounded_channel();
+        let (reports, reported) = shovel_router::reports();
         let count = config.io_threads as usize;
         let (mut threads, crowd) = (Vec::with_capacity(count), Crowd::default());
         for (index, crossings) in Crossings::between(count).into_iter().enumerate() {
@@ -141,7 +140,7 @@ impl Driver {
                 settings: config.io(descriptors),
                 http: config.http(),
                 crowd: crowd.clone(),
-                reports: Reports::new(sender.clone()),
+                reports: reports.of_thread(index),
                 crossings,
             };
             threads.push(IoThread::start(index, start).context("cannot start an I/O thread")?);
@@ -162,7 +161,7 @@ impl Driver {
             config,
             descriptors,
             threads,
-            reports,
+            reported,
             images: BTreeMap::new(),
             development: Development::new(watch),
             loading: JoinSet::new(),
@@ -185,7 +184,7 @@ impl Driver {
             // Cancel-safe: queues and sets keep what was not taken; the rest only waits.
             let event = tokio::select! {
                 event = signals.next() => Some(event),
-                Some(report) = self.reports.recv() => self.on_report(report),
+                Some(report) = self.reported.recv() => self.on_report(report),
                 ended = self.workers.next_end() => self.workers.on_end(ended, &self.threads),
                 asked = self.operators.next() => self.on_asked(asked),
                 Some(loaded) = self.loading.join_next() => self.on_loaded(loaded),
@@ -217,8 +216,8 @@ impl Driver {
         }
     }
 
-    fn on_report(&mut self, report: FromThread) -> Option<Event> {
-        if let FromThread::Alive = report {
+    fn on_report(&mut self, report: shovel_router::Report) -> Option<Event> {
+        if let FromThread::Alive = report.what {
             self.service.on_alive();
         }
         self.workers.on_report(report)
@@ -298,7 +297,10 @@ impl Driver {
             }
             Command::Drain { worker, why } => self.tell_all(|| ToThread::Drain { worker, why }),
             Command::Cut { worker } => self.tell_all(|| ToThread::Cut { worker }),
-            Command::Shutdown { worker } => self.tell_first(ToThread::Shutdown { worker }),
+            Command::Shutdown { worker } => {
+                self.workers.may_leave(worker);
+                self.tell_first(ToThread::Shutdown { worker });
+            }
             Command::Kill { worker, at_fault } => self.workers.kill(worker, at_fault),
             Command::StopAccepting => {
                 self.workers.close_listeners();
@@ -367,7 +369,7 @@ impl Driver {
                     self.threads.pop().into_iter().for_each(IoThread::join);
                     self.service.forget_look();
                 }
-                Some(report) = self.reports.recv() => drop(self.on_report(report)),
+                Some(report) = self.reported.recv() => drop(self.on_report(report)),
                 () = self.service.look_due() => self.probe(),
             }
         }

@@ -9,9 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Driver;
 use crate::admin::desk::{Asked, Done, Ended, History, View};
-
-/// Why a reload comes to nothing that the pool itself does not tell of.
-const ENDING: &str = "the pool is ending";
+use crate::admin::wire::ENDING;
 
 /// The driver's side of the admin thread's desk.
 pub struct Operators {

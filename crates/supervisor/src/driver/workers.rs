@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
-use shovel_core::fleet::{Event, Exit, RecycleReason};
+use shovel_core::fleet::{Death, Event, Exit, RecycleReason, Told};
 use shovel_edge::listener::Bound;
 use shovel_protocol::WorkerId;
 use shovel_protocol::control::Welcome;
@@ -19,7 +20,7 @@ use crate::worker::image::Image;
 use crate::worker::memory::resident_bytes;
 use crate::worker::output::{self, LastWords, Stream};
 use crate::worker::process::{Launch, Started};
-use shovel_router::{Counters, FromThread, IoThread, ToThread};
+use shovel_router::{FromThread, IoThread, Report, SharedCell, ToThread};
 
 /// A worker that closed its links and does not exit is killed after this. One that just exits
 /// should not be: that would change how it ended.
@@ -40,13 +41,41 @@ pub struct Workers {
 
 struct Process {
     pid: u32,
-    threads: usize,
     exit: Option<Exit>,
-    gone: usize,
-    drained: usize,
+    /// What each thread has of it.
+    holdings: Vec<Holdings>,
     too_large: bool,
-    /// It was told to end for a reason that is not its own.
-    dismissed: bool,
+    told: Told,
+}
+
+/// What an I/O thread has of a worker.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holdings {
+    /// A link, and perhaps requests and connections.
+    Some,
+    /// A link, and nothing else any more.
+    None,
+    Gone,
+}
+
+impl Process {
+    /// Notes what a thread says; whether that is news. What is gone does not come back.
+    fn note(&mut self, thread: usize, holdings: Holdings) -> bool {
+        let Some(before) = self.holdings.get_mut(thread) else { return false };
+        let is_news = *before != holdings && *before != Holdings::Gone;
+        if is_news {
+            *before = holdings;
+        }
+        is_news
+    }
+
+    fn is_drained(&self) -> bool {
+        self.holdings.iter().all(|holdings| *holdings != Holdings::Some)
+    }
+
+    fn is_gone(&self) -> bool {
+        self.holdings.iter().all(|holdings| *holdings == Holdings::Gone)
+    }
 }
 
 /// An end that the pool is to hear of.
@@ -96,27 +125,35 @@ impl Workers {
         self.exits.spawn(async move { (worker, child.wait().await) });
         let process = Process {
             pid,
-            threads: threads.len(),
             exit: None,
-            gone: 0,
-            drained: 0,
+            holdings: vec![Holdings::Some; threads.len()],
             too_large: false,
-            dismissed: false,
+            told: Told::Nothing,
         };
         self.processes.insert(worker, process);
-        let counters = Arc::<Counters>::default();
+        let cell = Arc::new(SharedCell::of(image.record.clone()));
         for (link, (thread, stream)) in threads.iter().zip(links).enumerate() {
-            let (welcome, counters) = (welcome(link as u32), counters.clone());
-            thread.tell(ToThread::Join { worker, stream, welcome, counters });
+            let (welcome, cell) = (welcome(link as u32), cell.clone());
+            thread.tell(ToThread::Join { worker, stream, welcome, cell });
         }
         vec![Event::Spawned { worker, pid }, Event::LinkObtained { worker }]
+    }
+
+    /// It is about to be told that it may leave.
+    pub fn may_leave(&mut self, worker: WorkerId) {
+        if let Some(process) = self.processes.get_mut(&worker) {
+            process.told = Told::Leave;
+        }
     }
 
     /// Ends a process that has not been reaped.
     pub fn kill(&mut self, worker: WorkerId, at_fault: bool) {
         let alive = self.processes.get_mut(&worker).filter(|process| process.exit.is_none());
         if let Some(process) = alive.filter(|process| process.pid != 0) {
-            process.dismissed = !at_fault;
+            // What has ended it before says more: its link may have broken off by that.
+            if !has_exited(process.pid) {
+                process.told = if at_fault { Told::Blamed } else { Told::Dismissed };
+            }
             // It may have exited in this moment; its pid is not given to another until we reap it.
             let _ = kill(Pid::from_raw(process.pid as i32), Signal::SIGKILL);
         }
@@ -153,8 +190,8 @@ impl Workers {
                 self.orphans.remove(&worker);
                 let process = self.processes.get_mut(&worker)?;
                 process.exit = Some(exit);
-                let at_fault = !process.dismissed;
-                let reaped = || ToThread::Reaped { worker, at_fault };
+                let death = Death::of(exit, process.told);
+                let reaped = || ToThread::Reaped { worker, death };
                 threads.iter().for_each(|thread| thread.tell(reaped()));
                 None
             }
@@ -162,8 +199,8 @@ impl Workers {
     }
 
     /// What an I/O thread says, as the pool is to know it.
-    pub fn on_report(&mut self, report: FromThread) -> Option<Event> {
-        match report {
+    pub fn on_report(&mut self, Report { thread, what }: Report) -> Option<Event> {
+        match what {
             FromThread::Alive => None,
             FromThread::Ready { worker } => Some(Event::Ready { worker }),
             FromThread::Refused { worker, why } => {
@@ -171,7 +208,9 @@ impl Workers {
                 Some(Event::Refused { worker, why })
             }
             FromThread::Ponged { worker } => Some(Event::Ponged { worker }),
-            FromThread::Stuck { worker } => Some(Event::Stuck { worker }),
+            FromThread::Stuck { worker, has_requests } => {
+                Some(Event::Stuck { worker, has_requests })
+            }
             FromThread::Idle { worker } => Some(Event::Idle { worker }),
             FromThread::WorkWanted => Some(Event::WorkWanted),
             FromThread::ShutdownCompleted { worker } => Some(Event::ShutdownCompleted { worker }),
@@ -188,13 +227,19 @@ impl Workers {
             FromThread::LinkEnded { worker, why } => Some(Event::LinkEnded { worker, why }),
             FromThread::Drained { worker } => {
                 let process = self.processes.get_mut(&worker)?;
-                process.drained += 1;
-                (process.drained >= process.threads).then_some(Event::Drained { worker })
+                let is_news = process.note(thread, Holdings::None);
+                (is_news && process.is_drained()).then_some(Event::Drained { worker })
+            }
+            FromThread::Occupied { worker } => {
+                let process = self.processes.get_mut(&worker)?;
+                let was_drained = process.is_drained();
+                let is_news = process.note(thread, Holdings::Some);
+                (is_news && was_drained).then_some(Event::Occupied { worker })
             }
             FromThread::Gone { worker } => {
                 let process = self.processes.get_mut(&worker)?;
-                process.gone += 1;
-                if process.gone < process.threads {
+                process.note(thread, Holdings::Gone);
+                if !process.is_gone() {
                     return None;
                 }
                 let exit = process.exit.unwrap_or(Exit::Code(-1));
@@ -260,6 +305,13 @@ impl Workers {
             self.outputs.spawn(output::pass_on(worker, pid, Stream::Stderr, stderr, words.clone()));
         }
     }
+}
+
+/// Whether a child has ended and was not reaped.
+fn has_exited(pid: u32) -> bool {
+    let looks = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    let status = waitid(Id::Pid(Pid::from_raw(pid as i32)), looks);
+    status.is_ok_and(|status| status != WaitStatus::StillAlive)
 }
 
 async fn outlast(orphan: Option<(WorkerId, Instant)>) -> WorkerId {

@@ -9,8 +9,10 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use shovel_router::Program;
 
 /// A program as it was at one moment.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ pub struct Image {
     pub file: File,
     /// It begins with `#!`, so an interpreter will open it anew and needs its descriptor.
     pub is_script: bool,
+    /// Whether it has taken a connection over yet, as its workers know together.
+    pub record: Arc<Program>,
 }
 
 /// Why there is no image.
@@ -75,7 +79,7 @@ impl Image {
             Ok(file)
         };
         let file = copy().map_err(unreadable)?;
-        Ok(Image { program, args, file, is_script })
+        Ok(Image { program, args, file, is_script, record: Arc::default() })
     }
 }
 

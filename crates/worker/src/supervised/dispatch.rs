@@ -10,11 +10,12 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{Method, Request, StatusCode, Uri};
+use shovel_core::tenure::Outcome;
 
 use super::caught::{Caught, Failure, catch_panic};
 use super::exchange::{Exchange, Settled};
 use super::respond::{self, ImpossibleResponse};
-use super::tenure::{After, Closed, Event};
+use super::tenure::{Closed, Event, Next};
 use crate::app::{Handler, Handlers, NewSeat};
 use crate::error::failed;
 use crate::event::{Accepted, Context};
@@ -34,14 +35,6 @@ pub(crate) struct Handling {
     /// `None` if there is nothing to run.
     pub(crate) handler: Option<Caught<()>>,
     pub(crate) name: &'static str,
-    pub(crate) after: After,
-}
-
-impl Handling {
-    /// What ends a revoked connection's last handler is not dropped itself.
-    fn is_droppable(&self) -> bool {
-        !matches!(self.after, After::Released { revoked: true, .. })
-    }
 }
 
 impl<S: Send + Sync + 'static> Dispatch<S> {
@@ -68,36 +61,36 @@ impl<S: Send + Sync + 'static> Dispatch<S> {
 
     async fn go_on(self: Arc<Self>, connection: Connection, mut handling: Handling) {
         loop {
-            let was_revoked = future::poll_fn(|cx| {
-                if handling.is_droppable() && connection.tenure.is_revoked(cx.waker()) {
-                    return Poll::Ready(true);
+            let ended = future::poll_fn(|cx| {
+                if connection.tenure.is_revoked(cx.waker()) {
+                    return Poll::Ready(None);
                 }
-                self.poll(&connection, &mut handling, cx).map(|()| false)
+                self.poll(&connection, &mut handling, cx).map(Some)
             })
             .await;
-            let next = if was_revoked {
-                let after = handling.after;
-                // Answered only when nothing of it is left.
-                if let Err(text) = catch_panic(|| drop(handling)) {
-                    let (worker, id) = (self.context.worker.id, connection.id());
-                    tracing::error!(worker, connection = %id, "dropped handler panicked: {text}");
+            let next = match ended {
+                Some(outcome) => connection.tenure.end(outcome),
+                None => {
+                    // Answered only when nothing of it is left.
+                    if let Err(text) = catch_panic(|| drop(handling)) {
+                        let (worker, id) = (self.context.worker.id, connection.id());
+                        tracing::error!(worker, connection = %id, "dropped handler panicked: {text}");
+                    }
+                    connection.tenure.dropped()
                 }
-                Some(connection.tenure.drop_running(after))
-            } else {
-                connection.tenure.end(handling.after)
             };
             match next {
-                Some(event) => handling = self.call(&connection, event),
+                Some(next) => handling = self.call(&connection, next),
                 None => return,
             }
         }
     }
 
-    pub(crate) fn call(&self, connection: &Connection, event: Event) -> Handling {
+    pub(crate) fn call(&self, connection: &Connection, next: Next) -> Handling {
         let (handlers, connection) = (&self.handlers, connection.clone());
-        match event {
-            Event::Message(arrived) => {
-                let after = After::Commit(Some(arrived.seq));
+        match next {
+            Next::Skip => Handling { handler: None, name: "message" },
+            Next::Handle(Event::Message(arrived)) => {
                 let event = MessageEvent::new(self.context.clone(), arrived);
                 let call = |new_seat: &NewSeat<_>| {
                     Caught::call(|| {
@@ -106,27 +99,20 @@ impl<S: Send + Sync + 'static> Dispatch<S> {
                         seat
                     })
                 };
-                Handling { handler: handlers.message.as_ref().map(call), name: "message", after }
+                Handling { handler: handlers.message.as_ref().map(call), name: "message" }
             }
-            Event::Unwanted(arrived) => {
-                let after = After::Commit(Some(arrived.seq));
-                Handling { handler: None, name: "message", after }
-            }
-            Event::Closed(closed) => {
-                let Closed { seq, again, close } = *closed;
+            Next::Handle(Event::Closed(closed)) => {
+                let Closed { again, close, .. } = *closed;
                 let event = |context| CloseEvent::new(context, connection, again, close);
-                self.handling("close", After::Commit(seq), handlers.close.as_ref(), event)
+                self.handling("close", handlers.close.as_ref(), event)
             }
-            Event::Adopted(adoption) => {
+            Next::Handle(Event::Adopted(adoption)) => {
                 let event = |context| AdoptEvent::new(context, connection, *adoption);
-                let after = After::Adopted { taken: true };
-                self.handling("adopt", after, handlers.adopt.as_ref(), event)
+                self.handling("adopt", handlers.adopt.as_ref(), event)
             }
-            Event::Released(release) => {
-                let (started, revoked) = (release.started, release.revoked);
+            Next::Release { revoked } => {
                 let event = |context| ReleaseEvent::new(context, connection, revoked);
-                let after = After::Released { started, revoked };
-                self.handling("release", after, handlers.release.as_ref(), event)
+                self.handling("release", handlers.release.as_ref(), event)
             }
         }
     }
@@ -134,12 +120,11 @@ impl<S: Send + Sync + 'static> Dispatch<S> {
     fn handling<E>(
         &self,
         name: &'static str,
-        after: After,
         handler: Option<&Handler<E, ()>>,
         event: impl FnOnce(Arc<Context<S>>) -> E,
     ) -> Handling {
         let call = |handler: &Handler<E, ()>| Caught::call(|| handler(event(self.context.clone())));
-        Handling { handler: handler.map(call), name, after }
+        Handling { handler: handler.map(call), name }
     }
 
     pub(crate) fn poll(
@@ -147,23 +132,34 @@ impl<S: Send + Sync + 'static> Dispatch<S> {
         connection: &Connection,
         handling: &mut Handling,
         cx: &mut TaskContext<'_>,
-    ) -> Poll<()> {
-        if let Some(handler) = &mut handling.handler {
-            let Poll::Ready(result) = Pin::new(handler).poll(cx) else { return Poll::Pending };
-            if let Err(failure) = result {
-                self.report(connection, handling.name, &failure);
-                if let After::Adopted { taken } = &mut handling.after {
-                    *taken = false;
-                }
-            }
+    ) -> Poll<Outcome> {
+        let Some(handler) = &mut handling.handler else { return Poll::Ready(Outcome::Done) };
+        let result = Pin::new(handler).poll(cx);
+        result.map(|result| self.outcome(connection, handling.name, result))
+    }
+
+    /// How a handler has ended. Tells of a failure.
+    #[inline]
+    pub(crate) fn outcome(
+        &self,
+        connection: &Connection,
+        name: &str,
+        result: Result<(), Failure>,
+    ) -> Outcome {
+        match result {
+            Ok(()) => Outcome::Done,
+            Err(failure) => self.report(connection, name, &failure),
         }
-        Poll::Ready(())
     }
 
     #[cold]
-    pub(crate) fn report(&self, connection: &Connection, name: &str, failure: &Failure) {
+    fn report(&self, connection: &Connection, name: &str, failure: &Failure) -> Outcome {
         let (worker, id) = (self.context.worker.id, connection.id());
         tracing::error!(worker, connection = %id, "{name} handler failed: {failure}");
+        match failure {
+            Failure::Error(_) => Outcome::Failed,
+            Failure::Panic(_) => Outcome::Panicked,
+        }
     }
 
     async fn fetch(

@@ -11,9 +11,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
 
+use shovel_core::tenure::Outcome;
+
 use super::caught::{Caught, Failure, catch_panic};
 use super::dispatch::{Dispatch, Handling};
-use super::tenure::{After, Event};
+use super::tenure::{Event, Next};
 use crate::event::Arrived;
 use crate::seat::Seat;
 use crate::{Connection, MessageEvent};
@@ -48,7 +50,7 @@ impl<S: Send + Sync + 'static> InPlace<S> {
         }
         self.end_row();
         match connection.tenure.begin(Event::Message(arrived)) {
-            Some(Event::Message(arrived)) => self.handle_message(connection, arrived),
+            Some(Next::Handle(Event::Message(arrived))) => self.handle_message(connection, arrived),
             Some(other) => self.handle(connection, other),
             None => {}
         }
@@ -56,15 +58,15 @@ impl<S: Send + Sync + 'static> InPlace<S> {
 
     /// Handles an event, after those before it on its connection.
     pub(crate) fn deliver(&mut self, connection: &Connection, event: Event) {
-        if let Some(event) = connection.tenure.begin(event) {
-            self.handle(connection, event);
+        if let Some(next) = connection.tenure.begin(event) {
+            self.handle(connection, next);
         }
     }
 
     /// Gives a connection back, after the handler that runs.
     pub(crate) fn release(&mut self, connection: &Connection) {
-        if let Some(event) = connection.tenure.release() {
-            self.handle(connection, event);
+        if let Some(next) = connection.tenure.release() {
+            self.handle(connection, next);
         }
     }
 
@@ -72,38 +74,44 @@ impl<S: Send + Sync + 'static> InPlace<S> {
     #[inline]
     pub(crate) fn end_row(&mut self) {
         if let Some(Row { connection, handled }) = self.row.take() {
-            self.end(&connection, handled);
+            let next = connection.tenure.end_row(handled);
+            self.go_on(&connection, next);
         }
     }
 
     #[inline]
     fn handle_message(&mut self, connection: &Connection, arrived: Box<Arrived>) {
         let seq = arrived.seq;
-        if let Err(waiting) = self.poll_message(connection, arrived) {
-            if let Some(row) = self.row.take() {
-                row.connection.tenure.handled(row.handled);
+        let outcome = match self.poll_message(connection, arrived) {
+            Ok(outcome) => outcome,
+            Err(waiting) => {
+                if let Some(row) = self.row.take() {
+                    row.connection.tenure.row_waits(row.handled, seq);
+                }
+                return self.dispatch.spawn(connection.clone(), waiting);
             }
-            return self.dispatch.spawn(connection.clone(), waiting);
-        }
+        };
         match &mut self.row {
             Some(row) => row.handled = seq,
             None if connection.tenure.is_plain() => {
                 self.row = Some(Row { connection: connection.clone(), handled: seq });
             }
-            None => self.end(connection, seq),
+            None => {
+                let next = connection.tenure.end(outcome);
+                self.go_on(connection, next);
+            }
         }
     }
 
-    /// The handler, if it has not ended.
+    /// How the handler has ended; or the handler, if it has not.
     // As docs/decisions/0019 has it.
     #[inline(always)]
     fn poll_message(
         &mut self,
         connection: &Connection,
         arrived: Box<Arrived>,
-    ) -> Result<(), Handling> {
-        let Some(new_seat) = &self.dispatch.handlers.message else { return Ok(()) };
-        let after = After::Commit(Some(arrived.seq));
+    ) -> Result<Outcome, Handling> {
+        let Some(new_seat) = &self.dispatch.handlers.message else { return Ok(Outcome::Done) };
         let event = MessageEvent::new(self.dispatch.context.clone(), arrived);
         let mut seat = self.seat.take().unwrap_or_else(new_seat);
         let polled = catch_panic(|| {
@@ -112,11 +120,7 @@ impl<S: Send + Sync + 'static> InPlace<S> {
         });
         let result = match polled {
             Ok(Poll::Pending) => {
-                return Err(Handling {
-                    handler: Some(Caught::Running(seat)),
-                    name: "message",
-                    after,
-                });
+                return Err(Handling { handler: Some(Caught::Running(seat)), name: "message" });
             }
             Ok(Poll::Ready(result)) => {
                 self.seat = Some(seat);
@@ -128,40 +132,34 @@ impl<S: Send + Sync + 'static> InPlace<S> {
                 Err(Failure::Panic(text))
             }
         };
-        if let Err(failure) = result {
-            self.dispatch.report(connection, "message", &failure);
-        }
-        Ok(())
+        Ok(self.dispatch.outcome(connection, "message", result))
     }
 
-    /// All up to a message are handled: what waits behind them is next.
-    #[inline]
-    fn end(&mut self, connection: &Connection, handled: u64) {
-        if let Some(next) = connection.tenure.end(After::Commit(Some(handled))) {
+    fn go_on(&mut self, connection: &Connection, next: Option<Next>) {
+        if let Some(next) = next {
             self.handle(connection, next);
         }
     }
 
-    fn handle(&mut self, connection: &Connection, event: Event) {
-        let mut next = Some(event);
-        while let Some(event) = next {
-            match self.poll(connection, event) {
-                Ok(after) => next = connection.tenure.end(after),
+    fn handle(&mut self, connection: &Connection, next: Next) {
+        let mut next = Some(next);
+        while let Some(now) = next {
+            match self.poll(connection, now) {
+                Ok(outcome) => next = connection.tenure.end(outcome),
                 Err(waiting) => return self.dispatch.spawn(connection.clone(), waiting),
             }
         }
     }
 
-    /// What is to be told once the handler has ended; or the handler, if it has not.
-    fn poll(&mut self, connection: &Connection, event: Event) -> Result<After, Handling> {
-        if let Event::Message(arrived) = event {
-            let after = After::Commit(Some(arrived.seq));
-            return self.poll_message(connection, arrived).map(|()| after);
+    /// As [`InPlace::poll_message`], of any event.
+    fn poll(&mut self, connection: &Connection, next: Next) -> Result<Outcome, Handling> {
+        if let Next::Handle(Event::Message(arrived)) = next {
+            return self.poll_message(connection, arrived);
         }
-        let mut handling = self.dispatch.call(connection, event);
+        let mut handling = self.dispatch.call(connection, next);
         match self.dispatch.poll(connection, &mut handling, &mut in_place()) {
             Poll::Pending => Err(handling),
-            Poll::Ready(()) => Ok(handling.after),
+            Poll::Ready(outcome) => Ok(outcome),
         }
     }
 }

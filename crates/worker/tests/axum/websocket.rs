@@ -234,7 +234,7 @@ async fn messages_that_a_task_does_not_read_are_not_committed() {
     }
 }
 
-/// A17: what came before a close is handled before it, also by a task that is slow.
+/// B17: what came before a close is handled before it, also by a task that is slow.
 #[tokio::test]
 async fn a_close_comes_after_the_messages_that_a_slow_task_has_not_read() {
     for path in SLOW {

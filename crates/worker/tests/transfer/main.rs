@@ -1,4 +1,5 @@
-//! Connections that outlive their worker: TRANSFER's "one object per lease", from the worker's side.
+//! Connections that outlive their worker, from the worker's side: `docs/wire.md`, "Connections that
+//! outlive their worker".
 //!
 //! Handlers do what a script tells them: that of a message is its text, that of an adoption what is
 //! attached, that of a release what the test has left for it.

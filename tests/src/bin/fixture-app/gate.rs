@@ -39,6 +39,11 @@ impl Gates {
         });
     }
 
+    /// Whether a handler could pass this gate now.
+    pub(crate) fn is_open(&self, gate: &str) -> bool {
+        self.0.borrow().contains(gate)
+    }
+
     /// Tells that it waits, and waits. Tells too if it is dropped meanwhile.
     pub(crate) async fn pass(&self, gate: &str, connection: Value) {
         let pid = std::process::id();

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shovel_worker::{
@@ -112,6 +113,11 @@ pub(crate) async fn message(event: MessageEvent<State>) -> Result<(), Error> {
         }
         "tick" => tick(connection.clone()),
         "fill" => fill(connection.clone()),
+        "panic" | "fail" => {
+            stage(state, connection, &mut record, about).await?;
+            assert!(command != "panic", "the message is bad");
+            return Err(Error::message("the message is wrong"));
+        }
         _ => act(&event, command, about).await?,
     }
     attach(state, connection, &record)?;
@@ -140,12 +146,50 @@ async fn act(event: &MessageEvent<State>, command: &str, about: &str) -> Result<
                 event.state().gates.pass(gate, json!(id)).await;
             }
         }
+        "flood" => flood(event.connection(), about.parse()?).await?,
+        "sleep" => tokio::time::sleep(Duration::from_millis(about.parse()?)).await,
         "abort" => std::process::abort(),
+        "abort-unless" if !event.state().gates.is_open(about) => std::process::abort(),
+        // What the kernel does to a process that takes all memory.
+        "kill" => nix::sys::signal::raise(Signal::SIGKILL)?,
+        "block-for" => {
+            tell(json!({"event": "blocking", "pid": std::process::id()}));
+            std::thread::sleep(Duration::from_millis(about.parse()?));
+        }
         "block" if !event.redelivered() => {
             tell(json!({"event": "blocking", "pid": std::process::id()}));
             std::thread::sleep(Duration::from_secs(60));
         }
         _ => {}
+    }
+    Ok(())
+}
+
+/// Does all that a handler can do to its connection; `flush` lets the first of it out at once.
+async fn stage(
+    state: &State,
+    connection: &Connection,
+    record: &mut Record,
+    about: &str,
+) -> Result<(), Error> {
+    connection.send("let out").await?;
+    if about == "flush" {
+        connection.flush().await;
+    }
+    "staged".clone_into(&mut record.note);
+    attach(state, connection, record)?;
+    connection.subscribe("staged")?;
+    connection.publish("heard", "staged").await?;
+    connection.send("staged").await?;
+    Ok(())
+}
+
+/// As many messages of 64 KiB, each as soon as there is room for it.
+async fn flood(connection: &Connection, count: u64) -> Result<(), Error> {
+    let part = "x".repeat(64 << 10);
+    tell(json!({"event": "flooding", "pid": std::process::id()}));
+    for _ in 0..count {
+        connection.send(part.as_str()).await?;
     }
     Ok(())
 }
@@ -180,6 +224,7 @@ pub(crate) async fn adopt(event: AdoptEvent<State>) -> Result<(), Error> {
     match command {
         "refuse" => return Err(Error::message("not this one")),
         "abort" => std::process::abort(),
+        "exit" => std::process::exit(7),
         "gate" => state.gates.pass(about, json!(id)).await,
         "send" => connection.send(about).await?,
         "try" => {

@@ -36,6 +36,9 @@ enum Fact {
     Sleepy,
     Cut,
     Killed,
+    /// It is drained a second time.
+    ToldOfTheEnd,
+    ToldToLeave,
     // What only the world knows.
     Hung,
     Dying,
@@ -147,9 +150,20 @@ impl World {
     }
 
     fn deliver(&mut self, event: Event) {
+        if !self.is_possible(&event) {
+            return;
+        }
         self.note(&event);
         self.fleet.handle_event(event, self.now);
         self.obey_all();
+    }
+
+    /// Whether this can happen now: whoever was let go takes nothing over.
+    fn is_possible(&self, event: &Event) -> bool {
+        let Event::Occupied { worker } = event else { return true };
+        self.processes.get(worker).is_some_and(|process| {
+            process.is(Fact::Drained) && !process.is(Fact::ToldToLeave) && !process.is(Fact::Killed)
+        })
     }
 
     fn note(&mut self, event: &Event) {
@@ -169,7 +183,19 @@ impl World {
             Event::Spawned { worker, .. } => Some((worker, Fact::Spawned)),
             Event::LinkObtained { worker } => Some((worker, Fact::Linked)),
             Event::Ready { worker } => Some((worker, Fact::Ready)),
-            Event::Drained { worker } => Some((worker, Fact::Drained)),
+            Event::Drained { worker } => {
+                if self.terminating_since.is_some() && self.fault(30) {
+                    self.later(1_000, Event::Occupied { worker: *worker });
+                }
+                Some((worker, Fact::Drained))
+            }
+            Event::Occupied { worker } => {
+                self.later(2_000, Event::Drained { worker: *worker });
+                if let Some(process) = self.processes.get_mut(worker) {
+                    process.facts.remove(&Fact::Drained);
+                }
+                None
+            }
             Event::Gone { worker, .. } | Event::SpawnFailed { worker, .. } => {
                 self.processes.remove(worker);
                 None
@@ -224,7 +250,9 @@ impl World {
                     assert!(self.terminating_since.is_some() || !self.offer.contains(&worker));
                 } else {
                     let was_sleepy = self.processes.get_mut(&worker).is_some_and(Process::hurry);
-                    assert!(was_sleepy, "{worker} is drained twice");
+                    let is_end = why == DrainReason::Terminate;
+                    let is_news = is_end && self.establish(worker, Fact::ToldOfTheEnd);
+                    assert!(was_sleepy || is_news, "{worker} is drained twice");
                 }
                 if why == DrainReason::Sleep {
                     self.establish(worker, Fact::Sleepy);
@@ -294,6 +322,12 @@ impl World {
     fn shut_down(&mut self, worker: WorkerId) {
         assert!(self.process(worker).is(Fact::Drained), "{worker} still holds something");
         assert!(!self.offer.contains(&worker));
+        self.establish(worker, Fact::ToldToLeave);
+        if self.terminating_since.is_some() {
+            let has_nothing = |process: &Process| process.is(Fact::Drained);
+            let needed = self.processes.iter().find(|(_, process)| !has_nothing(process));
+            assert!(needed.is_none(), "{worker} may leave, but {needed:?} may need it");
+        }
         if !self.fault(10) {
             self.later(8_000, Event::ShutdownCompleted { worker });
             if !self.fault(10) {

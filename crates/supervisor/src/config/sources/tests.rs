@@ -23,7 +23,7 @@ fn with_file(
     read.map_err(|error| error.to_string().replace(path, "FILE"))
 }
 
-/// BEHAVIOUR 65.
+/// I65.
 #[test]
 fn a_flag_overrules_a_variable_and_a_variable_the_file() {
     let text = "workers = 2\nio-threads = 3\nping-interval = \"4s\"\n";
@@ -73,7 +73,7 @@ fn arguments_belong_to_the_program_that_they_were_written_with() {
     assert_eq!(found.args, ["-x", "2"]);
 }
 
-/// BEHAVIOUR 65.
+/// I65.
 #[test]
 fn every_mistake_is_told_with_its_place_and_what_was_probably_meant() {
     let text = "worker = 2\n\nrequest-timeout = 5\n[pool]\nx = 1\n";

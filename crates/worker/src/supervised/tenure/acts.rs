@@ -1,18 +1,16 @@
-//! What an app does to a connection: at once, or held until its running handler ends.
+//! What an app does to a connection: at once, or staged until its running handler ends.
 
-use shovel_protocol::control::Effect;
+use shovel_core::tenure::{self, Attach, Deed, Flush, Place};
 use shovel_protocol::limits::FRAME_PAYLOAD_BYTES;
-use shovel_protocol::to_supervisor::put_effect;
-use shovel_protocol::{Act, CloseCode, PublishToken, ToSupervisor, When, WsSend};
+use shovel_protocol::{
+    Act, CloseCode, Effect, MessageKind, PublishToken, ToSupervisor, When, WsSend,
+};
 use tokio::sync::Notify;
 
-use super::{Attached, Phase, State, Tenure};
+use super::{Attached, Staged, State, Tenure};
 use crate::lock::lock;
 use crate::supervised::link::Full;
 use crate::{Message, PublishError, SendError};
-
-/// Most that a fetch handler may do to its connection before it is accepted.
-const EFFECTS_BYTES: usize = 16 * 1024 * 1024;
 
 /// Why a message was not taken now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,83 +41,56 @@ impl Tenure {
         if data.len() > limit_bytes {
             return Err(Refused::For(SendError::TooLong { len: data.len(), limit_bytes }));
         }
-        let connection = self.wire;
-        let send = |when| WsSend { connection, when, kind, data, last: false };
         if self.is_plain() {
-            match self.link.try_send_while(&self.plain, send(When::Now)) {
+            let (connection, when) = (self.wire, When::Now);
+            let send = WsSend { connection, when, kind, data, last: false };
+            match self.link.try_send_while(&self.plain, send) {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
                 Err(Full) => return Err(Refused::LinkFull),
             }
         }
-        let mut state = lock(&self.state);
-        if !state.takes_sends() {
-            let moved = matches!(state.phase, Phase::Moved);
-            return Err(Refused::For(if moved { SendError::Moved } else { SendError::Closed }));
-        }
-        if let Phase::Offered(effects) = &mut state.phase {
-            if effects.len() + data.len() > EFFECTS_BYTES {
-                return Err(Refused::For(SendError::TooMuch));
-            }
-            put_effect(effects, &Effect::Send { binary: kind.is_binary(), data });
-            return Ok(());
-        }
-        if state.must_wait() {
-            return Err(Refused::Pressed);
-        }
-        let frame = |when| ToSupervisor::Act(send(when).into());
-        self.hold_or_put(&mut state, data.len(), frame).map_err(|Full| Refused::LinkFull)
+        let effect = Effect::Send { binary: kind.is_binary(), data };
+        self.act(&mut lock(&self.state), Deed::Send { bytes: data.len() }, &effect)
     }
 
     pub(crate) fn close(&self, code: CloseCode, reason: &str) {
-        let mut state = lock(&self.state);
-        if !state.takes_sends() {
-            return;
+        let effect = Effect::Close { code: code.0, reason };
+        // Of what is closed already nothing is left to close.
+        if self.act(&mut lock(&self.state), Deed::Close, &effect).is_ok() {
+            self.relieved.notify_waiters();
         }
-        state.app_closed = true;
-        self.note(&state);
-        self.act(&mut state, Effect::Close { code: code.0, reason });
-        drop(state);
-        self.relieved.notify_waiters();
     }
 
     pub(crate) fn subscribe(&self, channel: &str) {
-        let mut state = lock(&self.state);
-        if state.takes_sends() {
-            self.act(&mut state, Effect::Subscribe { channel });
-        }
+        // What is closed gets no messages, so it is right that nothing comes of it.
+        let effect = Effect::Subscribe { channel };
+        let _ = self.act(&mut lock(&self.state), Deed::Subscribe, &effect);
     }
 
     pub(crate) fn unsubscribe(&self, channel: &str) {
-        let mut state = lock(&self.state);
-        if state.takes_sends() {
-            self.act(&mut state, Effect::Unsubscribe { channel });
-        }
+        // As above.
+        let effect = Effect::Unsubscribe { channel };
+        let _ = self.act(&mut lock(&self.state), Deed::Subscribe, &effect);
     }
 
     /// Replaces what the next worker is to know. `false` if the connection cannot move.
     pub(crate) fn attach(&self, attached: Attached) -> bool {
-        let mut state = lock(&self.state);
-        let handling = state.handling;
-        let State { phase, portable: Some(portable), .. } = &mut *state else { return false };
-        match phase {
-            Phase::Offered(effects) => {
-                put_effect(effects, &attached.effect());
+        match lock(&self.state).decided.attach(attached) {
+            Attach::Now(attached) => {
+                let act = Act::new(self.wire, When::Now, attached.effect());
+                self.link.put(self.wire.to_wire(), &act.into());
             }
-            // With the commit: an older value must not come back by it.
-            Phase::Open | Phase::Closed if handling => portable.is_new = true,
-            Phase::Open => {
-                self.link.put(self.wire.to_wire(), &attached.frame(self.wire, When::Now));
-            }
-            Phase::Closed | Phase::Moved => {}
+            Attach::Offered(acts, attached) => acts.offer(&attached.effect()),
+            Attach::AtEnd | Attach::Nowhere => {}
+            Attach::NotPortable => return false,
         }
-        portable.attached = Some(attached);
         true
     }
 
     /// What was attached last.
     pub(crate) fn attached(&self) -> Option<Attached> {
-        lock(&self.state).portable.as_ref().and_then(|portable| portable.attached.clone())
+        lock(&self.state).decided.attachment().cloned()
     }
 
     /// Publishes. `false` if the link has no room now.
@@ -134,42 +105,68 @@ impl Tenure {
             return Err(PublishError::TooLong { len: data.len(), limit_bytes });
         }
         let (token, binary) = (PublishToken::NONE.to_wire(), kind.is_binary());
-        let publish = Effect::Publish { token, channel, binary, data };
-        let mut state = lock(&self.state);
-        match &mut state.phase {
-            Phase::Offered(effects) => {
-                if effects.len() + data.len() > EFFECTS_BYTES {
-                    return Err(PublishError::TooMuch);
-                }
-                put_effect(effects, &publish);
-                return Ok(true);
-            }
-            Phase::Moved => return Err(PublishError::Moved),
-            Phase::Open | Phase::Closed => {}
+        let effect = Effect::Publish { token, channel, binary, data };
+        match self.act(&mut lock(&self.state), Deed::Publish { bytes: data.len() }, &effect) {
+            Ok(()) => Ok(true),
+            Err(Refused::LinkFull) => Ok(false),
+            Err(Refused::For(SendError::TooMuch)) => Err(PublishError::TooMuch),
+            // Whether its client is there and reads does not matter to a publish.
+            Err(Refused::For(_) | Refused::Pressed) => Err(PublishError::Moved),
         }
-        let frame = |when| match when {
-            When::Now => {
-                let token = self.token(channel, data);
-                ToSupervisor::Publish { token, channel, kind, data }
-            }
-            When::Staged | When::During => Act::new(self.wire, when, publish.clone()).into(),
-        };
-        Ok(self.hold_or_put(&mut state, data.len(), frame).is_ok())
     }
 
     /// Lets out what the running handler has done so far. `false` if the link has no room now.
     pub(crate) fn try_flush(&self) -> bool {
         let mut state = lock(&self.state);
-        match state.held() {
-            Some(held) if !held.is_empty() => {
-                let id = self.wire.to_wire();
-                let is_out = self.link.try_put_frames(id, |out| held.let_out(out)).is_ok();
-                if is_out {
-                    self.answer_pressure(&mut state);
+        state.decided.flush().is_none_or(|flush| self.let_out(flush).is_ok())
+    }
+
+    fn let_out(&self, flush: Flush<'_, Staged>) -> Result<(), Full> {
+        self.link.try_put_frames(self.wire.to_wire(), |out| {
+            flush.take(|staged, owed| {
+                staged.let_out(out);
+                self.put_pressed(out, owed);
+            });
+        })
+    }
+
+    /// Does something where it belongs.
+    fn act(&self, state: &mut State, deed: Deed, effect: &Effect<'_>) -> Result<(), Refused> {
+        let act = |when| Act::new(self.wire, when, effect.clone());
+        loop {
+            match state.decided.act(deed)? {
+                Place::Now => {}
+                Place::Staged(staged) => {
+                    staged.push(&act(When::Staged));
+                    return Ok(());
                 }
-                is_out
+                Place::Offered(acts) => {
+                    acts.offer(effect);
+                    return Ok(());
+                }
+                Place::Full(flush) => {
+                    self.let_out(flush)?;
+                    continue;
+                }
             }
-            _ => true,
+            let id = self.wire.to_wire();
+            match *effect {
+                Effect::Send { .. } => self.link.try_put(id, &act(When::Now).into())?,
+                Effect::Publish { channel, binary, data, .. } => {
+                    let (token, kind) = (self.token(channel, data), MessageKind::of(binary));
+                    let publish = ToSupervisor::Publish { token, channel, kind, data };
+                    self.link.try_put(id, &publish)?;
+                }
+                // These need not wait for room.
+                Effect::Close { .. } => {
+                    self.note(state);
+                    self.link.put(id, &act(When::Now).into());
+                }
+                Effect::Subscribe { .. } | Effect::Unsubscribe { .. } | Effect::Attach { .. } => {
+                    self.link.put(id, &act(When::Now).into());
+                }
+            }
+            return Ok(());
         }
     }
 
@@ -179,35 +176,21 @@ impl Tenure {
             false => self.link.token_for_pieces(),
         }
     }
+}
 
-    /// Holds a frame, or puts it on the link if there is room.
-    fn hold_or_put<'a>(
-        &self,
-        state: &mut State,
-        bytes: usize,
-        frame: impl Fn(When) -> ToSupervisor<'a>,
-    ) -> Result<(), Full> {
-        let id = self.wire.to_wire();
-        let Some(held) = state.held() else { return self.link.try_put(id, &frame(When::Now)) };
-        if held.is_over_with(bytes) {
-            self.link.try_put_frames(id, |out| held.let_out(out))?;
-        }
-        held.push(&frame(When::Staged));
-        Ok(())
+impl From<Full> for Refused {
+    fn from(Full: Full) -> Self {
+        Refused::LinkFull
     }
+}
 
-    /// Does something that need not wait for room.
-    fn act(&self, state: &mut State, effect: Effect<'_>) {
-        if let Some(held) = state.held() {
-            return held.push(&Act::new(self.wire, When::Staged, effect).into());
-        }
-        match &mut state.phase {
-            Phase::Offered(effects) => put_effect(effects, &effect),
-            Phase::Open => {
-                let act = Act::new(self.wire, When::Now, effect);
-                self.link.put(self.wire.to_wire(), &act.into());
-            }
-            Phase::Closed | Phase::Moved => {}
+impl From<tenure::Refused> for Refused {
+    fn from(refused: tenure::Refused) -> Self {
+        match refused {
+            tenure::Refused::Pressed => Refused::Pressed,
+            tenure::Refused::TooMuch => Refused::For(SendError::TooMuch),
+            tenure::Refused::Closed => Refused::For(SendError::Closed),
+            tenure::Refused::Moved => Refused::For(SendError::Moved),
         }
     }
 }

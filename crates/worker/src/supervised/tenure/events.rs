@@ -2,16 +2,15 @@
 //!
 //! The walk: [`Tenure::begin`] -> the handler, or those of a row ([`super::super::in_place`]) ->
 //! [`Tenure::end`], which commits and begins the next.
-//! A connection that is to leave finishes the handler that runs; what waits behind it is the next
-//! worker's.
 
 use std::task::Waker;
 
 use http::{HeaderMap, Method, Uri};
+use shovel_core::tenure::{self, Answer, Outcome, Report, What};
 use shovel_protocol::control::AdoptCause;
 use shovel_protocol::{Again, Close, ToSupervisor};
 
-use super::{Leaving, Phase, State, Tenure};
+use super::{Attached, Staged, Tenure};
 use crate::event::Arrived;
 use crate::lock::lock;
 
@@ -21,12 +20,11 @@ pub(crate) enum Event {
     /// The first, of a connection that another worker had.
     Adopted(Box<Adoption>),
     Message(Box<Arrived>),
-    /// A message after the app's own close: it is dropped, but committed.
-    Unwanted(Box<Arrived>),
     Closed(Box<Closed>),
-    /// It goes to another worker.
-    Released(Box<Release>),
 }
+
+/// What to do next.
+pub(crate) type Next = tenure::Next<Event>;
 
 /// A connection's end.
 pub(crate) struct Closed {
@@ -34,13 +32,6 @@ pub(crate) struct Closed {
     pub(crate) seq: Option<u64>,
     pub(crate) again: Again,
     pub(crate) close: Close,
-}
-
-/// That this worker gives a connection up.
-pub(crate) struct Release {
-    /// The event whose handler was dropped for it.
-    pub(crate) started: Option<u64>,
-    pub(crate) revoked: bool,
 }
 
 /// What a worker is told of a connection that it takes over, beside the connection itself.
@@ -53,59 +44,32 @@ pub(crate) struct Adoption {
     pub(crate) channels: Vec<String>,
 }
 
-/// What to tell the supervisor when a handler has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum After {
-    /// That the event is finished, if it has a number.
-    Commit(Option<u64>),
-    /// That the connection is taken over, or refused.
-    Adopted { taken: bool },
-    /// That it is given up.
-    Released { started: Option<u64>, revoked: bool },
+impl Event {
+    fn what(&self) -> What {
+        match self {
+            Event::Adopted(_) => What::Adopt,
+            Event::Message(arrived) => What::Message(arrived.seq),
+            Event::Closed(closed) => What::Close(closed.seq),
+        }
+    }
 }
 
 impl Tenure {
     /// Begins an event if none is being handled. Else it waits until those before it have ended.
     #[inline]
-    pub(crate) fn begin(&self, event: Event) -> Option<Event> {
-        let mut state = lock(&self.state);
-        if state.handling {
-            state.mailbox.push_back(event);
-            return None;
-        }
-        state.handling = true;
-        Some(state.begun(event))
+    pub(crate) fn begin(&self, event: Event) -> Option<Next> {
+        lock(&self.state).decided.begin(event.what(), event)
     }
 
     /// The supervisor wants the connection back: after the handler that runs.
-    pub(crate) fn release(&self) -> Option<Event> {
-        let mut state = lock(&self.state);
-        let State { phase: Phase::Open, portable: Some(portable), .. } = &mut *state else {
-            return None;
-        };
-        if portable.leaving == Leaving::No {
-            portable.leaving = Leaving::Released;
-        }
-        state.mailbox.clear();
-        if state.handling {
-            return None;
-        }
-        state.handling = true;
-        Some(Event::released(None, false))
+    pub(crate) fn release(&self) -> Option<Next> {
+        lock(&self.state).decided.release()
     }
 
     /// The supervisor wants the connection back at once: the handler that runs is dropped.
     pub(crate) fn revoke(&self) {
         let mut state = lock(&self.state);
-        // A worker that has given it up already has answered.
-        let State { phase: Phase::Open, portable: Some(portable), handling: true, .. } =
-            &mut *state
-        else {
-            return;
-        };
-        portable.leaving = Leaving::Revoked;
-        let task = portable.task.take();
-        state.mailbox.clear();
+        let task = if state.decided.revoke() { state.task.take() } else { None };
         drop(state);
         if let Some(task) = task {
             task.wake();
@@ -115,11 +79,10 @@ impl Tenure {
     /// Whether the running handler is to be dropped. If not, `task` is woken when it is.
     pub(crate) fn is_revoked(&self, task: &Waker) -> bool {
         let mut state = lock(&self.state);
-        let Some(portable) = &mut state.portable else { return false };
-        if portable.leaving == Leaving::Revoked {
+        if state.decided.is_revoked() {
             return true;
         }
-        match &mut portable.task {
+        match &mut state.task {
             Some(before) => before.clone_from(task),
             none => *none = Some(task.clone()),
         }
@@ -127,122 +90,67 @@ impl Tenure {
     }
 
     /// The running handler was dropped: nothing that it did happens.
-    pub(crate) fn drop_running(&self, after: After) -> Event {
-        let mut state = lock(&self.state);
-        if let Some(portable) = &mut state.portable {
-            portable.held.clear();
-            portable.is_new = false;
-        }
-        let started = match after {
-            After::Commit(seq) => seq,
-            After::Released { started, .. } => started,
-            After::Adopted { .. } => None,
-        };
-        Event::released(started, true)
+    pub(crate) fn dropped(&self) -> Option<Next> {
+        lock(&self.state).decided.dropped()
     }
 
-    /// All messages of a plain connection up to `seq` are handled, and the handler of the one behind
-    /// them waits: tells the supervisor.
-    pub(crate) fn handled(&self, seq: u64) {
-        lock(&self.state).committed = seq;
+    /// The task that the running handler waits for has panicked: what is staged so far is dropped.
+    pub(crate) fn panicked(&self) {
+        lock(&self.state).decided.panicked();
+    }
+
+    /// All messages of a row up to `handled` are handled, and the handler of `waiting` waits: tells
+    /// the supervisor.
+    pub(crate) fn row_waits(&self, handled: u64, waiting: u64) {
+        lock(&self.state).decided.row_waits(handled, waiting);
         // By a frame of its own: the last send may be that of the handler that waits.
-        self.link.commit(self.wire, seq, false);
+        self.link.commit(self.wire, handled, false);
+    }
+
+    /// The handlers of a row have ended: tells the supervisor, and begins the next.
+    #[inline]
+    pub(crate) fn end_row(&self, handled: u64) -> Option<Next> {
+        lock(&self.state).decided.end_row(handled, |report| self.report(report))
     }
 
     /// An event's handler has ended: tells the supervisor, and begins the next.
     #[inline]
-    pub(crate) fn end(&self, after: After) -> Option<Event> {
+    pub(crate) fn end(&self, outcome: Outcome) -> Option<Next> {
         let mut state = lock(&self.state);
-        match after {
-            After::Commit(None) => {}
-            After::Commit(Some(seq)) => self.commit(&mut state, seq),
-            After::Adopted { taken } => self.answer_adoption(&mut state, taken),
-            After::Released { started, revoked } => {
-                self.give_back(&mut state, started, revoked);
-                drop(state);
-                self.relieved.notify_waiters();
-                return None;
-            }
+        let next = state.decided.end(outcome, |report| self.report(report));
+        if next.is_none() && state.decided.has_moved() {
+            drop(state);
+            self.relieved.notify_waiters();
         }
-        let leaving = state.portable.as_ref().map_or(Leaving::No, |portable| portable.leaving);
-        if leaving != Leaving::No && matches!(state.phase, Phase::Open) {
-            let revoked = leaving == Leaving::Revoked;
-            return Some(Event::released(None, revoked));
-        }
-        match state.mailbox.pop_front() {
-            Some(event) => Some(state.begun(event)),
-            None => {
-                state.handling = false;
-                None
-            }
-        }
+        next
     }
 
-    fn commit(&self, state: &mut State, seq: u64) {
-        let is_next = seq == state.committed + 1;
-        state.committed = seq;
-        let Some(portable) = &mut state.portable else {
-            return self.link.commit(self.wire, seq, is_next);
+    fn report(&self, report: Report<'_, Staged, Attached>) {
+        let connection = self.wire;
+        let (attached, staged, answer, owed) = match report {
+            Report::Plain { seq, is_next } => return self.link.commit(connection, seq, is_next),
+            Report::Portable { attachment, staged, answer, owed } => {
+                (attachment, staged, answer, owed)
+            }
         };
-        let is_new = std::mem::take(&mut portable.is_new);
-        let attached = portable.attached.as_ref().filter(|_| is_new);
-        let held = &mut portable.held;
-        let commit = |out: &mut Vec<u8>| held.commit(out, self.wire, attached, (seq, is_next));
-        self.link.put_frames(self.wire.to_wire(), commit);
-        self.answer_pressure(state);
-    }
-
-    fn answer_adoption(&self, state: &mut State, taken: bool) {
-        let Some(portable) = &mut state.portable else { return };
-        portable.adopting = false;
-        if !taken {
-            portable.held.clear();
-            portable.is_new = false;
-            // The supervisor closes it: it is here for its close event alone.
-            state.app_closed = true;
-        }
-        let is_new = std::mem::take(&mut portable.is_new);
-        let attached = portable.attached.as_ref().filter(|_| is_new);
-        let (held, connection) = (&mut portable.held, self.wire);
         self.link.put_frames(connection.to_wire(), |out| {
-            held.put(out, connection, attached);
-            ToSupervisor::Adopted { connection, taken }.put(out);
+            match answer {
+                Answer::Commit { seq, is_next } => {
+                    staged.commit(out, connection, attached, (seq, is_next));
+                }
+                Answer::Adopted { taken } => {
+                    staged.put(out, connection, attached);
+                    ToSupervisor::Adopted { connection, taken }.put(out);
+                }
+                Answer::Released { handled, started } => {
+                    staged.put(out, connection, attached);
+                    ToSupervisor::Released { connection, handled, started }.put(out);
+                }
+            }
+            self.put_pressed(out, owed);
         });
-        self.answer_pressure(state);
-    }
-
-    fn give_back(&self, state: &mut State, started: Option<u64>, revoked: bool) {
-        let handled = state.committed;
-        let started = started.unwrap_or(handled).max(handled);
-        state.phase = Phase::Moved;
-        state.handling = false;
-        let Some(portable) = &mut state.portable else { return };
-        if revoked {
-            portable.held.clear();
-            portable.is_new = false;
-        }
-        let attached = portable.attached.as_ref().filter(|_| portable.is_new);
-        let (held, connection) = (&mut portable.held, self.wire);
-        self.link.put_frames(connection.to_wire(), |out| {
-            held.put(out, connection, attached);
-            ToSupervisor::Released { connection, handled, started }.put(out);
-        });
-        self.link.left(connection);
-    }
-}
-
-impl Event {
-    fn released(started: Option<u64>, revoked: bool) -> Event {
-        Event::Released(Box::new(Release { started, revoked }))
-    }
-}
-
-impl State {
-    /// The event, whose turn it is.
-    fn begun(&self, event: Event) -> Event {
-        match event {
-            Event::Message(arrived) if self.app_closed => Event::Unwanted(arrived),
-            event => event,
+        if matches!(answer, Answer::Released { .. }) {
+            self.link.left(connection);
         }
     }
 }

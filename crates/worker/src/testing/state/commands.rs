@@ -54,7 +54,7 @@ impl State {
                 self.finish_if_idle(route);
             }
             Command::GiveUp { route, loss, .. } => self.note_close(route, &loss.close()),
-            Command::End { route, loss } => {
+            Command::End { route, loss, worker: _ } => {
                 self.note_close(route, &loss.close());
                 self.take_out(route);
             }

@@ -1,0 +1,76 @@
+//! What the edge calls.
+
+use std::rc::Rc;
+
+use http::request::Parts;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use shovel_core::custody::Route;
+use shovel_edge::ws::Socket;
+use shovel_edge::{Answer, Backend, Client, Failure, Notes, Refused, Upgrade};
+use shovel_protocol::{Close, MessageKind};
+
+use crate::counts::OfThread;
+use crate::requests::ask::Question;
+use crate::requests::body::ResponseBody;
+use crate::requests::table::Outcome;
+use crate::router::Router;
+
+impl Backend for Router {
+    type Body = ResponseBody;
+    type Route = Route;
+
+    async fn fetch(
+        self: Rc<Self>,
+        request: Request<Incoming>,
+        client: Rc<Client>,
+        notes: Notes,
+    ) -> Result<Response<ResponseBody>, Failure> {
+        let (parts, body) = request.into_parts();
+        let body = (!body.is_end_stream()).then_some(body);
+        match self.measure(Question { parts, client, notes, body, socket: None }).await? {
+            Outcome::Response(response) => Ok(response),
+            Outcome::Accepted(_) | Outcome::WorkerGone | Outcome::Failed(_) => {
+                Err(Failure::BadGateway("an upgrade that was not offered"))
+            }
+        }
+    }
+
+    async fn upgrade(
+        self: Rc<Self>,
+        parts: Parts,
+        client: Rc<Client>,
+        notes: Notes,
+        socket: Socket,
+    ) -> Result<Answer<Self>, Failure> {
+        let question = Question { parts, client, notes, body: None, socket: Some(socket) };
+        match self.measure(question).await? {
+            Outcome::Response(response) => Ok(Upgrade::Declined(response)),
+            Outcome::Accepted(accepted) => Ok(Upgrade::Accepted(accepted)),
+            Outcome::WorkerGone | Outcome::Failed(_) => Err(Failure::BadGateway("worker lost")),
+        }
+    }
+
+    fn message(self: &Rc<Self>, route: Route, kind: MessageKind, data: &[u8]) {
+        self.on_message(route, kind, data);
+    }
+
+    fn is_idle(&self, route: Route) -> bool {
+        let custody = self.custody.borrow();
+        custody.on_route(route).is_none_or(|(_, connection)| connection.is_idle())
+    }
+
+    fn pressure(&self, route: Route, over: bool) {
+        self.press(route, over);
+        self.look_at_route(route);
+    }
+
+    fn closed(self: &Rc<Self>, route: Route, close: Close) {
+        self.on_closed(route, close);
+    }
+
+    fn refused(&self, why: Refused) {
+        self.measures.tally.add(OfThread::of_refusal(why), 1);
+    }
+}

@@ -1,0 +1,104 @@
+//! What a thread keeps of the client of a connection. Who has the connection, and how far its
+//! handlers are, is custody's business.
+
+use std::net::SocketAddr;
+
+use shovel_core::channels::{Slot, Subscribers, Subscriptions};
+use shovel_core::custody;
+use shovel_edge::ws::Socket;
+use shovel_protocol::control::{self, RequestHead};
+use shovel_protocol::{CloseCode, ConnectionUuid, MessageKind};
+
+use super::pressure::Pressure;
+use crate::counts::OfWorker;
+use crate::custody::Custody;
+use crate::links::link::Link;
+
+/// The client of a connection.
+pub struct Client {
+    pub socket: Socket,
+    pub subscriptions: Subscriptions,
+    pub pressure: Pressure,
+    /// The reader was told to leave messages unread.
+    pub is_paused: bool,
+    pub uuid: ConnectionUuid,
+    pub origin: Origin,
+    /// What another worker would be told of its beginning. None of one that ends with its worker.
+    pub handshake: Option<Box<Handshake>>,
+}
+
+/// How a connection began.
+pub struct Handshake {
+    /// The head of the request, as it stands in a `ws:adopt`.
+    pub request: Box<[u8]>,
+    /// The subprotocol that was picked.
+    pub protocol: Option<Box<str>>,
+}
+
+/// Where a connection comes from; kept for operators.
+#[derive(Debug)]
+pub struct Origin {
+    pub peer: Option<SocketAddr>,
+    pub url: Box<str>,
+}
+
+impl Client {
+    pub fn new(socket: Socket, origin: Origin) -> Self {
+        Client {
+            socket,
+            subscriptions: Subscriptions::default(),
+            pressure: Pressure::default(),
+            is_paused: false,
+            uuid: ConnectionUuid(uuid::Uuid::now_v7()),
+            origin,
+            handshake: None,
+        }
+    }
+
+    /// Notes how a connection begins that may have to be adopted one day.
+    pub fn note_handshake(&mut self, head: &RequestHead<'_>) {
+        let request = control::request_head_bytes(head);
+        self.handshake = Some(Box::new(Handshake { request, protocol: None }));
+    }
+
+    /// Sends a message of its owner's, or closes it if its client reads too slowly.
+    // As docs/decisions/0019 has it.
+    #[inline(always)]
+    pub fn send(&mut self, link: &Link, kind: MessageKind, data: &[u8]) {
+        let patient = !self.socket.is_over() || self.pressure.forgives(data.len());
+        if patient {
+            self.socket.send(kind, data);
+            link.tally.add_sized(OfWorker::MessagesSent, OfWorker::MessageBytesSent, data.len());
+        } else if self.socket.is_open() {
+            link.tally.add(OfWorker::SlowConsumers, 1);
+            self.socket.close_slow(CloseCode::POLICY, "client reads too slowly");
+        }
+    }
+
+    /// Whether nobody waits for the end of what is handled.
+    pub fn is_at_rest(&self) -> bool {
+        !self.is_paused && !self.socket.is_finishing()
+    }
+}
+
+impl Origin {
+    /// Of a client that asked for this path and query.
+    pub fn new(client: &shovel_edge::Client, url: &str) -> Self {
+        Origin { peer: client.address, url: url.into() }
+    }
+}
+
+impl custody::Client for Client {
+    fn is_open(&self) -> bool {
+        self.socket.is_open()
+    }
+}
+
+/// The subscriptions of all connections of a thread.
+pub struct AllSubscriptions<'a>(pub &'a mut Custody);
+
+impl Subscribers for AllSubscriptions<'_> {
+    fn subscriptions(&mut self, slot: Slot) -> Option<&mut Subscriptions> {
+        self.0.at_mut(slot).map(|connection| &mut connection.client.subscriptions)
+    }
+}

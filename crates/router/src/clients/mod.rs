@@ -1,0 +1,7 @@
+//! Clients: what is kept of one ([`client`]), when it is read ([`reading`]), how far its owner knows
+//! that it reads too slowly ([`pressure`]), and what is told of its end ([`closing`]).
+
+pub(crate) mod client;
+pub(crate) mod closing;
+pub(crate) mod pressure;
+pub(crate) mod reading;

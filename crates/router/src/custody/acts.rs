@@ -1,0 +1,116 @@
+//! What handlers do to their connection: at once, or with the commit that they end with.
+//!
+//! An act of a portable connection is staged until its handler has ended; then all take place in one
+//! step with the commit, so that a worker's death leaves either all of them or none.
+
+use std::rc::Rc;
+
+use shovel_core::channels::Slot;
+use shovel_core::custody::Attachment;
+use shovel_protocol::control::Effect;
+use shovel_protocol::to_supervisor::{Effects, put_effect};
+use shovel_protocol::{Act, BadFrame, CloseCode, MessageKind, PublishToken, When};
+
+use crate::clients::client::AllSubscriptions;
+use crate::links::frames::{dropped, out_of_turn};
+use crate::links::link::Link;
+use crate::router::Router;
+
+/// What may be staged for one connection beside its longest message: the SDK lets acts out when it
+/// has held more than 1 MiB.
+const STAGED_BYTES: usize = 4 * 1024 * 1024;
+
+impl Router {
+    /// A worker acts on a connection: now, or it is staged.
+    pub(crate) fn on_act(self: &Rc<Self>, link: &Rc<Link>, act: Act<'_>) -> Result<(), BadFrame> {
+        let (id, kind) = (act.connection, act.kind());
+        let bad = |why| out_of_turn(kind, why);
+        let mut custody = self.custody.borrow_mut();
+        let is_its = match act.when {
+            When::Now => custody.act(id, link.worker, false).map_err(bad)?,
+            When::During => custody.act(id, link.worker, true).map_err(bad)?,
+            When::Staged => {
+                let staged = custody.stage(id, link.worker).map_err(bad)?;
+                let Some(staged) = staged else { return dropped(link, kind) };
+                put_effect(staged, &act.effect);
+                let most = self.settings.get().ws.max_message_bytes.saturating_add(STAGED_BYTES);
+                if staged.len() > most {
+                    let why = "more is staged than a handler may do";
+                    return Err(BadFrame::OutOfTurn { kind: kind.name(), why });
+                }
+                return Ok(());
+            }
+        };
+        drop(custody);
+        if !is_its {
+            return dropped(link, kind);
+        }
+        self.do_act(link, id.0.slot, act.effect);
+        Ok(())
+    }
+
+    /// Does what was staged, in order. Each act was checked when its frame was read.
+    pub(crate) fn do_acts(self: &Rc<Self>, link: &Rc<Link>, slot: Slot, acts: Effects<'_>) {
+        acts.flatten().for_each(|effect| self.do_act(link, slot, effect));
+    }
+
+    pub(crate) fn do_act(self: &Rc<Self>, link: &Rc<Link>, slot: Slot, effect: Effect<'_>) {
+        match effect {
+            Effect::Send { binary, data } => self.send(link, slot, MessageKind::of(binary), data),
+            Effect::Subscribe { channel } => self.subscribe(slot, channel),
+            Effect::Unsubscribe { channel } => self.unsubscribe(slot, channel),
+            Effect::Publish { token, channel, binary, data } => {
+                let token = PublishToken::from_wire(token);
+                self.publish(link, token, channel, MessageKind::of(binary), data);
+            }
+            Effect::Close { code, reason } => self.close(slot, CloseCode(code), reason),
+            Effect::Attach { version, data } => {
+                if let Some(connection) = self.custody.borrow_mut().at_mut(slot) {
+                    connection.attach(Attachment { version, data: data.into() });
+                }
+            }
+        }
+    }
+
+    fn send(&self, link: &Link, slot: Slot, kind: MessageKind, data: &[u8]) {
+        // Anything published before must reach a subscriber first.
+        self.share_channels_of(slot);
+        if let Some(connection) = self.custody.borrow_mut().at_mut(slot) {
+            connection.client.send(link, kind, data);
+        }
+    }
+
+    fn close(&self, slot: Slot, code: CloseCode, reason: &str) {
+        let socket = self.custody.borrow().at(slot).map(|found| found.client.socket.clone());
+        if let Some(socket) = socket {
+            self.leave_channels(slot);
+            socket.close(code, reason);
+        }
+    }
+
+    fn subscribe(&self, slot: Slot, channel: &str) {
+        self.share_channel(channel);
+        let mut custody = self.custody.borrow_mut();
+        let Some(connection) = custody.at_mut(slot) else { return };
+        if connection.client.socket.is_open() {
+            let places = &mut connection.client.subscriptions;
+            self.channels.borrow_mut().subscribe(channel, slot, places);
+        }
+    }
+
+    fn unsubscribe(&self, slot: Slot, channel: &str) {
+        self.share_channel(channel);
+        let mut custody = self.custody.borrow_mut();
+        let all = &mut AllSubscriptions(&mut custody);
+        self.channels.borrow_mut().unsubscribe(channel, slot, all);
+    }
+
+    /// A worker subscribes itself, or no longer.
+    pub(crate) fn subscribe_worker(&self, link: &Link, channel: &str, is_on: bool) {
+        let mut channels = self.channels.borrow_mut();
+        match is_on {
+            true => channels.subscribe_worker(channel, link.worker),
+            false => channels.unsubscribe_worker(channel, link.worker),
+        }
+    }
+}

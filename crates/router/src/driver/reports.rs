@@ -1,0 +1,197 @@
+//! What may wait between the driver and an I/O thread, and which news replace which.
+
+use shovel_protocol::WorkerId;
+
+use super::mailbox::{self, Letter, Receiver, Sender, mailbox};
+use super::{FromThread, ToThread};
+use crate::inspect::Inspect;
+
+/// What an I/O thread says, and which one.
+#[derive(Debug)]
+pub struct Report {
+    /// The thread's place.
+    pub thread: usize,
+    /// What it says.
+    pub what: FromThread,
+}
+
+/// The way to the driver.
+#[derive(Clone, Debug)]
+pub struct Reports {
+    thread: usize,
+    driver: Sender<Report>,
+}
+
+/// All reports, for the driver.
+pub type Reported = Receiver<Report>;
+
+/// The way to the driver, and its end there.
+pub fn reports() -> (Reports, Reported) {
+    let (driver, reported) = mailbox();
+    (Reports { thread: 0, driver }, reported)
+}
+
+impl Reports {
+    /// Those of another thread.
+    pub fn of_thread(&self, thread: usize) -> Self {
+        Reports { thread, driver: self.driver.clone() }
+    }
+
+    pub(crate) fn send(&self, what: FromThread) {
+        // Without a driver the process is about to end.
+        self.driver.send(Report { thread: self.thread, what });
+    }
+}
+
+/// What of a worker a report is about; that of a thread names none.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Topic {
+    Alive,
+    Ready,
+    Refusal,
+    Pong,
+    /// Its link. That it ended by a fault is not forgotten because it has ended too.
+    End {
+        has_fault: bool,
+    },
+    Gone,
+    /// What it has.
+    Holdings,
+    Shutdown,
+    Idleness,
+    WantOfWork,
+    Stuck,
+    Requests,
+}
+
+impl Letter for Report {
+    type Topic = (usize, Option<WorkerId>, Topic);
+
+    fn topic(&self) -> Option<Self::Topic> {
+        let (worker, topic) = match &self.what {
+            FromThread::Alive => (None, Topic::Alive),
+            FromThread::WorkWanted => (None, Topic::WantOfWork),
+            FromThread::Ready { worker } => (Some(*worker), Topic::Ready),
+            FromThread::Refused { worker, .. } => (Some(*worker), Topic::Refusal),
+            FromThread::Ponged { worker } => (Some(*worker), Topic::Pong),
+            FromThread::LinkEnded { worker, why } => {
+                (Some(*worker), Topic::End { has_fault: why.is_some() })
+            }
+            FromThread::Gone { worker } => (Some(*worker), Topic::Gone),
+            FromThread::Drained { worker } | FromThread::Occupied { worker } => {
+                (Some(*worker), Topic::Holdings)
+            }
+            FromThread::ShutdownCompleted { worker } => (Some(*worker), Topic::Shutdown),
+            FromThread::Idle { worker } => (Some(*worker), Topic::Idleness),
+            FromThread::Stuck { worker, .. } => (Some(*worker), Topic::Stuck),
+            FromThread::HadItsRequests { worker } => (Some(*worker), Topic::Requests),
+        };
+        Some((self.thread, worker, topic))
+    }
+
+    /// A worker that has something is never taken for one that others have just left.
+    fn is_urgent(&self) -> bool {
+        matches!(self.what, FromThread::Occupied { .. })
+    }
+}
+
+/// What a command is about.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Order {
+    Offer,
+    Ping(WorkerId),
+    Drain(WorkerId),
+    Cut(WorkerId),
+    Shutdown(WorkerId),
+    Reaped(WorkerId),
+    Probe,
+    Settings,
+    StopAccepting,
+    Finish,
+}
+
+impl Letter for ToThread {
+    type Topic = Order;
+
+    fn topic(&self) -> Option<Order> {
+        match self {
+            // Each has a link, and the process waits for it.
+            ToThread::Join { .. } => None,
+            // Each has somebody who waits for the answer.
+            ToThread::Inspect(_) => None,
+            ToThread::Offer { .. } => Some(Order::Offer),
+            ToThread::Ping { worker } => Some(Order::Ping(*worker)),
+            ToThread::Drain { worker, .. } => Some(Order::Drain(*worker)),
+            ToThread::Cut { worker } => Some(Order::Cut(*worker)),
+            ToThread::Shutdown { worker } => Some(Order::Shutdown(*worker)),
+            ToThread::Reaped { worker, .. } => Some(Order::Reaped(*worker)),
+            ToThread::Probe => Some(Order::Probe),
+            ToThread::Configure { .. } => Some(Order::Settings),
+            ToThread::StopAccepting => Some(Order::StopAccepting),
+            ToThread::Finish { .. } => Some(Order::Finish),
+        }
+    }
+
+    fn is_moot(&self) -> bool {
+        matches!(self, ToThread::Inspect(question) if is_given_up(question))
+    }
+}
+
+/// Whether nobody waits for the answer any more.
+fn is_given_up(question: &Inspect) -> bool {
+    match question {
+        Inspect::Numbers(answer) => answer.is_closed(),
+        Inspect::Channels { answer, .. } => answer.is_closed(),
+        Inspect::Connections { answer, .. } => answer.is_closed(),
+        Inspect::Publish { answer, .. } => answer.is_closed(),
+    }
+}
+
+pub(crate) type Commands = mailbox::Receiver<ToThread>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: WorkerId = WorkerId(1);
+    const OTHER: WorkerId = WorkerId(2);
+
+    fn read(reported: &mut Reported) -> Vec<String> {
+        std::iter::from_fn(|| reported.try_recv())
+            .map(|Report { thread, what }| format!("{thread} {what:?}"))
+            .collect()
+    }
+
+    #[test]
+    fn a_driver_that_does_not_read_finds_each_fact_once() {
+        let (reports, mut reported) = reports();
+        let second = reports.of_thread(1);
+        for _ in 0..1000 {
+            for worker in [ONE, OTHER] {
+                reports.send(FromThread::Idle { worker });
+                reports.send(FromThread::Stuck { worker, has_requests: true });
+                second.send(FromThread::Ponged { worker });
+            }
+            second.send(FromThread::WorkWanted);
+        }
+        assert_eq!(read(&mut reported).len(), 7);
+    }
+
+    #[test]
+    fn whoever_is_occupied_again_is_told_before_what_others_have_left() {
+        let (reports, mut reported) = reports();
+        reports.send(FromThread::Drained { worker: ONE });
+        reports.send(FromThread::Drained { worker: OTHER });
+        reports.send(FromThread::Occupied { worker: ONE });
+        let one = "0 Occupied { worker: WorkerId(1) }";
+        assert_eq!(read(&mut reported), [one, "0 Drained { worker: WorkerId(2) }"]);
+    }
+
+    #[test]
+    fn why_a_link_ended_is_not_forgotten_because_it_has_ended() {
+        let (reports, mut reported) = reports();
+        reports.send(FromThread::LinkEnded { worker: ONE, why: Some("said nonsense".into()) });
+        reports.send(FromThread::LinkEnded { worker: ONE, why: None });
+        assert_eq!(read(&mut reported).len(), 2);
+    }
+}

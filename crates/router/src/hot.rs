@@ -1,0 +1,180 @@
+//! What most frames need: a message on its way to a worker, and what its handler sends and
+//! commits. Few instructions, few look-ups, no allocation: docs/decisions/0019.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use shovel_core::custody::{Arrived, Committed, Left, Route};
+use shovel_protocol::head::Kind;
+use shovel_protocol::to_supervisor::Effects;
+use shovel_protocol::{Again, BadFrame, LeaseId, MessageKind, When, WsMessage, WsSend};
+
+use crate::counts::OfWorker;
+use crate::custody::KeptMessage;
+use crate::links::frames::{dropped, out_of_turn};
+use crate::links::link::Link;
+use crate::router::Router;
+
+impl Router {
+    /// A client's message.
+    #[inline]
+    pub(crate) fn on_message(self: &Rc<Self>, route: Route, kind: MessageKind, data: &[u8]) {
+        let mut custody = self.custody.borrow_mut();
+        let goes = match custody.hand_over(route, data.len()) {
+            Arrived::Goes(goes) => goes,
+            Arrived::ToKeep => {
+                drop(custody);
+                return self.take_in(route, kind, data);
+            }
+            Arrived::Dropped => return,
+        };
+        let (connection, seq, again) = (goes.connection, goes.seq, Again::default());
+        let link = goes.worker;
+        link.send_message(WsMessage { connection, seq, again, kind, data });
+        count_received(link, data.len());
+        let is_full = link.is_over();
+        if is_full {
+            link.hold(connection);
+        }
+        if !goes.has_room || is_full {
+            goes.client.is_paused = true;
+            goes.client.socket.hold(true);
+        }
+    }
+
+    /// A message of a portable connection: kept until a handler has finished with it.
+    fn take_in(self: &Rc<Self>, route: Route, kind: MessageKind, data: &[u8]) {
+        let message = KeptMessage { kind, data: Bytes::copy_from_slice(data) };
+        let mut custody = self.custody.borrow_mut();
+        let Some(id) = custody.take_in(route, message, data.len()) else { return };
+        // Counted when it comes, for whoever has the connection.
+        let owner = custody.get(id).and_then(|connection| connection.owner());
+        if let Some(link) = owner.and_then(|owner| custody.worker(owner)) {
+            count_received(link, data.len());
+        }
+        self.hand_over(&mut custody, id);
+        drop(custody);
+        self.look_at_route(route);
+        self.go_on_if_needed();
+    }
+
+    /// A worker sends on a connection.
+    // As docs/decisions/0019 has it.
+    #[inline(always)]
+    pub(crate) fn on_send(
+        self: &Rc<Self>,
+        link: &Rc<Link>,
+        send: WsSend<'_>,
+    ) -> Result<(), BadFrame> {
+        match (send.when, send.last) {
+            (When::Now, _) => self.send_now(link, send),
+            (When::Staged, true) => self.commit_with(link, send),
+            (When::Staged, false) | (When::During, _) => self.on_act(link, send.into()),
+        }
+    }
+
+    /// A message, and with the last of its handler the commit, in one look at the connection: most
+    /// frames are that.
+    // As docs/decisions/0019 has it.
+    #[inline(always)]
+    fn send_now(self: &Rc<Self>, link: &Rc<Link>, send: WsSend<'_>) -> Result<(), BadFrame> {
+        let id = send.connection;
+        // Anything published before must reach a subscriber first.
+        self.share_channels_of(id.0.slot);
+        let mut custody = self.custody.borrow_mut();
+        let found = custody.accepted(id, link.worker);
+        let Some(connection) = found.map_err(|why| out_of_turn(Kind::WsSend, why))? else {
+            return dropped(link, Kind::WsSend);
+        };
+        connection.client.send(link, send.kind, send.data);
+        if !send.last {
+            return Ok(());
+        }
+        let Some(left) = connection.commit_next_of_plain() else {
+            drop(custody);
+            return self.on_commit(link, id, None);
+        };
+        let left = left.map_err(|why| out_of_turn(Kind::WsCommit, why))?;
+        if left != Left::Closed && connection.client.is_at_rest() {
+            return Ok(());
+        }
+        drop(custody);
+        self.after_commit(id, left);
+        Ok(())
+    }
+
+    /// Stages the last act of a handler and commits it, without a copy of it.
+    fn commit_with(self: &Rc<Self>, link: &Rc<Link>, send: WsSend<'_>) -> Result<(), BadFrame> {
+        let id = send.connection;
+        let bad = |why| out_of_turn(Kind::WsSend, why);
+        let mut custody = self.custody.borrow_mut();
+        let Some(staged) = custody.stage(id, link.worker).map_err(bad)? else {
+            return dropped(link, Kind::WsSend);
+        };
+        if !staged.is_empty() {
+            drop(custody);
+            self.on_act(link, send.into())?;
+            return self.on_commit(link, id, None);
+        }
+        let committed = custody.commit(id, link.worker, None).map_err(bad)?;
+        drop(custody);
+        let Some(Committed { left, .. }) = committed else { return Ok(()) };
+        let WsSend { kind, data, .. } = send;
+        self.send_on(link, id, kind, data);
+        self.after_commit(id, left);
+        Ok(())
+    }
+
+    fn send_on(&self, link: &Link, id: LeaseId, kind: MessageKind, data: &[u8]) {
+        self.share_channels_of(id.0.slot);
+        if let Some(client) = self.custody.borrow_mut().client_mut(id) {
+            client.send(link, kind, data);
+        }
+    }
+
+    /// A handler has ended. `seq` of `None` is that of the next event.
+    pub(crate) fn on_commit(
+        self: &Rc<Self>,
+        link: &Rc<Link>,
+        id: LeaseId,
+        seq: Option<u64>,
+    ) -> Result<(), BadFrame> {
+        let committed = self.custody.borrow_mut().commit(id, link.worker, seq);
+        let committed = committed.map_err(|why| out_of_turn(Kind::WsCommit, why))?;
+        let Some(Committed { acts, left }) = committed else {
+            return dropped(link, Kind::WsCommit);
+        };
+        self.do_acts(link, id.0.slot, Effects::new(&acts));
+        self.after_commit(id, left);
+        Ok(())
+    }
+
+    /// Goes on with a connection after a commit.
+    fn after_commit(self: &Rc<Self>, id: LeaseId, left: Left) {
+        let mut custody = self.custody.borrow_mut();
+        match left {
+            Left::Closed => drop(custody.remove(id)),
+            Left::Some { .. } | Left::Nothing => {
+                self.hand_over(&mut custody, id);
+                if let Some(client) = custody.client_mut(id) {
+                    if client.socket.is_finishing() {
+                        client.socket.nudge();
+                    }
+                    let is_paused = client.is_paused;
+                    let has_room = left != Left::Some { has_room: false };
+                    drop(custody);
+                    if is_paused && has_room {
+                        self.look_at_reader(id);
+                    }
+                    return self.go_on_if_needed();
+                }
+            }
+        }
+        drop(custody);
+        self.go_on_if_needed();
+    }
+}
+
+fn count_received(link: &Link, bytes: usize) {
+    link.tally.add_sized(OfWorker::MessagesReceived, OfWorker::MessageBytesReceived, bytes);
+}

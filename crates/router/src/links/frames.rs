@@ -1,0 +1,205 @@
+//! What frames about requests, connections and channels ask for, and whether they may.
+//!
+//! Frames about a connection count only over its owner's link and under its lease; others are
+//! dropped and counted. Those that its state does not allow end the link.
+
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+
+use shovel_core::custody::{Late, OutOfTurn};
+use shovel_edge::{Accepted, Failure};
+use shovel_protocol::control::UpgradeHead;
+use shovel_protocol::head::Kind;
+use shovel_protocol::to_supervisor::Effects;
+use shovel_protocol::{BadFrame, LeaseId, RequestId, ToSupervisor, ToWorker};
+
+use super::link::Link;
+use crate::counts::{OfThread, OfWorker};
+use crate::requests::head::header_map;
+use crate::requests::table::Outcome;
+use crate::router::Router;
+
+impl Router {
+    /// Does what a frame about a request, connection or channel asks for.
+    pub fn on_frame(
+        self: &Rc<Self>,
+        link: &Rc<Link>,
+        frame: ToSupervisor<'_>,
+    ) -> Result<(), BadFrame> {
+        match frame {
+            ToSupervisor::Act(act) => match act.as_send() {
+                Some(send) => self.on_send(link, send)?,
+                None => self.on_act(link, act)?,
+            },
+            ToSupervisor::Commit { connection, seq } => {
+                self.on_commit(link, connection, Some(seq))?
+            }
+            ToSupervisor::Publish { token, channel, kind, data } => {
+                self.publish(link, token, channel, kind, data);
+            }
+            ToSupervisor::Subscribe { channel } => self.subscribe_worker(link, channel, true),
+            ToSupervisor::Unsubscribe { channel } => self.subscribe_worker(link, channel, false),
+            ToSupervisor::Released { connection, handled, started } => {
+                self.on_released(link, connection, handled, started)?;
+            }
+            ToSupervisor::Adopted { connection, taken } => {
+                self.on_adopted(link, connection, taken)?;
+            }
+            ToSupervisor::Pressed { connection } => self.on_pressed(link, connection),
+            ToSupervisor::Upgrade { connection, upgrade, keep, effects } => {
+                self.on_upgrade(link, connection, &upgrade, keep, effects);
+            }
+            ToSupervisor::Response { request, head, end } => {
+                self.on_response(link, request, &head, end)?;
+            }
+            ToSupervisor::ResponseBody { request, data, end } => {
+                self.on_body(link, request, data, end)?;
+            }
+            ToSupervisor::ResponseEnd { request, trailers } => {
+                self.end_response(link, request, |download| match header_map(&trailers) {
+                    Some(trailers) => download.finish(Some(trailers)),
+                    None => download.abort("a trailer that is none"),
+                });
+            }
+            ToSupervisor::Abort { request } => {
+                self.end_response(link, request, |download| {
+                    download.abort("the app broke off its response");
+                });
+            }
+            ToSupervisor::Credit { request, bytes } => self.on_credit(link, request, bytes),
+            ToSupervisor::Ready(_) | ToSupervisor::Pong { .. } | ToSupervisor::ShutdownComplete => {
+            }
+        }
+        Ok(())
+    }
+
+    fn on_credit(&self, link: &Rc<Link>, request: RequestId, bytes: u32) {
+        let requests = self.requests.borrow();
+        let its = requests.get(request.0);
+        let its = its.filter(|found| Rc::ptr_eq(&found.link, link));
+        if let Some(upload) = its.and_then(|found| found.upload.as_ref()) {
+            upload.grant(bytes);
+        }
+    }
+
+    /// The worker has given a connection up.
+    fn on_released(
+        self: &Rc<Self>,
+        link: &Rc<Link>,
+        connection: LeaseId,
+        handled: u64,
+        started: u64,
+    ) -> Result<(), BadFrame> {
+        let (now, numbers) = (self.now(), (handled, started));
+        let released = self.custody.borrow_mut().released(connection, link.worker, numbers, now);
+        self.after_answer(link, Kind::WsReleased, released)
+    }
+
+    /// The worker has taken a connection over, or refuses it.
+    fn on_adopted(
+        self: &Rc<Self>,
+        link: &Rc<Link>,
+        connection: LeaseId,
+        taken: bool,
+    ) -> Result<(), BadFrame> {
+        let now = self.now();
+        let adopted = self.custody.borrow_mut().adopted(connection, link.worker, taken, now);
+        self.after_answer(link, Kind::WsAdopted, adopted)
+    }
+
+    fn after_answer(
+        self: &Rc<Self>,
+        link: &Link,
+        kind: Kind,
+        answer: Result<bool, OutOfTurn>,
+    ) -> Result<(), BadFrame> {
+        match answer.map_err(|why| out_of_turn(kind, why))? {
+            true => self.go_on(),
+            false => stranger(link, kind),
+        }
+        Ok(())
+    }
+
+    /// The commit of a fetch handler: the worker becomes the owner, and what the handler did
+    /// happens, before the 101 goes out.
+    fn on_upgrade(
+        self: &Rc<Self>,
+        link: &Rc<Link>,
+        id: LeaseId,
+        upgrade: &UpgradeHead<'_>,
+        keep: bool,
+        effects: Effects<'_>,
+    ) {
+        let request = RequestId::from_wire(upgrade.request);
+        let worker = link.worker;
+        let mut custody = self.custody.borrow_mut();
+        let found = custody.of_owner(id, worker).map(|connection| connection.request());
+        let Some(offered_by) = found else {
+            if custody.get(id).is_none() {
+                self.measures.tally.add(OfThread::LateUpgrade, 1);
+            }
+            let close = custody.late(id).close();
+            link.send(&ToWorker::Gone { connection: id, close });
+            return stranger(link, Kind::WsUpgrade);
+        };
+        if offered_by != Some(request) {
+            // Accepted before, or another's request.
+            return stranger(link, Kind::WsUpgrade);
+        }
+        let headers = header_map(&upgrade.headers);
+        let protocol = upgrade.protocol.map(http::HeaderValue::from_str).transpose();
+        let (Some(headers), Ok(protocol)) = (headers, protocol) else {
+            drop(custody);
+            return self.refuse_upgrade(link, request, id);
+        };
+        let is_portable = keep && link.cell.adopts.load(Ordering::Relaxed);
+        let Some(route) = custody.accept(id, worker, request, is_portable) else { return };
+        if let Some(client) = custody.client_mut(id) {
+            match &mut client.handshake {
+                Some(handshake) if is_portable => {
+                    handshake.protocol = upgrade.protocol.map(Into::into);
+                }
+                handshake => *handshake = None,
+            }
+        }
+        drop(custody);
+        link.tally.add(OfWorker::Upgrades, 1);
+        self.do_acts(link, id.0.slot, effects);
+        if let Some(mut request) = self.forget_request(request) {
+            request.answer(Outcome::Accepted(Accepted { route, protocol, headers }));
+        }
+        self.go_on_if_needed();
+    }
+
+    fn refuse_upgrade(self: &Rc<Self>, link: &Link, request: RequestId, id: LeaseId) {
+        if let Some(mut request) = self.take_request(request, Late::TimedOut) {
+            request.answer(Outcome::Failed(Failure::BadGateway("an upgrade with a bad header")));
+        }
+        link.send(&ToWorker::Gone { connection: id, close: Late::TimedOut.close() });
+    }
+}
+
+/// A frame about something that its sender does not have. It may just have lost it.
+fn stranger(link: &Link, kind: Kind) {
+    if link.count_stranger() {
+        tracing::debug!(worker = %link.worker, frame = kind.name(), "dropped: not its connection");
+    }
+}
+
+/// As [`stranger`], of a frame that is no fault of the link.
+pub(crate) fn dropped(link: &Link, kind: Kind) -> Result<(), BadFrame> {
+    stranger(link, kind);
+    Ok(())
+}
+
+pub(crate) fn out_of_turn(kind: Kind, why: OutOfTurn) -> BadFrame {
+    let why = match why {
+        OutOfTurn::Offered => "the connection is only offered",
+        OutOfTurn::Beyond => "a commit beyond what was sent",
+        OutOfTurn::Adopting => "the adoption is not answered yet",
+        OutOfTurn::Unasked => "nobody asked for it",
+        OutOfTurn::Disagrees => "it does not agree with the commits before it",
+        OutOfTurn::NotPortable => "the connection is not portable",
+    };
+    BadFrame::OutOfTurn { kind: kind.name(), why }
+}

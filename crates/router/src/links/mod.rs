@@ -1,0 +1,7 @@
+//! Links to workers: [`link`] writes one, [`reader`] reads it to its end, [`frames`] does what its
+//! frames ask for. [`cell`] is what all threads know of the worker behind it.
+
+pub(crate) mod cell;
+pub(crate) mod frames;
+pub(crate) mod link;
+pub(crate) mod reader;

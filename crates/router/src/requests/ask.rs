@@ -1,0 +1,225 @@
+//! Gives requests to workers, and waits for what comes of them.
+
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant as Clock};
+
+use http::Method;
+use http::request::Parts;
+use hyper::body::Incoming;
+use shovel_core::custody::{Late, Route};
+use shovel_edge::ws::Socket;
+use shovel_edge::{Client as Peer, Failure, Notes};
+use shovel_protocol::control::OfferedConnection;
+use shovel_protocol::{RequestId, ToWorker};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use super::body::Cancel;
+use super::head::{request_head, target};
+use super::table::{Outcome, Request};
+use super::upload::Upload;
+use crate::BODY_WINDOW_BYTES;
+use crate::clients::client::{Client, Origin};
+use crate::counts::{OfThread, OfWorker};
+use crate::driver::FromThread;
+use crate::links::link::Link;
+use crate::router::Router;
+
+/// What a client asks for.
+pub struct Question {
+    pub parts: Parts,
+    pub client: Rc<Peer>,
+    /// Where to note who has it.
+    pub notes: Notes,
+    /// `None` if there is none, or it is known to be empty.
+    pub body: Option<Incoming>,
+    /// Set if it offers an upgrade.
+    pub socket: Option<Socket>,
+}
+
+impl Router {
+    /// Asks a worker, and notes what came of it and how long that took.
+    pub(crate) async fn measure(self: &Rc<Self>, question: Question) -> Result<Outcome, Failure> {
+        let began = Clock::now();
+        let outcome = self.ask(question).await;
+        let took = began.elapsed();
+        let measures = &self.measures;
+        let status = match &outcome {
+            Ok(Outcome::Response(response)) => {
+                note_answer(response.body().link(), took);
+                response.status().as_u16()
+            }
+            Ok(Outcome::Accepted(accepted)) => {
+                let custody = self.custody.borrow();
+                let accepted = custody.on_route(accepted.route);
+                let owner = accepted.and_then(|(_, connection)| connection.owner());
+                if let Some(link) = owner.and_then(|owner| custody.worker(owner)) {
+                    note_answer(link, took);
+                }
+                101
+            }
+            Ok(Outcome::WorkerGone | Outcome::Failed(_)) => 502,
+            Err(failure) => {
+                let (why, status) = OfThread::of_failure(failure);
+                measures.tally.add(why, 1);
+                status
+            }
+        };
+        measures.tally.add(OfThread::of_status(status), 1);
+        measures.latencies.note(took);
+        outcome
+    }
+
+    /// Asks a worker. A request that changes nothing when it is repeated, and of which no body was
+    /// sent, is asked once more if its worker dies.
+    async fn ask(self: &Rc<Self>, mut question: Question) -> Result<Outcome, Failure> {
+        let settings = self.settings.get();
+        let timeout = match question.socket {
+            Some(_) => settings.upgrade_timeout,
+            None => settings.request_timeout,
+        };
+        let mut may_retry = question.parts.method.is_idempotent() && question.body.is_none();
+        let mut deadline = None;
+        loop {
+            let link = self.pick(settings.queue_timeout).await?;
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + timeout);
+            let (mut pending, answer) = Pending::begin(self, &link, &mut question);
+            match timeout_at(deadline, answer).await {
+                Err(_elapsed) => {
+                    pending.time_out();
+                    return Err(Failure::TimedOut);
+                }
+                Ok(Ok(Outcome::WorkerGone)) if may_retry => may_retry = false,
+                Ok(Ok(Outcome::WorkerGone)) => return Err(Failure::BadGateway("worker lost")),
+                Ok(Ok(Outcome::Failed(failure))) => return Err(failure),
+                Ok(Ok(outcome)) => {
+                    pending.done();
+                    return Ok(outcome);
+                }
+                Ok(Err(_dropped)) => return Err(Failure::BadGateway("request given up")),
+            }
+        }
+    }
+
+    /// The least busy worker; asks for one if there is none.
+    async fn pick(self: &Rc<Self>, timeout: Duration) -> Result<Rc<Link>, Failure> {
+        if self.custody.borrow().nobody_takes_work() {
+            self.custody.borrow_mut().want_work(self.now());
+        }
+        let pick = || {
+            let mut custody = self.custody.borrow_mut();
+            let picked = custody.pick(self.now())?;
+            custody.worker(picked).map(|its| its.0.clone())
+        };
+        self.go_on_if_needed();
+        self.waiting.pick(timeout, pick).await
+    }
+
+    fn count_request(&self, link: &Link) {
+        link.tally.add(OfWorker::Requests, 1);
+        let before = link.cell.requests.fetch_add(1, Ordering::Relaxed);
+        // At each multiple, so that a limit that was lowered is met too.
+        let max_requests = self.settings.get().max_requests;
+        if max_requests.is_some_and(|max| (before + 1).is_multiple_of(max)) {
+            self.reports.send(FromThread::HadItsRequests { worker: link.worker });
+        }
+    }
+}
+
+/// A request without a response yet. Dropped as it is, its client has gone.
+struct Pending<'a> {
+    router: &'a Rc<Router>,
+    request: RequestId,
+    route: Option<Route>,
+    done: bool,
+}
+
+impl<'a> Pending<'a> {
+    fn begin(
+        router: &'a Rc<Router>,
+        link: &Rc<Link>,
+        question: &mut Question,
+    ) -> (Self, oneshot::Receiver<Outcome>) {
+        router.count_request(link);
+        let (waiting, answer) = oneshot::channel();
+        let is_head = question.parts.method == Method::HEAD;
+        let id = RequestId(router.requests.borrow_mut().insert_with(|_| Request {
+            link: link.clone(),
+            waiting: Some(waiting),
+            download: None,
+            upload: None,
+            connection: None,
+            is_head,
+        }));
+        let mut custody = router.custody.borrow_mut();
+        custody.begin_request(link.worker);
+        link.cell.asked.fetch_add(1, Ordering::Relaxed);
+        let offer = question.socket.as_ref().map(|socket| {
+            let origin = Origin::new(&question.client, target(&question.parts));
+            let client = Client::new(socket.clone(), origin);
+            let uuid = client.uuid;
+            (custody.reserve(client, link.worker, id), uuid)
+        });
+        let connection = offer.map(|(connection, _)| connection);
+        let route = connection.and_then(|connection| custody.route(connection));
+        question.notes.served_by(link.worker.0, offer.map(|(_, uuid)| uuid));
+        let offer = offer.map(|(connection, uuid)| {
+            let (connection, uuid) = (connection.to_wire(), *uuid.0.as_bytes());
+            OfferedConnection { connection, uuid }
+        });
+        let body = question.body.take();
+        let head = request_head(&question.parts, &question.client, offer);
+        let adopts = link.cell.adopts.load(Ordering::Relaxed);
+        let client = connection.filter(|_| adopts).and_then(|its| custody.client_mut(its));
+        if let Some(client) = client {
+            client.note_handshake(&head);
+        }
+        drop(custody);
+        link.send(&ToWorker::Request { request: id, head, end: body.is_none() });
+        let upload = body.map(|body| {
+            let asked = router.clone();
+            let give_up = move || asked.fail(id, Failure::BadRequest);
+            Upload::start(link.clone(), id, body, BODY_WINDOW_BYTES, give_up)
+        });
+        if let Some(request) = router.requests.borrow_mut().get_mut(id.0) {
+            request.connection = connection;
+            request.upload = upload;
+        }
+        (Pending { router, request: id, route, done: false }, answer)
+    }
+
+    /// The response has begun; it cancels for itself from here on.
+    fn done(&mut self) {
+        self.done = true;
+    }
+
+    /// No answer in time. A worker that may still upgrade is not told: it gets its answer when it
+    /// does.
+    fn time_out(&mut self) {
+        // Without a request it was answered in this very turn, and dropping gives that answer up.
+        let Some(taken) = self.router.take_request(self.request, Late::TimedOut) else { return };
+        self.done = true;
+        if taken.connection.is_none() {
+            taken.link.send(&ToWorker::Cancel { request: self.request });
+        }
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        self.router.clone().cancel(self.request);
+        if let Some(route) = self.route {
+            // Accepted in this very turn, and its client has gone before it could be told.
+            self.router.abandon(route);
+        }
+    }
+}
+
+fn note_answer(link: &Link, took: Duration) {
+    link.tally.add(OfWorker::Answers, 1);
+    link.tally.add(OfWorker::AnswerMicros, took.as_micros() as u64);
+}

@@ -1,0 +1,240 @@
+//! The body of a response on its way from a worker to a client.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Frame, SizeHint};
+use shovel_edge::backend::BodyError;
+use shovel_protocol::credit::Grants;
+use shovel_protocol::{RequestId, ToWorker};
+
+use crate::links::link::Link;
+
+/// What has arrived and the client has not taken; the credit bounds it.
+pub struct Download {
+    state: RefCell<State>,
+}
+
+struct State {
+    queue: VecDeque<Bytes>,
+    trailers: Option<HeaderMap>,
+    end: End,
+    /// What `Content-Length` leaves to come; `None` without one.
+    remaining_bytes: Option<u64>,
+    /// Its size may be told: nothing else is said of it.
+    is_sized: bool,
+    grants: Grants,
+    waker: Option<Waker>,
+}
+
+/// What the head of a response says of its body's length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// So many bytes.
+    Bytes(u64),
+    /// Nothing.
+    Unknown,
+    /// That which the body of a GET would have; this response has none, whatever the worker sends.
+    OfAnother,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Open,
+    Whole,
+    Broken(&'static str),
+}
+
+impl Download {
+    pub fn new(length: Length, window_bytes: u32) -> Rc<Self> {
+        let state = State {
+            queue: VecDeque::new(),
+            trailers: None,
+            end: End::Open,
+            remaining_bytes: match length {
+                Length::Bytes(bytes) => Some(bytes),
+                Length::Unknown | Length::OfAnother => None,
+            },
+            is_sized: length != Length::OfAnother,
+            grants: Grants::new(window_bytes),
+            waker: None,
+        };
+        Rc::new(Download { state: RefCell::new(state) })
+    }
+
+    /// More of the body. `false` if the worker had no credit for it.
+    pub fn push(&self, data: &[u8]) -> bool {
+        let mut state = self.state.borrow_mut();
+        if !state.grants.receive(data.len()) {
+            return false;
+        }
+        if state.end != End::Open {
+            return true;
+        }
+        let left = state.remaining_bytes.map(|left| left.checked_sub(data.len() as u64));
+        match left {
+            Some(None) => state.end(End::Broken("more bytes than Content-Length says")),
+            left => {
+                state.remaining_bytes = left.flatten();
+                if !data.is_empty() {
+                    state.queue.push_back(Bytes::copy_from_slice(data));
+                }
+                state.wake();
+            }
+        }
+        true
+    }
+
+    /// The body is whole.
+    pub fn finish(&self, trailers: Option<HeaderMap>) {
+        let mut state = self.state.borrow_mut();
+        if state.remaining_bytes.is_some_and(|left| left > 0) {
+            return state.end(End::Broken("fewer bytes than Content-Length says"));
+        }
+        state.trailers = trailers.filter(|trailers| !trailers.is_empty());
+        state.end(End::Whole);
+    }
+
+    /// The body will not become whole.
+    pub fn abort(&self, why: &'static str) {
+        self.state.borrow_mut().end(End::Broken(why));
+    }
+}
+
+impl State {
+    fn end(&mut self, end: End) {
+        if self.end == End::Open {
+            self.end = end;
+        }
+        self.wake();
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// The client's side. Dropped before its end, it cancels the request: the client has gone.
+pub struct ResponseBody {
+    download: Rc<Download>,
+    link: Rc<Link>,
+    requests: Rc<dyn Cancel>,
+    request: RequestId,
+}
+
+/// Whoever has the requests under way.
+pub trait Cancel {
+    /// The client of a request has gone, or has had enough.
+    fn cancel(self: Rc<Self>, request: RequestId);
+}
+
+impl ResponseBody {
+    pub fn new(
+        download: Rc<Download>,
+        link: Rc<Link>,
+        requests: Rc<dyn Cancel>,
+        request: RequestId,
+    ) -> Self {
+        ResponseBody { download, link, requests, request }
+    }
+}
+
+impl ResponseBody {
+    /// Of the worker that answered.
+    pub fn link(&self) -> &Rc<Link> {
+        &self.link
+    }
+}
+
+impl http_body::Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let mut state = self.download.state.borrow_mut();
+        if let Some(data) = state.queue.pop_front() {
+            if let Some(bytes) = state.grants.consume(data.len())
+                && state.end == End::Open
+            {
+                self.link.send(&ToWorker::Credit { request: self.request, bytes });
+            }
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        match state.end {
+            End::Open => {
+                state.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+            End::Whole => Poll::Ready(state.trailers.take().map(|all| Ok(Frame::trailers(all)))),
+            End::Broken(why) => Poll::Ready(Some(Err(why.into()))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let state = self.download.state.borrow();
+        state.queue.is_empty() && state.end == End::Whole && state.trailers.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let state = self.download.state.borrow();
+        if !state.is_sized {
+            return SizeHint::default();
+        }
+        let here: u64 = state.queue.iter().map(|data| data.len() as u64).sum();
+        match (state.end, state.remaining_bytes) {
+            (End::Open, Some(left)) => SizeHint::with_exact(here + left),
+            (End::Whole, _) if state.trailers.is_none() => SizeHint::with_exact(here),
+            _ => SizeHint::default(),
+        }
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        self.requests.clone().cancel(self.request);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queued(download: &Download) -> Vec<u8> {
+        download.state.borrow().queue.iter().flatten().copied().collect()
+    }
+
+    #[test]
+    fn what_comes_after_the_length_is_broken_goes_nowhere() {
+        let download = Download::new(Length::Bytes(5), 1000);
+        assert!(download.push(b"hell"));
+        assert!(download.push(b"o, world"));
+        assert!(download.push(b"!"));
+        assert_eq!(queued(&download), b"hell");
+        assert!(matches!(download.state.borrow().end, End::Broken(_)));
+    }
+
+    #[test]
+    fn a_body_that_is_too_short_is_not_whole() {
+        let download = Download::new(Length::Bytes(5), 1000);
+        assert!(download.push(b"hell"));
+        download.finish(None);
+        assert!(matches!(download.state.borrow().end, End::Broken(_)));
+    }
+
+    #[test]
+    fn a_worker_without_credit_is_noticed() {
+        let download = Download::new(Length::Unknown, 4);
+        assert!(download.push(b"four"));
+        assert!(!download.push(b"!"));
+    }
+}

@@ -1,0 +1,111 @@
+//! Responses: from the frames of a worker to the body that a client reads.
+
+use std::rc::Rc;
+
+use shovel_core::custody::Late;
+use shovel_edge::Failure;
+use shovel_protocol::control::ResponseHead;
+use shovel_protocol::head::Kind;
+use shovel_protocol::{BadFrame, RequestId};
+
+use super::body::{Download, ResponseBody};
+use super::head::response_head;
+use super::table::Outcome;
+use crate::BODY_WINDOW_BYTES;
+use crate::counts::OfWorker;
+use crate::links::link::Link;
+use crate::router::Router;
+
+impl Router {
+    pub fn on_response(
+        self: &Rc<Self>,
+        link: &Rc<Link>,
+        id: RequestId,
+        head: &ResponseHead<'_>,
+        end: bool,
+    ) -> Result<(), BadFrame> {
+        let mut requests = self.requests.borrow_mut();
+        let request = requests.get_mut(id.0).filter(|found| Rc::ptr_eq(&found.link, link));
+        // Cancelled, or timed out.
+        let Some(request) = request else { return Ok(()) };
+        if request.download.is_some() {
+            let why = "the response has begun already";
+            return Err(BadFrame::OutOfTurn { kind: Kind::HttpResponse.name(), why });
+        }
+        let (response, length) = match response_head(head, request.is_head) {
+            Ok(read) => read,
+            Err(why) => {
+                drop(requests);
+                tracing::warn!(worker = %link.worker, why, "a response cannot be passed on");
+                self.fail(id, Failure::BadGateway(why));
+                return Ok(());
+            }
+        };
+        let download = Download::new(length, BODY_WINDOW_BYTES);
+        request.download = Some(download.clone());
+        let connection = request.connection.take();
+        let body = ResponseBody::new(download, link.clone(), self.clone(), id);
+        let waiting = request.waiting.take();
+        drop(requests);
+        let mut custody = self.custody.borrow_mut();
+        if let Some(connection) = connection {
+            custody.give_up(connection, Late::TimedOut);
+        }
+        if let Some(waiting) = waiting {
+            custody.answer_request(link.worker);
+            drop(custody);
+            // Whoever does not wait any more has cancelled.
+            let _ = waiting.send(Outcome::Response(response.map(|()| body)));
+        }
+        self.go_on_if_needed();
+        if end {
+            self.end_response(link, id, |download| download.finish(None));
+        }
+        Ok(())
+    }
+
+    pub fn on_body(
+        self: &Rc<Self>,
+        link: &Rc<Link>,
+        id: RequestId,
+        data: &[u8],
+        end: bool,
+    ) -> Result<(), BadFrame> {
+        let requests = self.requests.borrow();
+        let request = requests.get(id.0).filter(|found| Rc::ptr_eq(&found.link, link));
+        let Some(request) = request else { return Ok(()) };
+        let out_of_turn =
+            |why| Err(BadFrame::OutOfTurn { kind: Kind::HttpResponseBody.name(), why });
+        let Some(download) = request.download.clone() else {
+            return out_of_turn("the response has not begun");
+        };
+        drop(requests);
+        link.tally.add(OfWorker::ResponseBytes, data.len() as u64);
+        if !download.push(data) {
+            return out_of_turn("there is no credit for it");
+        }
+        if end {
+            self.end_response(link, id, |download| download.finish(None));
+        }
+        Ok(())
+    }
+
+    pub fn end_response(
+        self: &Rc<Self>,
+        link: &Rc<Link>,
+        id: RequestId,
+        end: impl FnOnce(&Download),
+    ) {
+        let requests = self.requests.borrow();
+        let request = requests.get(id.0).filter(|found| Rc::ptr_eq(&found.link, link));
+        let Some(request) = request else { return };
+        let download = request.download.clone();
+        drop(requests);
+        let Some(download) = download else {
+            return self.fail(id, Failure::BadGateway("the response ended before it began"));
+        };
+        drop(self.forget_request(id));
+        end(&download);
+        self.go_on_if_needed();
+    }
+}

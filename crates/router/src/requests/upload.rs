@@ -1,0 +1,106 @@
+//! The body of a request on its way from a client to a worker.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use shovel_protocol::control::Headers;
+use shovel_protocol::credit::Credit;
+use shovel_protocol::{RequestId, ToWorker};
+use tokio::sync::Notify;
+use tokio::task::{AbortHandle, spawn_local};
+
+use super::head::headers;
+use crate::counts::OfWorker;
+use crate::links::link::Link;
+
+/// A body that is being passed on. Dropping it stops that.
+pub struct Upload {
+    credit: Rc<Waiting>,
+    task: AbortHandle,
+}
+
+struct Waiting {
+    credit: RefCell<Credit>,
+    window_bytes: u32,
+    granted: Notify,
+}
+
+impl Upload {
+    /// Passes `body` on in a task of its own. `give_up`: the client broke it off.
+    pub fn start(
+        link: Rc<Link>,
+        request: RequestId,
+        body: Incoming,
+        window_bytes: u32,
+        give_up: impl FnOnce() + 'static,
+    ) -> Self {
+        let credit = RefCell::new(Credit::new(window_bytes));
+        let credit = Rc::new(Waiting { credit, window_bytes, granted: Notify::new() });
+        let task = Task { link, request, credit: credit.clone() };
+        let task = spawn_local(async move {
+            if task.run(body).await.is_err() {
+                give_up();
+            }
+        });
+        Upload { credit, task: task.abort_handle() }
+    }
+
+    /// The worker takes so many bytes more. Beyond the window it gets none: what it does not read
+    /// would wait here.
+    pub fn grant(&self, bytes: u32) {
+        let mut credit = self.credit.credit.borrow_mut();
+        let room = (self.credit.window_bytes as usize).saturating_sub(credit.available_bytes());
+        credit.grant(bytes.min(room as u32));
+        drop(credit);
+        self.credit.granted.notify_one();
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Task {
+    link: Rc<Link>,
+    request: RequestId,
+    credit: Rc<Waiting>,
+}
+
+impl Task {
+    async fn run(&self, mut body: Incoming) -> Result<(), hyper::Error> {
+        let request = self.request;
+        while let Some(frame) = body.frame().await {
+            match frame?.into_data() {
+                Ok(data) => self.pass(data).await,
+                Err(frame) => {
+                    let trailers = frame.into_trailers().unwrap_or_default();
+                    let trailers = headers(&trailers);
+                    self.link.send(&ToWorker::RequestEnd { request, trailers });
+                    return Ok(());
+                }
+            }
+        }
+        self.link.send(&ToWorker::RequestEnd { request, trailers: Headers::default() });
+        Ok(())
+    }
+
+    async fn pass(&self, mut data: Bytes) {
+        while !data.is_empty() {
+            let available = self.credit.credit.borrow().available_bytes();
+            if available == 0 {
+                self.credit.granted.notified().await;
+                continue;
+            }
+            let part = data.split_to(available.min(data.len()));
+            self.credit.credit.borrow_mut().spend(part.len());
+            self.link.tally.add(OfWorker::RequestBytes, part.len() as u64);
+            let (request, end) = (self.request, false);
+            self.link.send(&ToWorker::RequestBody { request, data: &part, end });
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Requests that no worker has yet, since none is ready.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use shovel_edge::Failure;
+use tokio::sync::Notify;
+
+use crate::links::link::Link;
+
+/// Requests of one thread that may wait for a ready worker.
+const WAITING_LIMIT: usize = 1024;
+
+/// What a client without an answer is told to wait.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Those who wait for a worker.
+#[derive(Default)]
+pub struct Waiting {
+    changed: Notify,
+    count: Cell<usize>,
+    has_ended: Cell<bool>,
+}
+
+impl Waiting {
+    /// Workers have come or gone.
+    pub fn look_again(&self) {
+        self.changed.notify_waiters();
+    }
+
+    /// No more workers will come, so nobody waits for one any longer.
+    pub fn end(&self) {
+        self.has_ended.set(true);
+        self.changed.notify_waiters();
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.count.get()
+    }
+
+    /// What `pick` gives; waits for it if it gives nothing.
+    ///
+    /// # Errors
+    /// [`Failure::Crowded`] if too many wait already, [`Failure::Unavailable`] if none comes in time
+    /// or at all.
+    pub async fn pick(
+        &self,
+        timeout: Duration,
+        pick: impl Fn() -> Option<Rc<Link>>,
+    ) -> Result<Rc<Link>, Failure> {
+        if let Some(link) = pick() {
+            return Ok(link);
+        }
+        if self.count.get() >= WAITING_LIMIT {
+            return Err(Failure::Crowded { retry_after: RETRY_AFTER });
+        }
+        let unavailable = Failure::Unavailable { retry_after: RETRY_AFTER };
+        let _counted = Counted::new(&self.count);
+        let picked = async {
+            loop {
+                // Registered before the look, so that no change is missed.
+                let changed = self.changed.notified();
+                if let Some(link) = pick() {
+                    return Some(link);
+                }
+                if self.has_ended.get() {
+                    return None;
+                }
+                changed.await;
+            }
+        };
+        tokio::time::timeout(timeout, picked).await.ok().flatten().ok_or(unavailable)
+    }
+}
+
+struct Counted<'a>(&'a Cell<usize>);
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Counted(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}

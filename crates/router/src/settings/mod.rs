@@ -1,0 +1,74 @@
+//! What an operator can set about an I/O thread: how values are written ([`units`]), and how an app
+//! without a supervisor reads them ([`variables`]).
+
+pub mod units;
+pub mod variables;
+
+use std::time::Duration;
+
+use shovel_core::custody;
+use shovel_edge::ws;
+
+/// What an operator can set about an I/O thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// About connections.
+    pub ws: ws::Settings,
+    /// From the hand-over of a request until the head of its response.
+    pub request_timeout: Duration,
+    /// The same for an upgrade.
+    pub upgrade_timeout: Duration,
+    /// How long a request waits for a ready worker.
+    pub queue_timeout: Duration,
+    /// Over how long a time connections are closed on reload.
+    pub close_spread: Duration,
+    /// How long a running handler may hold up the move of its connection.
+    pub handler_timeout: Duration,
+    /// How long a worker may take to adopt a connection.
+    pub adopt_timeout: Duration,
+    /// How long a connection with something to handle may wait for a worker.
+    pub owner_wait: Duration,
+    /// A worker that has had nothing to do for so long is not needed, if its connections can do
+    /// without it.
+    pub sleep_after: Option<Duration>,
+    /// A worker is replaced after so many requests.
+    pub max_requests: Option<u64>,
+    /// Clients beyond this wait to be accepted: links and new workers need descriptors too.
+    pub client_limit: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            ws: ws::Settings {
+                max_message_bytes: 16 * 1024 * 1024,
+                outbox_limit_bytes: 1024 * 1024,
+                ping_interval: Duration::from_secs(30),
+                pong_timeout: Duration::from_secs(10),
+            },
+            request_timeout: Duration::from_secs(30),
+            upgrade_timeout: Duration::from_secs(10),
+            queue_timeout: Duration::from_secs(10),
+            close_spread: Duration::from_secs(3),
+            handler_timeout: Duration::from_secs(5),
+            adopt_timeout: Duration::from_secs(5),
+            owner_wait: Duration::from_secs(30),
+            sleep_after: None,
+            max_requests: None,
+            client_limit: usize::MAX,
+        }
+    }
+}
+
+impl Settings {
+    /// Those of custody.
+    pub(crate) fn of_custody(&self) -> custody::Settings {
+        custody::Settings {
+            handler_timeout: self.handler_timeout,
+            adopt_timeout: self.adopt_timeout,
+            owner_wait: self.owner_wait,
+            close_spread: self.close_spread,
+            sleep_after: self.sleep_after,
+        }
+    }
+}

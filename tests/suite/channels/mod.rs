@@ -1,0 +1,4 @@
+//! Channels: group C of docs/behaviour.md.
+
+mod chat;
+mod publish;

@@ -1,0 +1,7 @@
+//! What tests of several rooms share: clients, and a pool that is watched.
+
+pub(crate) mod counted;
+pub(crate) mod flood;
+pub(crate) mod load;
+pub(crate) mod owned;
+pub(crate) mod watched;

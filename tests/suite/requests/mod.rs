@@ -1,0 +1,7 @@
+//! Requests and responses of HTTP: group D of docs/behaviour.md.
+
+mod bodies;
+mod http;
+mod malformed;
+mod rogue_responses;
+mod timeouts;

@@ -1,0 +1,4 @@
+//! The end of a pool: group F of docs/behaviour.md.
+
+mod success;
+mod unhelpful_clients;

@@ -1,0 +1,6 @@
+//! Life of a worker: group E of docs/behaviour.md.
+
+mod crash;
+mod processes;
+mod recycle;
+mod start;
