@@ -86,6 +86,13 @@ pub struct LoneCell {
     is_idle: bool,
 }
 
+impl LoneCell {
+    /// Of a worker that has just started.
+    pub fn new(adopts: bool) -> Self {
+        LoneCell { adopts, ..LoneCell::default() }
+    }
+}
+
 impl WorkerCell for LoneCell {
     fn load(&self) -> u32 {
         self.load

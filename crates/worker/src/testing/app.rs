@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use http::Request;
-use shovel_protocol::LeaseId;
-use shovel_protocol::control::OfferedConnection;
-use shovel_protocol::id::Leased;
+use shovel_core::custody::Event;
+use shovel_core::fleet::DrainReason;
+use shovel_protocol::ConnectionUuid;
 use tokio::sync::Mutex;
+use tokio::task::JoinSet;
 use tracing_subscriber::filter::LevelFilter;
 use uuid::Uuid;
 
@@ -18,7 +19,7 @@ use super::running::Running;
 use super::supervisor::Supervisor;
 use super::{TestClient, TestResponse};
 use crate::channel::check_name;
-use crate::{App, Message, Published, RunError};
+use crate::{App, ConnectionId, Message, Published, RunError};
 
 /// An app that runs within a test. See the [module](super).
 ///
@@ -39,6 +40,8 @@ pub struct TestApp {
     pub(super) supervisor: Arc<Supervisor>,
     /// The worker that serves. Locked while another takes its place.
     pub(super) worker: Mutex<Running>,
+    /// The task that does what is due, which ends when it is dropped.
+    _clock: JoinSet<()>,
 }
 
 impl TestApp {
@@ -62,10 +65,13 @@ impl TestApp {
     /// [`RunError::Start`] if the start handler fails.
     pub async fn start<S: Send + Sync + 'static>(app: App<S>) -> Result<TestApp, RunError> {
         log_to_test_output();
-        let supervisor = Arc::new(Supervisor::default());
-        let worker = Running::start(&supervisor, app, 1).await?;
-        supervisor.act(|state| state.offer(worker.id));
-        Ok(TestApp { supervisor, worker: Mutex::new(worker) })
+        let supervisor = Arc::new(Supervisor::new());
+        let id = supervisor.act(|state| state.workers.join(1));
+        let worker = Running::start(&supervisor, app, id, 1).await?;
+        supervisor.act(|state| state.take_in(Event::Offered { workers: vec![id] }));
+        let mut clock = JoinSet::new();
+        clock.spawn(supervisor.clone().keep_time());
+        Ok(TestApp { supervisor, worker: Mutex::new(worker), _clock: clock })
     }
 
     /// Sends a request, and waits for the head of its response. Dropped before, the future takes
@@ -186,17 +192,13 @@ impl TestApp {
     pub async fn connect_with(&self, request: Request<()>) -> Result<TestClient, TestResponse> {
         let what = format!("the answer to the upgrade of {}", request.uri());
         self.until_somebody_serves().await;
-        let slot = self.supervisor.next_id();
-        let connection = LeaseId(Leased { slot, lease: 1 });
-        let uuid = Uuid::now_v7();
-        let offer = OfferedConnection { connection: connection.to_wire(), uuid: uuid.into_bytes() };
+        let uuid = ConnectionUuid(Uuid::now_v7());
         let url = request.uri().clone();
-        let asked = request::ask(&self.supervisor, request.map(|()| Body::empty()), Some(offer));
+        let asked = request::ask(&self.supervisor, request.map(|()| Body::empty()), Some(uuid));
         match self.supervisor.until(&what, |state| state.take_answer(asked.request)).await {
-            Answer::Upgrade { protocol, headers } => {
-                let supervisor = self.supervisor.clone();
-                let id = crate::ConnectionId(shovel_protocol::ConnectionUuid(uuid));
-                Ok(TestClient { supervisor, slot, id, url, protocol, headers })
+            Answer::Upgrade { route, protocol, headers } => {
+                let (supervisor, id) = (self.supervisor.clone(), ConnectionId(uuid));
+                Ok(TestClient { supervisor, route, id, url, protocol, headers })
             }
             Answer::Response(head, chunks) => Err(TestResponse::new(head, chunks, asked)),
             Answer::NoBody(error) => unreachable!("an empty body failed: {error}"),
@@ -310,16 +312,16 @@ impl TestApp {
     /// # Panics
     /// If something of it does not end.
     pub async fn shut_down(self) -> Result<(), RunError> {
-        self.supervisor.act(|state| state.close_all());
-        self.supervisor.until("close handlers", |state| state.all_settled()).await;
         let mut worker = self.worker.lock().await;
-        self.supervisor.act(|state| state.shut_down(worker.id));
+        let drain = Event::DrainWanted { worker: worker.id, why: DrainReason::Terminate };
+        self.supervisor.act(|state| state.take_in(Event::EndBegan));
+        self.supervisor.act(|state| state.take_in(drain));
         worker.ended().await
     }
 
     /// At once, but while a worker that has crashed is being replaced.
     async fn until_somebody_serves(&self) {
-        self.supervisor.until("a worker that serves", |state| state.serving()).await;
+        self.supervisor.until("a worker that serves", |state| state.serves()).await;
     }
 }
 

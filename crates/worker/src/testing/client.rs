@@ -4,8 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::{HeaderMap, Uri};
+use shovel_core::custody::Route;
 use shovel_protocol::{Close, CloseCode, close};
 
+use super::state::State;
 use super::supervisor::Supervisor;
 use crate::{Attachment, ConnectionId, Message};
 
@@ -46,7 +48,7 @@ use crate::{Attachment, ConnectionId, Message};
 pub struct TestClient {
     pub(super) supervisor: Arc<Supervisor>,
     /// By which the supervisor knows it.
-    pub(super) slot: u32,
+    pub(super) route: Route,
     pub(super) id: ConnectionId,
     pub(super) url: Uri,
     pub(super) protocol: Option<String>,
@@ -153,7 +155,7 @@ impl TestClient {
     /// Dropped after its first poll, the message has been sent all the same.
     pub async fn send(&self, message: impl Into<Message>) {
         let message = message.into();
-        let handed_over = self.supervisor.act(|state| state.hand_over(self.slot, &message));
+        let handed_over = self.supervisor.act(|state| state.hand_over(self.route, message));
         match handed_over {
             Ok(seq) => self.wait_until_finished(seq, "the message handler").await,
             Err((code, reason)) => {
@@ -190,12 +192,8 @@ impl TestClient {
     pub async fn next(&self) -> Message {
         let what = format!("a message from {}", self.url);
         let next = self.supervisor.until(&what, |state| {
-            let message = state.next_received(self.slot);
-            match (message, state.closed(self.slot)) {
-                (Some(message), _) => Some(Ok(message)),
-                (None, Some(closed)) => Some(Err(closed)),
-                (None, None) => None,
-            }
+            let client = state.client(self.route)?;
+            client.received.pop_front().map(Ok).or_else(|| client.closed.clone().map(Err))
         });
         match next.await {
             Ok(message) => message,
@@ -226,7 +224,8 @@ impl TestClient {
     /// # }
     /// ```
     pub fn received(&self) -> Vec<Message> {
-        self.supervisor.act(|state| state.take_received(self.slot).into())
+        let take = |state: &mut State| Some(state.client(self.route)?.received.drain(..).collect());
+        self.supervisor.act(take).unwrap_or_default()
     }
 
     /// Closes the connection, and waits until the close handler has ended. Closing what is closed
@@ -317,7 +316,7 @@ impl TestClient {
     /// # Panics
     /// If it is none of `T`.
     pub fn attachment<T: Attachment>(&self) -> Option<T> {
-        let (version, data) = self.supervisor.act(|state| state.attached(self.slot))?;
+        let (version, data) = self.supervisor.act(|state| state.attached(self.route))?;
         match crate::attachment::read(version, &data) {
             Ok(attached) => Some(attached),
             Err(error) => panic!("what is attached to {}: {error}", self.url),
@@ -346,7 +345,7 @@ impl TestClient {
     /// # }
     /// ```
     pub fn closed(&self) -> Option<(u16, String)> {
-        self.supervisor.act(|state| state.closed(self.slot))
+        self.supervisor.act(|state| state.client(self.route)?.closed.clone())
     }
 
     /// Waits until the connection is closed and its close handler has ended, unless it was lost in a
@@ -374,12 +373,12 @@ impl TestClient {
     /// If that does not happen.
     pub async fn until_closed(&self) -> (u16, String) {
         let what = format!("the close of {} and its close handler", self.url);
-        self.supervisor.until(&what, |state| state.settled(self.slot)).await
+        self.supervisor.until(&what, |state| state.settled(self.route)).await
     }
 
     async fn wait_until_finished(&self, seq: u64, handler: &str) {
         let what = format!("{handler} of {} to end", self.url);
-        self.supervisor.until(&what, |state| state.has_finished(self.slot, seq)).await;
+        self.supervisor.until(&what, |state| state.has_finished(self.route, seq)).await;
     }
 
     fn break_off(&self) {
@@ -387,7 +386,7 @@ impl TestClient {
     }
 
     fn end(&self, close: Close) {
-        self.supervisor.act(|state| state.close(self.slot, close));
+        self.supervisor.act(|state| state.close(self.route, close));
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use shovel_core::custody::Route;
 use shovel_protocol::control::{Headers, ResponseHead, UpgradeHead};
 use shovel_protocol::{LeaseId, WorkerId};
 use tokio::sync::{Semaphore, mpsc};
@@ -15,28 +16,31 @@ pub(super) const WINDOW_BYTES: u32 = 256 * 1024;
 pub(super) struct Exchange {
     /// The worker that it was given to.
     pub(super) worker: WorkerId,
-    /// The upgrade that it offers, until that is accepted.
-    offered: Option<Offered>,
+    /// The connection that is reserved for its upgrade, until that is accepted.
+    pub(super) offered: Option<LeaseId>,
+    pub(super) stage: Stage,
     pub(super) answer: Option<Answer>,
     /// Where its body goes, once the head has come.
     chunks: Option<mpsc::UnboundedSender<Chunk>>,
-    pub(super) is_answered: bool,
     /// How much of the request's body may be sent.
     pub(super) credit: Arc<Semaphore>,
 }
 
-/// What a request may become.
-pub(super) struct Offered {
-    pub(super) connection: LeaseId,
-    pub(super) uuid: [u8; 16],
-    /// The head of the request, as another worker will read it.
-    pub(super) request: Box<[u8]>,
+/// How far a request has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Asked,
+    /// The head of its response has come.
+    Answered,
+    /// Nothing more comes.
+    Ended,
 }
 
 /// How a request was answered.
 pub(super) enum Answer {
     Response(Response<()>, mpsc::UnboundedReceiver<Chunk>),
     Upgrade {
+        route: Route,
         protocol: Option<String>,
         headers: HeaderMap,
     },
@@ -54,9 +58,9 @@ pub(super) enum Chunk {
 
 impl Exchange {
     /// A request just sent, which perhaps offers an upgrade.
-    pub(super) fn new(worker: WorkerId, offered: Option<Offered>) -> Exchange {
+    pub(super) fn new(worker: WorkerId, offered: Option<LeaseId>) -> Exchange {
         let credit = Arc::new(Semaphore::new(WINDOW_BYTES as usize));
-        Exchange { worker, offered, answer: None, chunks: None, is_answered: false, credit }
+        Exchange { worker, offered, stage: Stage::Asked, answer: None, chunks: None, credit }
     }
 
     /// The head of the response; its body follows unless `end` says that it has none.
@@ -67,26 +71,20 @@ impl Exchange {
         *response.headers_mut() = read_headers(&head.headers);
         let (chunks, receiver) = mpsc::unbounded_channel();
         self.chunks = Some(chunks);
+        self.stage = Stage::Answered;
         self.answer = Some(Answer::Response(response, receiver));
         if end {
             self.finish();
         }
     }
 
-    /// The upgrade is accepted. `None` if it is not this request's, or not any more.
-    pub(super) fn upgrade(
-        &mut self,
-        worker: WorkerId,
-        connection: LeaseId,
-        upgrade: &UpgradeHead<'_>,
-    ) -> Option<Offered> {
-        let is_this = |offered: &mut Offered| offered.connection == connection;
-        let offered = self.offered.take_if(is_this).filter(|_| self.worker == worker)?;
-        let protocol = upgrade.protocol.map(str::to_owned);
-        let headers = read_headers(&upgrade.headers);
-        self.answer = Some(Answer::Upgrade { protocol, headers });
+    /// The upgrade is accepted.
+    pub(super) fn upgrade(&mut self, route: Route, head: &UpgradeHead<'_>) {
+        self.offered = None;
+        let protocol = head.protocol.map(str::to_owned);
+        let headers = read_headers(&head.headers);
+        self.answer = Some(Answer::Upgrade { route, protocol, headers });
         self.finish();
-        Some(offered)
     }
 
     /// A part of the response's body.
@@ -100,7 +98,7 @@ impl Exchange {
 
     /// Its worker has ended. `is_replaced`: as happens to workers, so the client gets a 502.
     pub(super) fn lose(&mut self, is_replaced: bool) {
-        if is_replaced && !self.is_answered && self.chunks.is_none() {
+        if is_replaced && self.stage == Stage::Asked {
             let (status, headers) = (StatusCode::BAD_GATEWAY.as_u16(), Headers::default());
             return self.respond(&ResponseHead { status, headers }, true);
         }
@@ -121,7 +119,7 @@ impl Exchange {
     }
 
     fn finish(&mut self) {
-        self.is_answered = true;
+        self.stage = Stage::Ended;
         self.chunks = None;
     }
 }

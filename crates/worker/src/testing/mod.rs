@@ -117,6 +117,7 @@ mod response;
 mod running;
 mod state;
 mod supervisor;
+mod workers;
 
 pub use self::app::TestApp;
 pub use self::client::TestClient;

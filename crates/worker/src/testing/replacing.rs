@@ -1,7 +1,12 @@
 //! Another worker takes the place of the one that serves.
 
+use shovel_core::custody::Event;
+use shovel_core::fleet::DrainReason;
+
 use super::TestApp;
 use super::running::Running;
+use super::state::State;
+use super::workers::Life;
 use crate::{App, RunError};
 
 impl TestApp {
@@ -10,9 +15,9 @@ impl TestApp {
     ///
     /// The walk is the pool's: `next` starts, and from then on it is given what is new; the old
     /// worker finishes the handlers that run; its portable connections move, and `next` adopts
-    /// them; others close with 1012 "server reloading", and their close handlers run; requests and
-    /// work given to `wait_until` end; the shutdown handler runs. What clients send meanwhile is
-    /// handled by `next`.
+    /// them; others close with 1012 "server reloading" once what they have sent is handled, and their
+    /// close handlers run; requests and work given to `wait_until` end; the shutdown handler runs.
+    /// What clients send meanwhile is handled by `next`, if their connections move.
     ///
     /// A handler that takes five seconds is dropped at its `await`, and its message handled again
     /// by `next`, redelivered: these seconds are of tokio's clock, so a test need not wait for them
@@ -77,25 +82,28 @@ impl TestApp {
         S: Send + Sync + 'static,
     {
         let mut worker = self.worker.lock().await;
-        let next = Running::start(&self.supervisor, next, worker.generation + 1).await?;
+        let generation = worker.generation + 1;
+        let id = self.supervisor.act(|state| state.workers.join(generation));
+        let next = Running::start(&self.supervisor, next, id, generation).await?;
         let mut before = std::mem::replace(&mut *worker, next);
-        self.supervisor.act(|state| {
-            state.offer(worker.id);
-            state.drain(before.id);
-        });
+        let drain = Event::DrainWanted { worker: before.id, why: DrainReason::Reload };
+        self.supervisor.act(|state| state.take_in(Event::Offered { workers: vec![id] }));
+        self.supervisor.act(|state| state.take_in(drain));
+        let ended = before.ended().await;
         self.until_all_are_settled().await;
-        before.ended().await
+        ended
     }
 
-    /// Has the worker die as by `kill -9`, and then starts one that runs `next` in its place.
-    /// Returns when that has taken over what is left.
+    /// Has the worker die of a fault in the middle of whatever it does, and then starts one that runs
+    /// `next` in its place. Returns when that has taken over what is left, but for messages that may
+    /// have ended workers: these are tried one after another, each alone.
     ///
     /// The handlers that run are dropped where they stand, and what they did to their connections
     /// does not happen. Portable connections are adopted by `next`, and their messages that no
     /// handler has finished handled there, [redelivered](crate::MessageEvent::redelivered) if the
     /// dead worker may have begun them. Others close with 1011 "worker lost", without a close event;
-    /// so does one whose message has been under way at three deaths, at the last of them alone.
-    /// Requests are answered with 502.
+    /// so does one whose message has been under way at three deaths, at the last of them alone, with
+    /// no other message and no request. Requests are answered with 502.
     ///
     /// Only tasks of the app's own making go on, as they are in the test's process: to them it is as
     /// if their connections had closed.
@@ -154,13 +162,15 @@ impl TestApp {
         S: Send + Sync + 'static,
     {
         let mut worker = self.worker.lock().await;
-        self.supervisor.act(|state| state.lose_worker());
+        let (dead, generation) = (worker.id, worker.generation);
+        // Before the other one dies: those who wait see that not all ends.
+        let id = self.supervisor.act(|state| state.workers.join(generation));
+        self.supervisor.act(|state| state.take_in(Event::Offered { workers: Vec::new() }));
         worker.kill().await;
-        let dead = worker.id;
-        self.supervisor.until("the end of the worker", |state| state.has_ended(dead)).await;
-        let next = Running::start(&self.supervisor, next, worker.generation).await;
-        *worker = next.inspect_err(|_| self.supervisor.act(|state| state.give_up()))?;
-        self.supervisor.act(|state| state.offer(worker.id));
+        let has_ended = |state: &mut State| (state.workers.life(dead) == Life::Ended).then_some(());
+        self.supervisor.until("the end of the worker", has_ended).await;
+        *worker = Running::start(&self.supervisor, next, id, generation).await?;
+        self.supervisor.act(|state| state.take_in(Event::Offered { workers: vec![id] }));
         self.until_all_are_settled().await;
         Ok(())
     }

@@ -7,9 +7,9 @@ use axum::body::Body;
 use http::{HeaderValue, Request, Version, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use shovel_protocol::control::{Headers, OfferedConnection, RequestHead};
+use shovel_protocol::control::{Headers, RequestHead};
 use shovel_protocol::id::Leased;
-use shovel_protocol::{RequestId, ToWorker};
+use shovel_protocol::{ConnectionUuid, RequestId, ToWorker};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
@@ -36,11 +36,11 @@ pub(super) struct Asked {
 pub(super) fn ask(
     supervisor: &Arc<Supervisor>,
     request: Request<Body>,
-    offer: Option<OfferedConnection>,
+    upgrade_to: Option<ConnectionUuid>,
 ) -> Asked {
     let id = RequestId(Leased { slot: supervisor.next_id(), lease: 1 });
     let (mut head, body) = request.into_parts();
-    add_headers(&mut head, &body, offer.is_some());
+    add_headers(&mut head, &body, upgrade_to.is_some());
     let client = head.extensions.get().map_or(CLIENT, |ClientAddress(client)| *client).to_string();
     let headers = match wire_headers(&head.headers) {
         Ok(headers) => headers,
@@ -53,10 +53,11 @@ pub(super) fn ask(
         version: version(head.version),
         headers,
         client: &client,
-        offer,
+        offer: None,
     };
+    let uuid = upgrade_to.map(|ConnectionUuid(uuid)| uuid.into_bytes());
     let end = body.is_end_stream();
-    let credit = supervisor.act(|state| state.begin(id, wire_head, end));
+    let credit = supervisor.act(|state| state.begin(id, wire_head, uuid, end));
     let upload = Upload { supervisor: supervisor.clone(), request: id, body, credit };
     let upload = (!end).then(|| tokio::spawn(upload.run()).abort_handle());
     Asked { supervisor: supervisor.clone(), request: id, upload }
@@ -85,7 +86,9 @@ impl Upload {
         while let Some(frame) = self.body.frame().await {
             let frame = match frame {
                 Ok(frame) => frame,
-                Err(error) => return self.supervisor.act(|state| state.fail(request, error)),
+                Err(error) => {
+                    return self.supervisor.act(|state| state.cancel(request, Some(error)));
+                }
             };
             let mut data = match frame.into_data() {
                 Ok(data) => data,

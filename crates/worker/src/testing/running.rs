@@ -8,7 +8,9 @@ use shovel_protocol::WorkerId;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::patience::patiently;
+use super::state::State;
 use super::supervisor::Supervisor;
+use super::workers::Life;
 use crate::work::Work;
 use crate::{App, RunError, supervised};
 
@@ -24,22 +26,29 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Starts it, and waits until its start handler has ended.
+    /// Starts the worker that has joined under this name, and waits until its start handler has
+    /// ended.
     pub(super) async fn start<S: Send + Sync + 'static>(
         supervisor: &Arc<Supervisor>,
         app: App<S>,
+        id: WorkerId,
         generation: u32,
     ) -> Result<Running, RunError> {
         let (ours, theirs) = UnixStream::pair().map_err(RunError::Runtime)?;
         let socket = Arc::new(Socket::new(ours).map_err(RunError::Runtime)?);
-        let (id, filled) = supervisor.act(|state| state.join(generation));
+        let filled = supervisor.act(|state| state.workers.filled(id));
         let mut link = JoinSet::new();
         link.spawn(supervisor.clone().read(id, socket.clone()));
         link.spawn(supervisor.clone().write(id, socket, filled));
         let work = Work::mortal();
         let task = tokio::spawn(supervised::serve(app, vec![theirs], work.clone()));
         let mut running = Running { id, generation, work, task, _link: link };
-        match supervisor.until("the start handler", |state| state.started(id)).await {
+        let started = |state: &mut State| match state.workers.life(id) {
+            Life::Starting => None,
+            Life::Ready | Life::Stopping => Some(true),
+            Life::Ended => Some(false),
+        };
+        match supervisor.until("the start handler", started).await {
             true => Ok(running),
             false => Err(running.ended().await.err().unwrap_or(RunError::SupervisorGone)),
         }

@@ -2,27 +2,24 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use shovel_core::transfer::OutOfTurn;
+use shovel_core::custody::{Moment, OutOfTurn};
 use shovel_link::{Filled, Incoming, Socket, Written};
 use shovel_protocol::limits::payload_bytes;
 use shovel_protocol::pieces::Pieces;
 use shovel_protocol::{BadFrame, ToSupervisor, WorkerId};
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until};
 
 use super::patience::patiently;
-use super::state::{MAX_MESSAGE_BYTES, Question, State};
+use super::state::State;
+use super::workers::MAX_MESSAGE_BYTES;
 use crate::lock::lock;
 
-/// How long a worker may take to give a connection up, or to take one over: the supervisor's default
-/// of `--handler-timeout` and of `--adopt-timeout`.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-
 /// A supervisor whose workers are in its own process.
-#[derive(Default)]
 pub(super) struct Supervisor {
+    /// The moments of custody are counted from here, by tokio's clock.
+    start: Instant,
     state: Mutex<State>,
     /// Told when the state has changed.
     changed: Notify,
@@ -39,22 +36,44 @@ enum Broken {
 }
 
 impl Supervisor {
-    /// A number for a request or a connection, never given twice.
+    pub(super) fn new() -> Supervisor {
+        let (state, changed, ids) = Default::default();
+        Supervisor { start: Instant::now(), state, changed, ids }
+    }
+
+    /// A number for a request, never given twice.
     pub(super) fn next_id(&self) -> u32 {
         self.ids.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Does something to the state, and sees to what comes of it.
-    pub(super) fn act<T>(self: &Arc<Self>, act: impl FnOnce(&mut State) -> T) -> T {
-        let (done, questions) = {
+    pub(super) fn act<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        let done = {
             let mut state = lock(&self.state);
-            (act(&mut state), state.look_after())
+            state.now = Moment(self.start.elapsed());
+            let done = act(&mut state);
+            state.settle();
+            done
         };
-        for question in questions {
-            tokio::spawn(self.clone().await_answer(question));
-        }
         self.changed.notify_waiters();
         done
+    }
+
+    /// Does what is due, as time goes by.
+    pub(super) async fn keep_time(self: Arc<Self>) {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let due = lock(&self.state).next_due();
+            let comes = due.and_then(|Moment(since)| self.start.checked_add(since));
+            // Both branches only wait.
+            tokio::select! {
+                () = changed => {}
+                () = sleep_until(comes.unwrap_or(self.start)), if comes.is_some() => {
+                    self.act(|_state| {});
+                }
+            }
+        }
     }
 
     /// Waits until the state has what is looked for; panics if it never does.
@@ -77,19 +96,11 @@ impl Supervisor {
             {
                 let mut state = lock(&self.state);
                 let found = look(&mut state);
-                if found.is_some() || state.have_all_ended() {
+                if found.is_some() || state.workers.have_all_ended() {
                     return found;
                 }
             }
             changed.await;
-        }
-    }
-
-    /// Tells a worker that does not answer in time to do so at once.
-    async fn await_answer(self: Arc<Self>, question: Question) {
-        let answered = self.reached(|state| state.is_answered(question));
-        if timeout(ANSWER_WITHIN, answered).await.is_err() {
-            self.act(|state| state.hurry(question));
         }
     }
 
@@ -117,7 +128,7 @@ impl Supervisor {
         loop {
             filled.notified().await;
             loop {
-                let written = lock(&self.state).write_to(worker, &socket);
+                let written = lock(&self.state).workers.write_to(worker, &socket);
                 match written {
                     Ok(Written::All) => break,
                     Ok(Written::Full) => {

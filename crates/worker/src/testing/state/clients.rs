@@ -1,185 +1,137 @@
-//! Clients of connections that were accepted.
+//! Clients of connections that are offered or accepted, and of those that are over.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
-use shovel_core::transfer::{Closing, Connection, Phase};
-use shovel_protocol::id::Leased;
-use shovel_protocol::{Again, Close, CloseCode, LeaseId, ToWorker, WorkerId, WsMessage};
+use shovel_core::custody::{self, Arrived, Closing, HandedOver, Route, farewell};
+use shovel_core::fleet::DrainReason;
+use shovel_protocol::{Again, Close, LeaseId, ToWorker, WsMessage};
 
 use super::State;
+use super::acts::Subscriber;
 use crate::Message;
 
-/// A client, and the connection that it has.
-pub(super) struct Client {
-    /// The same as in the supervisor: who may act, what was handed over, what is finished.
-    pub(super) state: Connection<WorkerId, Message, Vec<u8>>,
-    /// Counts the tenures: what comes under another is of one that has ended.
-    pub(super) lease: u32,
-    pub(super) handshake: Handshake,
-    pub(super) subscriptions: BTreeSet<Box<str>>,
-    pub(super) received: VecDeque<Message>,
-    pub(super) closed: Option<(u16, String)>,
-    /// It has ended without that anybody would have handled its close.
-    pub(super) is_lost: bool,
-}
-
-/// How a connection began, for whoever adopts it.
-pub(super) struct Handshake {
+/// A client, and how its connection began, for whoever adopts it.
+#[derive(Default)]
+pub(in crate::testing) struct Client {
     pub(super) uuid: [u8; 16],
     pub(super) request: Box<[u8]>,
     pub(super) protocol: Option<String>,
+    /// What was sent to it and not taken yet.
+    pub(in crate::testing) received: VecDeque<Message>,
+    /// It is to be closed for this once all that it has sent is handled.
+    pub(super) farewell: Option<DrainReason>,
+    /// How it has closed.
+    pub(in crate::testing) closed: Option<(u16, String)>,
 }
 
-impl Client {
-    pub(super) fn new(owner: WorkerId, lease: u32, handshake: Handshake) -> Self {
-        Client {
-            state: Connection::offered(owner),
-            lease,
-            handshake,
-            subscriptions: BTreeSet::new(),
-            received: VecDeque::new(),
-            closed: None,
-            is_lost: false,
-        }
-    }
-
-    /// What workers call it at present.
-    pub(super) fn id(&self, slot: u32) -> LeaseId {
-        LeaseId(Leased { slot, lease: self.lease })
-    }
-
-    /// The worker that has it, gives it up or takes it over.
-    pub(super) fn owner(&self) -> Option<WorkerId> {
-        self.state.owner().copied().filter(|_| !self.is_over())
-    }
-
-    /// Whether nothing more is handled of it.
-    pub(super) fn is_over(&self) -> bool {
-        self.is_lost || (self.state.is_closed() && self.state.is_idle())
-    }
-
-    /// Whether it is with a worker, or over.
-    pub(super) fn is_settled(&self) -> bool {
-        self.is_over() || self.state.phase() == Phase::Owned
-    }
-
-    /// It has closed, by whichever end; the first to do so decides.
-    pub(super) fn note_close(&mut self, code: u16, reason: &str) {
-        self.closed.get_or_insert_with(|| (code, reason.to_owned()));
-        self.subscriptions.clear();
+impl custody::Client for Client {
+    fn is_open(&self) -> bool {
+        self.closed.is_none()
     }
 }
 
 impl State {
-    /// Hands a message over, or keeps it until there is somebody; returns its number, or why the
+    /// The client of a connection, also after its end.
+    pub(in crate::testing) fn client(&mut self, route: Route) -> Option<&mut Client> {
+        match self.custody.on_route_mut(route) {
+            Some((_, connection)) => Some(&mut connection.client),
+            None => self.over.get_mut(&route).map(|(client, _)| client),
+        }
+    }
+
+    /// Hands a message over, or keeps it until there is somebody; returns its number, or how the
     /// connection has closed.
     pub(in crate::testing) fn hand_over(
         &mut self,
-        slot: u32,
-        message: &Message,
+        route: Route,
+        message: Message,
     ) -> Result<u64, (u16, String)> {
-        let lost = || (CloseCode::INTERNAL_ERROR.0, "worker lost".to_owned());
-        let client = self.clients.get_mut(&slot).ok_or_else(lost)?;
-        if let Some(closed) = &client.closed {
-            return Err(closed.clone());
-        }
         let (kind, data) = (message.kind(), message.as_bytes());
-        if client.state.is_kept() {
-            client.state.append(message.clone(), data.len());
-            let seq = client.state.acked() + client.state.uncommitted();
-            self.pump(slot);
-            return Ok(seq);
+        match self.custody.hand_over(route, data.len()) {
+            Arrived::Goes(HandedOver { connection, seq, .. }) => {
+                let again = Again::default();
+                let message = WsMessage { connection, seq, again, kind, data };
+                self.tell_owner(connection, &ToWorker::Message(message));
+                return Ok(seq);
+            }
+            Arrived::ToKeep => {
+                let bytes = data.len();
+                if let Some(connection) = self.custody.take_in(route, message, bytes) {
+                    let kept = self.custody.get(connection);
+                    let seq = kept.map_or(0, |kept| kept.acked() + kept.uncommitted());
+                    self.pump(connection);
+                    return Ok(seq);
+                }
+            }
+            Arrived::Dropped => {}
         }
-        let (seq, _is_open) = client.state.hand_over(data.len()).ok_or_else(lost)?;
-        let (connection, again) = (client.id(slot), Again::default());
-        self.tell_owner(slot, &ToWorker::Message(WsMessage { connection, seq, again, kind, data }));
-        Ok(seq)
+        Err(self.client(route).and_then(|client| client.closed.clone()).unwrap_or_default())
     }
 
     /// Closes a connection, whichever end wants it; the first to do so decides.
-    pub(in crate::testing) fn close(&mut self, slot: u32, close: Close) {
-        let Some(client) = self.clients.get_mut(&slot) else { return };
-        if client.closed.is_some() {
-            return;
-        }
-        client.note_close(close.code.0, &close.reason);
-        match client.state.append_close(close.clone()) {
+    pub(in crate::testing) fn close(&mut self, route: Route, close: Close) {
+        self.note_close(route, &close);
+        let closing = self.custody.close(route, close.clone());
+        let Some((connection, _)) = self.custody.on_route(route) else { return };
+        match closing {
             Closing::HandOver(seq) => {
-                let (connection, again) = (client.id(slot), Again::default());
-                self.tell_owner(slot, &ToWorker::Closed { connection, seq, again, close });
+                let again = Again::default();
+                self.tell_owner(connection, &ToWorker::Closed { connection, seq, again, close });
             }
-            Closing::Kept => self.pump(slot),
+            Closing::Kept => self.pump(connection),
             Closing::Nothing => {}
         }
     }
 
-    pub(in crate::testing) fn close_all(&mut self) {
-        for slot in self.slots_where(|client| client.closed.is_none()) {
-            let (code, reason) = (CloseCode::GOING_AWAY, "server shutting down".to_owned());
-            self.close(slot, Close { code, reason, was_clean: true });
+    /// A connection has closed.
+    pub(super) fn note_close(&mut self, route: Route, close: &Close) {
+        if let Some(client) = self.client(route) {
+            client.closed.get_or_insert_with(|| (close.code.0, close.reason.clone()));
+        }
+        self.unsubscribe_all(Subscriber::Client(route));
+    }
+
+    /// Closes a connection that is to be closed, and has nothing left to handle.
+    pub(super) fn finish_if_idle(&mut self, route: Route) {
+        let found = self.custody.on_route(route).filter(|(_, connection)| connection.is_idle());
+        if let Some(why) = found.and_then(|(_, connection)| connection.client.farewell) {
+            let (code, reason) = farewell(why);
+            self.close(route, Close { code, reason: reason.to_owned(), was_clean: true });
+        }
+    }
+
+    /// A connection is over; its client can still be asked what it has seen.
+    pub(super) fn take_out(&mut self, route: Route) {
+        let Some((connection, found)) = self.custody.on_route(route) else { return };
+        let attachment = found.attachment().cloned();
+        if let Some(client) = self.custody.remove(connection) {
+            self.over.insert(route, (client, attachment));
         }
     }
 
     /// What is attached to a connection: version and bytes.
-    pub(in crate::testing) fn attached(&self, slot: u32) -> Option<(u32, Vec<u8>)> {
-        let attachment = self.clients.get(&slot)?.state.attachment()?;
+    pub(in crate::testing) fn attached(&self, route: Route) -> Option<(u32, Vec<u8>)> {
+        let attachment = match self.custody.on_route(route) {
+            Some((_, connection)) => connection.attachment()?,
+            None => self.over.get(&route)?.1.as_ref()?,
+        };
         Some((attachment.version, attachment.data.to_vec()))
     }
 
     /// Whether a worker has finished an event, or none will.
-    pub(in crate::testing) fn has_finished(&self, slot: u32, seq: u64) -> Option<()> {
-        let client = self.clients.get(&slot)?;
-        (client.is_lost || client.state.acked() >= seq).then_some(())
+    pub(in crate::testing) fn has_finished(&self, route: Route, seq: u64) -> Option<()> {
+        let found = self.custody.on_route(route);
+        found.is_none_or(|(_, connection)| connection.acked() >= seq).then_some(())
     }
 
-    /// How a connection has closed, once it has.
-    pub(in crate::testing) fn closed(&self, slot: u32) -> Option<(u16, String)> {
-        self.clients.get(&slot)?.closed.clone()
+    /// How a connection has closed, once its close handler has ended.
+    pub(in crate::testing) fn settled(&self, route: Route) -> Option<(u16, String)> {
+        self.over.get(&route)?.0.closed.clone()
     }
 
-    /// The same, once its close handler has ended.
-    pub(in crate::testing) fn settled(&self, slot: u32) -> Option<(u16, String)> {
-        let client = self.clients.get(&slot)?;
-        client.closed.clone().filter(|_| client.is_over())
-    }
-
-    /// Whether every close handler has ended.
-    pub(in crate::testing) fn all_settled(&self) -> Option<()> {
-        self.clients.values().all(Client::is_over).then_some(())
-    }
-
-    /// What was sent to a client and not taken yet.
-    pub(in crate::testing) fn take_received(&mut self, slot: u32) -> VecDeque<Message> {
-        self.clients
-            .get_mut(&slot)
-            .map(|client| std::mem::take(&mut client.received))
-            .unwrap_or_default()
-    }
-
-    /// The first of it.
-    pub(in crate::testing) fn next_received(&mut self, slot: u32) -> Option<Message> {
-        self.clients.get_mut(&slot)?.received.pop_front()
-    }
-
-    pub(super) fn slots_where(&self, is_wanted: impl Fn(&Client) -> bool) -> Vec<u32> {
-        let wanted = self.clients.iter().filter(|(_, client)| is_wanted(client));
-        wanted.map(|(slot, _)| *slot).collect()
-    }
-
-    /// The client that a frame is about, unless its sender has lost it meanwhile.
-    pub(super) fn of_owner(
-        &mut self,
-        worker: WorkerId,
-        connection: LeaseId,
-    ) -> Option<&mut Client> {
-        let slot = connection.0.slot;
-        let client = self.clients.get_mut(&slot)?;
-        (client.id(slot) == connection && client.owner() == Some(worker)).then_some(client)
-    }
-
-    pub(super) fn tell_owner(&mut self, slot: u32, frame: &ToWorker<'_>) {
-        if let Some(owner) = self.clients.get(&slot).and_then(Client::owner) {
-            self.tell(owner, frame);
+    fn tell_owner(&mut self, connection: LeaseId, frame: &ToWorker<'_>) {
+        if let Some(owner) = self.custody.get(connection).and_then(|found| found.owner()) {
+            self.workers.tell(owner, frame);
         }
     }
 }

@@ -1,32 +1,29 @@
 //! What workers say.
 
-use shovel_core::transfer::OutOfTurn;
+use shovel_core::custody::{LoneCell, OutOfTurn};
 use shovel_protocol::control::UpgradeHead;
 use shovel_protocol::handshake::Capabilities;
 use shovel_protocol::to_supervisor::Effects;
-use shovel_protocol::{
-    Act, Close, CloseCode, LeaseId, RequestId, ToSupervisor, ToWorker, WorkerId,
-};
+use shovel_protocol::{LeaseId, RequestId, ToSupervisor, ToWorker, WorkerId};
 
 use super::State;
-use super::clients::{Client, Handshake};
-use super::worker::Life;
-use crate::testing::exchange::{Chunk, Offered, read_headers};
+use super::acts::Subscriber;
+use crate::testing::exchange::{Chunk, read_headers};
+use crate::testing::workers::Life;
 
 impl State {
     /// Takes in a frame. What is about a request or connection that has ended, or that its sender
     /// has lost, is dropped: it may have been under way.
     pub(in crate::testing) fn handle(
         &mut self,
-        worker: WorkerId,
+        id: WorkerId,
         frame: ToSupervisor<'_>,
     ) -> Result<(), OutOfTurn> {
         match frame {
             ToSupervisor::Ready(greeting) => {
-                if let Some(worker) = self.workers.get_mut(&worker) {
-                    worker.life = Life::Ready;
-                    worker.adopts = greeting.capabilities.contains(Capabilities::ADOPT);
-                }
+                let adopts = greeting.capabilities.contains(Capabilities::ADOPT);
+                self.custody.join(id, LoneCell::new(adopts), self.now);
+                self.workers.set_life(id, Life::Ready);
             }
             ToSupervisor::Response { request, head, end } => {
                 self.with(request, |exchange| exchange.respond(&head, end));
@@ -45,37 +42,31 @@ impl State {
                 self.with(request, |exchange| exchange.credit.add_permits(bytes as usize));
             }
             ToSupervisor::Upgrade { connection, upgrade, keep, effects } => {
-                self.upgrade(worker, connection, &upgrade, keep, effects);
+                self.upgrade(id, connection, &upgrade, keep, effects);
             }
             ToSupervisor::Released { connection, handled, started } => {
-                self.released(worker, connection, handled, started)?;
+                self.custody.released(connection, id, (handled, started), self.now)?;
             }
             ToSupervisor::Adopted { connection, taken } => {
-                self.adopted(worker, connection, taken)?;
+                self.custody.adopted(connection, id, taken, self.now)?;
             }
             ToSupervisor::Publish { token, channel, kind, data } => {
-                self.publish(Some(worker), token, channel, kind, data);
+                self.publish(Some((id, token)), channel, kind, data);
             }
             ToSupervisor::Subscribe { channel } => {
-                self.subscribe_worker(worker, channel, true);
+                self.subscribe(Subscriber::Worker(id), channel, true);
             }
             ToSupervisor::Unsubscribe { channel } => {
-                self.subscribe_worker(worker, channel, false);
+                self.subscribe(Subscriber::Worker(id), channel, false);
             }
             // Neither pinged nor pressed; and the end of the link follows the last one.
             ToSupervisor::Pong { .. }
             | ToSupervisor::Pressed { .. }
             | ToSupervisor::ShutdownComplete => {}
-            ToSupervisor::Commit { connection, seq } => {
-                self.commit(worker, connection, Some(seq))?;
-            }
-            ToSupervisor::Act(Act { connection, when, effect, last }) => {
-                self.effect(worker, connection, when, &effect)?;
-                if last {
-                    self.commit(worker, connection, None)?;
-                }
-            }
+            ToSupervisor::Commit { connection, seq } => self.commit(id, connection, Some(seq))?,
+            ToSupervisor::Act(act) => self.act(id, &act)?,
         }
+        self.settle();
         Ok(())
     }
 
@@ -83,28 +74,21 @@ impl State {
         &mut self,
         worker: WorkerId,
         connection: LeaseId,
-        upgrade: &UpgradeHead<'_>,
+        head: &UpgradeHead<'_>,
         keep: bool,
         effects: Effects<'_>,
     ) {
-        let exchange = self.exchanges.get_mut(&RequestId::from_wire(upgrade.request));
-        let offered = exchange.and_then(|exchange| exchange.upgrade(worker, connection, upgrade));
-        let Some(Offered { uuid, request, .. }) = offered else {
-            let reason = "client went away before the upgrade".to_owned();
-            let close = Close { code: CloseCode::ABNORMAL, reason, was_clean: false };
-            return self.tell(worker, &ToWorker::Gone { connection, close });
+        let request = RequestId::from_wire(head.request);
+        let keep = keep && self.custody.worker(worker).is_some_and(|cell| cell.adopts);
+        let Some(route) = self.custody.accept(connection, worker, request, keep) else {
+            let close = self.custody.late(connection).close();
+            return self.workers.tell(worker, &ToWorker::Gone { connection, close });
         };
-        let keep = keep && self.workers.get(&worker).is_some_and(|worker| worker.adopts);
-        let (slot, lease) = (connection.0.slot, connection.0.lease);
-        let protocol = upgrade.protocol.map(str::to_owned);
-        let mut client = Client::new(worker, lease, Handshake { uuid, request, protocol });
-        // Cannot fail: it is new.
-        let _ = client.state.accept(keep);
-        self.clients.insert(slot, client);
-        // Read once already, when the frame was.
-        effects.flatten().for_each(|effect| self.take_effect(slot, &effect));
-        if self.workers.get(&worker).is_some_and(|worker| worker.leaving.is_some()) {
-            self.leave(slot);
+        if let Some(client) = self.client(route) {
+            client.protocol = head.protocol.map(str::to_owned);
         }
+        self.with(request, |exchange| exchange.upgrade(route, head));
+        // Read once already, when the frame was.
+        effects.flatten().for_each(|effect| self.do_one(route, &effect));
     }
 }

@@ -68,6 +68,34 @@ async fn a_message_that_is_there_at_three_crashes_is_given_up() {
     assert_received(&bob, &["here now", "here now", "here now", "1 fine 1"]);
 }
 
+/// A request that is under way at a death may be to blame for it as well.
+#[tokio::test]
+async fn a_message_that_has_company_at_its_third_crash_is_handled_again() {
+    let (world, mut notes) = World::new();
+    let app = TestApp::start(counter(&world)).await.unwrap();
+    let client = app.connect("/").await.unwrap();
+    let crashes = async {
+        for _ in 0..2 {
+            notes.until("waiting").await;
+            app.crash(counter(&world)).await.unwrap();
+        }
+        notes.until("waiting").await;
+        let crash = async {
+            notes.until("asked").await;
+            app.crash(counter(&world)).await.unwrap();
+        };
+        let (response, ()) = tokio::join!(app.get("/wait"), crash);
+        assert_eq!(response.status(), 502);
+        notes.until("waiting").await;
+        world.open_gate();
+    };
+    tokio::join!(client.send("wait"), crashes);
+    assert_eq!(client.closed(), None);
+    let received = client.received();
+    let last = received.last().and_then(|message| message.as_text());
+    assert_eq!(last, Some("1 wait 1 again"));
+}
+
 /// Two messages that both may have ended two workers are not handed over together: so the third
 /// death has one culprit.
 #[tokio::test]

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use shovel_worker::testing::TestApp;
 use shovel_worker::{
-    AdoptCause, AdoptEvent, App, Error, FetchEvent, Request, Response, RunError, StartEvent,
+    AdoptCause, AdoptEvent, App, Error, FetchEvent, MessageEvent, Request, Response, RunError,
+    StartEvent,
 };
 
 use super::{Count, World, assert_received, counter, join, pair};
@@ -45,6 +46,34 @@ async fn a_reload_waits_for_the_running_handler_and_leaves_the_rest_to_the_next_
         tokio::join!(client.send("wait"), client.send("behind"), app.reload(counter(&world)), open);
     reloaded.unwrap();
     assert_received(&client, &["1 wait 1", "here now", "2 behind 2"]);
+}
+
+/// It closes when its worker has handled what it has sent, and the answers arrive.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_cannot_move_is_answered_before_it_closes() {
+    let (world, mut notes) = World::new();
+    let slow = counter(&world).on_message(async |event: MessageEvent<World>| {
+        event.state().note("waiting");
+        event.state().0.gate.notified().await;
+        event.connection().send(event.message().clone()).await
+    });
+    let app = TestApp::start(slow).await.unwrap();
+    let client = app.connect("/pinned").await.unwrap();
+    let open = async {
+        notes.until("waiting").await;
+        // The clock goes on when nobody can do anything any more.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(client.closed(), None);
+        world.open_gate();
+        notes.until("waiting").await;
+        world.open_gate();
+    };
+    let (.., reloaded, ()) =
+        tokio::join!(client.send("one"), client.send("two"), app.reload(counter(&world)), open);
+    reloaded.unwrap();
+    assert_received(&client, &["one", "two"]);
+    assert_eq!(client.closed(), Some((1012, "server reloading".to_owned())));
+    assert_eq!(notes.take(), ["closed 1012 at 0", "shutdown 1"]);
 }
 
 /// It is dropped at its await after five seconds, of which the test does not wait one.
