@@ -10,12 +10,6 @@ use crate::{Pool, children, open_descriptors, resident_bytes};
 /// allocator does not give back all that it has touched, and how much differs between runs.
 const RESIDENT_TOLERANCE: u64 = 24 * 1024 * 1024;
 
-/// What may be allocated in the end beyond what was in the beginning: tables and queues keep the room
-/// for the most that they ever held. Measured are 55 to 230 KiB, more when the machine is busy, and
-/// no more when the run is three times as long. A run moves some thousand connections, so what each
-/// of them leaves behind shows from about 200 bytes on.
-const ALLOCATED_TOLERANCE: u64 = 512 * 1024;
-
 /// Resources of a supervisor.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Footprint {
@@ -24,8 +18,9 @@ pub(super) struct Footprint {
     descriptors: usize,
     children: usize,
     resident_bytes: u64,
-    /// Nothing, if the allocator does not tell.
-    allocated_bytes: u64,
+    /// Nothing, if the allocator does not tell. What of it is too much is decided by
+    /// [`Growth`](super::growth::Growth).
+    pub(super) allocated_bytes: u64,
 }
 
 impl Footprint {
@@ -63,8 +58,7 @@ impl Footprint {
             || self.channels > before.channels
             || self.descriptors > before.descriptors
             || self.children > before.children
-            || self.resident_bytes > tolerated
-            || self.allocated_bytes > before.allocated_bytes + ALLOCATED_TOLERANCE;
+            || self.resident_bytes > tolerated;
         grew.then(|| format!("{self}; before the run {before}"))
     }
 }

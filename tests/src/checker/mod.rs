@@ -9,6 +9,7 @@
 mod asker;
 mod client;
 mod footprint;
+mod growth;
 mod judge;
 mod nemesis;
 mod record;

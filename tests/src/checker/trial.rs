@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::asker::{Asked, ask};
 use super::client::{Client, Season, Weather};
 use super::footprint::Footprint;
+use super::growth::Growth;
 use super::judge::{Rule, Violation, judge};
 use super::nemesis::{Nemesis, Schedule, schedule};
 use super::record::{Conversation, Deed, Published, Record, Role};
@@ -42,6 +43,12 @@ const ECHO: Duration = Duration::from_millis(1200);
 
 /// Keys from here on are of those who come before the run, which is not judged.
 const STRANGERS: u32 = 1_000_000_000;
+
+/// Keys of one crowd of those who come after it, which is not judged either.
+const ROUND: u32 = 10_000_000;
+
+/// For how long those are busy before they move.
+const BEFORE_A_MOVE: Duration = Duration::from_millis(500);
 
 /// Keys from here on are of those who are there when the pool ends.
 const LAST: u32 = 500_000_000;
@@ -95,6 +102,7 @@ impl Trial {
         drop(crowd);
 
         let after = settle_to(&pool, before).await;
+        let growth = if is_whole { self.grow(&pool).await } else { Growth::default() };
         let mut last = match is_whole {
             true => self.terminate(pool).await,
             false => {
@@ -117,11 +125,15 @@ impl Trial {
         if let Some(what) = after.more_than(before) {
             violations.push(Violation { rule: Rule::Leak, key: 0, at: now(), what });
         }
+        if is_whole && growth.is_leak() {
+            let what = growth.to_string();
+            violations.push(Violation { rule: Rule::Leak, key: 0, at: now(), what });
+        }
         if !is_whole {
             let what = format!("a reload did not end within {PATIENCE:?}");
             violations.push(Violation { rule: Rule::Stuck, key: 0, at: now(), what });
         }
-        let footprints = format!("{before} before, {after} after");
+        let footprints = format!("{before} before, {after} after; {growth}");
         Verdict { seed: self.seed, record, violations, footprints }
     }
 
@@ -139,6 +151,27 @@ impl Trial {
         let status = pool.exit_status().await;
         assert_eq!(status.code(), Some(0), "{}", pool.log());
         Record { conversations, answered, failed, terminated, ..Record::default() }
+    }
+
+    /// Has equal crowds come and go, whose connections move and whose workers die.
+    async fn grow(self, pool: &Arc<Pool>) -> Growth {
+        let mut growth = Growth::default();
+        growth.note(settle(pool).await.allocated_bytes);
+        for round in 1.. {
+            let mut crowd = Crowd::gather(pool.clone(), self, STRANGERS + round * ROUND);
+            sleep(BEFORE_A_MOVE).await;
+            crowd.reload().await;
+            let worker = pool.workers().first().copied();
+            worker.into_iter().for_each(|worker| pool.kill_worker(worker.pid));
+            sleep(BEFORE_A_MOVE).await;
+            crowd.reload().await;
+            crowd.disperse().await;
+            growth.note(settle(pool).await.allocated_bytes);
+            if growth.is_known() {
+                break;
+            }
+        }
+        growth
     }
 
     fn rooms(self) -> u32 {

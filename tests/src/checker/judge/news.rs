@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::{Case, Rule, Violations};
-use crate::checker::record::Conversation;
+use crate::checker::record::{Conversation, Note};
 use crate::checker::words::{Task, TraceEvent, Word};
 
 /// Between an answer and what its handler published, on another thread, in nanoseconds.
@@ -31,7 +31,7 @@ pub(super) fn judge(case: &Case<'_>, violations: &mut Violations) {
         let mut published = published.collect::<HashMap<_, _>>();
         published.insert(0, published_by_operator(case, *room));
         for member in members.iter().filter(|member| member.opened().is_some()) {
-            judge_listener(member, &published, violations);
+            judge_listener(member, listened_until(case, member), &published, violations);
         }
     }
 }
@@ -63,8 +63,29 @@ fn published(case: &Case<'_>, publisher: &Conversation) -> Vec<News> {
     published.collect()
 }
 
+/// Until when a listener would have read what came. One that cuts its socket off leaves unread what
+/// its kernel had for it, which is much if it was given no time: of such a one it is known only that it
+/// has read all up to its last answer.
+fn listened_until(case: &Case<'_>, listener: &Conversation) -> u64 {
+    let is_cut = |note: &(u64, Note)| matches!(note.1, Note::Cut { .. });
+    if !listener.notes.iter().any(is_cut) {
+        return listener.ended();
+    }
+    let answers = listener.words().filter_map(|(_, word)| match word {
+        Word::Answer(answer) => Some(answer.n),
+        _ => None,
+    });
+    let last = answers.last();
+    let mut begun = case.traces(listener).iter().filter_map(|trace| match trace.event {
+        TraceEvent::Begun { n, .. } if Some(n) == last => Some(trace.at),
+        _ => None,
+    });
+    begun.next().unwrap_or(0)
+}
+
 fn judge_listener(
     listener: &Conversation,
+    ended: u64,
     published: &HashMap<u32, Vec<News>>,
     violations: &mut Violations,
 ) {
@@ -90,7 +111,7 @@ fn judge_listener(
         }
         before.push(n);
     }
-    let (opened, ended) = (listener.opened().unwrap_or(0), listener.ended());
+    let opened = listener.opened().unwrap_or(0);
     for (publisher, theirs) in published {
         let heard = heard.get(publisher).map_or(&[][..], Vec::as_slice);
         for News { n, begun, answered } in theirs {

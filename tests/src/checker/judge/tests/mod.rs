@@ -199,6 +199,22 @@ fn news_lost_doubled_or_invented_are_noticed() {
 }
 
 #[test]
+fn news_that_a_client_leaves_unread_when_it_cuts_its_socket_are_not_lost() {
+    let mut record = run();
+    record.forget(LISTENER, is_news);
+    let cut = |note: &mut Note| match note {
+        Note::Closing(_) => {
+            *note = Note::Cut { reset: false };
+            true
+        }
+        _ => false,
+    };
+    record.change(LISTENER, cut);
+    let violations = judge(&record);
+    assert!(violations.iter().all(|found| found.rule != Rule::Lost), "{violations:#?}");
+}
+
+#[test]
 fn a_wrong_close_code_is_noticed() {
     let close = |key: u32, code: u16| {
         move |record: &mut Record| {
