@@ -109,7 +109,8 @@ impl Router {
     /// connections go to other workers or close 1011.
     pub(crate) fn bury(self: &Rc<Self>, link: &Rc<Link>) {
         let worker = link.worker;
-        link.end();
+        // Before its requests end: until its death is known they count as what it had under way.
+        self.on_link_ended(link);
         self.break_off_all(worker, "the worker was lost", false);
         self.tell_custody(Event::Died { worker, death: link.death() });
         self.channels.borrow_mut().forget_worker(worker);
