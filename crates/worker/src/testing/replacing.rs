@@ -101,9 +101,9 @@ impl TestApp {
     /// The handlers that run are dropped where they stand, and what they did to their connections
     /// does not happen. Portable connections are adopted by `next`, and their messages that no
     /// handler has finished handled there, [redelivered](crate::MessageEvent::redelivered) if the
-    /// dead worker may have begun them. Others close with 1011 "worker lost", without a close event;
-    /// so does one whose message has been under way at three deaths, at the last of them alone, with
-    /// no other message and no request. Requests are answered with 502.
+    /// dead worker may have begun them. Others close with 1011 "worker lost", without a close event.
+    /// One whose message has been under way at three deaths closes so too, if no other message and no
+    /// request was there at the last of them; its close handler runs. Requests are answered with 502.
     ///
     /// Only tasks of the app's own making go on, as they are in the test's process: to them it is as
     /// if their connections had closed.

@@ -64,6 +64,7 @@ async fn a_message_that_is_there_at_three_crashes_is_given_up() {
     };
     tokio::join!(ada.send("wait"), crashes);
     assert_eq!(ada.until_closed().await, (1011, "worker lost".to_owned()));
+    assert!(notes.take().contains(&"closed 1011 at 0".to_owned()));
     bob.send("fine").await;
     assert_received(&bob, &["here now", "here now", "here now", "1 fine 1"]);
 }
