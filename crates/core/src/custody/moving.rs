@@ -267,7 +267,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
     }
 
     fn has_room(&self) -> bool {
-        self.under_way < UNDER_WAY
+        self.under_way < self.most_under_way
     }
 
     /// Before the program of those that serve has taken any connection over, only one leaves its
