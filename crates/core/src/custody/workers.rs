@@ -254,14 +254,19 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         self.plan_farewells(others, why, now);
     }
 
-    /// No more workers will come: connections that nobody owns and nobody needs end now.
+    /// No more workers will come: connections that sleep end now.
     fn begin_end(&mut self) {
         self.is_ending = true;
         // There is nothing to come back to, and no time.
         let farewells = std::mem::take(&mut self.farewells);
         farewells.into_iter().for_each(|(_, route)| self.leaving.push(route));
         for route in self.routes_where(|its| its.is_unowned() && its.is_idle()) {
-            self.lose(route, super::Loss::End);
+            if self.is_seeking(route) {
+                // It was on its way: somebody is to hear of its close.
+                self.commands.push_back(Command::Finish { route, why: DrainReason::Terminate });
+            } else {
+                self.lose(route, super::Loss::End);
+            }
         }
     }
 
