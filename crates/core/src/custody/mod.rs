@@ -41,7 +41,7 @@ use shovel_protocol::WorkerId;
 pub use cell::{LoneCell, Proof, Tried, WorkerCell};
 pub use connection::{Attachment, Connection, Phase, Route};
 pub use event::{Command, Event, Loss, farewell};
-pub use hot::{Arrived, Closing, Committed, HandOver, HandedOver, Left};
+pub use hot::{Arrived, Closing, Committed, HandOver, HandedOver, LastEvent, Left};
 pub use log::Kept;
 pub use moving::UNDER_WAY;
 pub use offer::Late;

@@ -173,7 +173,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
                 }
             }
             Event::Died { worker, death } => self.bury(worker, death, now),
-            Event::TimeUp { worker } => self.cut_off(worker),
+            Event::TimeUp { worker } => self.end_time(worker),
             Event::Looked { worker, activity } => self.look_for_rest(worker, activity, now),
             Event::EndBegan => self.begin_end(),
         }
@@ -270,7 +270,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         }
     }
 
-    fn cut_off(&mut self, worker: WorkerId) {
+    fn end_time(&mut self, worker: WorkerId) {
         let why = self.draining(worker).unwrap_or(DrainReason::Reload);
         for route in self.routes_of(worker) {
             let can_move = self.on_route(route).is_some_and(|(_, its)| its.can_move());
