@@ -79,7 +79,7 @@ impl World {
             Command::GiveUp { route, loss, dropped, was_closed, .. } => {
                 self.give_up(config, route, loss, dropped, was_closed, seen)
             }
-            Command::End { route, loss } => {
+            Command::End { route, loss, .. } => {
                 let connection = self.whose(route)?;
                 self.judge_loss(config, connection, loss, seen)?;
                 self.witness(connection).is_lost = true;

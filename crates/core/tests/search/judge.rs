@@ -116,7 +116,7 @@ impl World {
             let its = world.clients.iter().filter(|client| is_its(client));
             its.filter(|client| client.witness.is_under_way()).count()
         };
-        let is_alone = count(self) <= 1;
+        let is_alone = count(self) <= 1 && !self.workers[place].had_company;
         for client in &mut self.clients {
             if is_its(client) {
                 client.witness.loses_owner(death, is_alone);

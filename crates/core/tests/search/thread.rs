@@ -95,6 +95,8 @@ impl World {
         let lease = self.lease(connection)?;
         if let Holder::Offered(place) = self.client(connection).witness.holder {
             let worker = id_of(usize::from(place));
+            let its = self.worker(worker);
+            its.had_company |= matches!(its.life, Life::LinkEnded(_));
             self.custody.answer_request(worker);
             self.custody.end_request(worker);
             if late == Late::ClientGone {

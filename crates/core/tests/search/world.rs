@@ -236,6 +236,8 @@ pub struct Worker {
     pub is_stuck: bool,
     /// Nobody needs it for now.
     pub is_sleepy: bool,
+    /// A request of it has ended behind its link: it may be what it died of.
+    pub had_company: bool,
     /// The link to the supervisor.
     pub up: Vec<ToSupervisor>,
     /// The link from the supervisor.
@@ -327,6 +329,7 @@ impl Worker {
             is_blocked: false,
             is_stuck: false,
             is_sleepy: false,
+            had_company: false,
             up: Vec::new(),
             down: Vec::new(),
             objects: Vec::new(),
