@@ -96,6 +96,11 @@ impl<T> Slots<T> {
         self.slots.len() - self.free.len()
     }
 
+    /// All values, to be changed.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.slots.iter_mut().filter_map(|slot| slot.value.as_mut())
+    }
+
     /// All values with their ids.
     pub fn iter(&self) -> impl Iterator<Item = (Leased, &T)> {
         self.iter_from(0)

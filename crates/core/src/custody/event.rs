@@ -121,7 +121,8 @@ pub enum Command<E> {
         /// The worker that died with it.
         worker: Option<WorkerId>,
     },
-    /// Close the client's socket, hand its close to the owner, and take the connection out.
+    /// Close the client's socket, hand its close to the owner ([`super::Custody::cut_off`]), and take
+    /// the connection out.
     CutOff {
         /// Which.
         route: Route,

@@ -61,6 +61,21 @@ pub enum Closing {
     Nothing,
 }
 
+/// The close of a connection that is cut off, to be handed to its owner at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastEvent {
+    /// As the owner knows it.
+    pub connection: LeaseId,
+    /// The owner.
+    pub worker: WorkerId,
+    /// Its number.
+    pub seq: u64,
+    /// A tenure that has ended may have begun it.
+    pub redelivered: bool,
+    /// And has let acts of it out.
+    pub partial: bool,
+}
+
 /// What a commit leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed<E> {
@@ -135,6 +150,21 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
             self.note_woken(route);
         }
         closing
+    }
+
+    /// Hands the close of a connection that is cut off to its owner, whatever has come before it and is
+    /// not finished: nobody waits for that any more. `None` if there is nobody to be told, or it was
+    /// told before. Afterwards [`Custody::remove`].
+    pub fn cut_off(&mut self, route: Route, close: Close) -> Option<LastEvent> {
+        let (id, connection) = self.on_route_mut(route)?;
+        let worker = connection.owner().filter(|_| connection.is_accepted())?;
+        let was_told = connection.close.is_some_and(|seq| seq <= connection.sent);
+        connection.append_close(close);
+        let seq = connection.close.filter(|_| !was_told)?;
+        let (maybe, partial) = connection.portable().map_or((0, 0), |its| (its.maybe, its.partial));
+        let redelivered = seq <= maybe;
+        let partial = redelivered && seq <= partial;
+        Some(LastEvent { connection: id, worker, seq, redelivered, partial })
     }
 
     /// The next event for the owner, which counts as sent from here on. `None` if there is none, or

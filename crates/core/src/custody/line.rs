@@ -37,6 +37,10 @@ impl Line {
         Some(route)
     }
 
+    pub(super) fn contains(&self, route: Route) -> bool {
+        self.members.contains(&route)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.queue.len()
     }

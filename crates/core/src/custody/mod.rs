@@ -15,6 +15,7 @@
 //! is not needed, [`cell`] what crosses threads.
 
 mod cell;
+mod clock;
 mod connection;
 mod event;
 mod hot;
@@ -40,7 +41,7 @@ use shovel_protocol::WorkerId;
 pub use cell::{LoneCell, Proof, Tried, WorkerCell};
 pub use connection::{Attachment, Connection, Phase, Route};
 pub use event::{Command, Event, Loss, farewell};
-pub use hot::{Arrived, Closing, Committed, HandOver, HandedOver, Left};
+pub use hot::{Arrived, Closing, Committed, HandOver, HandedOver, LastEvent, Left};
 pub use log::Kept;
 pub use moving::UNDER_WAY;
 pub use offer::Late;
@@ -119,8 +120,9 @@ pub struct Custody<W, C, M, E> {
     seeking_suspects: Line,
     /// Those without an owner that have got something to handle; from then on their wait has an end.
     woken: Line,
-    /// How many are on their way and are waited for.
+    /// How many are on their way and are waited for, of how many at once.
     under_way: u32,
+    most_under_way: u32,
     deadlines: BTreeSet<(Moment, Route)>,
     /// Of all messages that are kept.
     kept_bytes: usize,
@@ -181,6 +183,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
             seeking_suspects: Line::default(),
             woken: Line::default(),
             under_way: 0,
+            most_under_way: UNDER_WAY,
             deadlines: BTreeSet::new(),
             kept_bytes: 0,
             unread: Line::default(),
@@ -195,6 +198,11 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
     /// Other settings, for what begins from now on.
     pub fn configure(&mut self, settings: Settings) {
         self.settings = settings;
+    }
+
+    /// How many connections may be on their way at once: [`UNDER_WAY`] unless this is called.
+    pub fn allow_moves(&mut self, most: u32) {
+        self.most_under_way = most;
     }
 
     /// The next thing to do; `None` when it waits for an event, a call or a timeout.
@@ -217,14 +225,19 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
 
     /// When to call [`Custody::handle_timeout`] next.
     pub fn poll_timeout(&self) -> Option<Moment> {
+        let unsettled = self.is_unsettled.then_some(self.now);
+        [self.poll_deadline(), self.retry_at, unsettled].into_iter().flatten().min()
+    }
+
+    /// When something is due. [`Custody::poll_timeout`] may say a sooner time, to look again at what
+    /// other threads do.
+    pub fn poll_deadline(&self) -> Option<Moment> {
         // What was due when it was last looked at, and waits for something else, is tried again.
         let trials = self.workers.values().filter_map(Worker::trial_due);
         let trials = trials.filter(|due| *due > self.now);
         let deadline = self.deadlines.first().map(|(at, _)| *at);
         let farewell = self.farewells.first().map(|(at, _)| *at);
-        let unsettled = self.is_unsettled.then_some(self.now);
-        let all = [deadline, farewell, self.retry_at, unsettled].into_iter().flatten();
-        all.chain(trials).min()
+        [deadline, farewell].into_iter().flatten().chain(trials).min()
     }
 
     /// Does what is due.

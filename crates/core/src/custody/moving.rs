@@ -267,7 +267,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
     }
 
     fn has_room(&self) -> bool {
-        self.under_way < UNDER_WAY
+        self.under_way < self.most_under_way
     }
 
     /// Before the program of those that serve has taken any connection over, only one leaves its
@@ -312,8 +312,8 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
     /// What is late about a connection.
     pub(super) fn be_late(&mut self, route: Route, now: Moment) {
         let Some((id, connection)) = self.on_route(route) else { return };
-        let is_idle = connection.is_idle();
-        match connection.state {
+        let (state, is_idle) = (connection.state, connection.is_idle());
+        match state {
             State::Releasing { owner, cause, step } => {
                 let patience = self.settings.handler_timeout;
                 let step = self.be_impatient(owner, id, step, patience, now);
@@ -330,11 +330,28 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
             State::Unowned { wait: Wait::Queued { .. }, .. } if is_idle => {
                 self.wait(route, Wait::Asleep);
             }
+            // There is a worker, which has a trial: that ends.
+            State::Unowned { wait: Wait::Queued { .. }, .. } if self.has_trials() => {
+                self.wait(route, Wait::Queued { until: now + self.settings.owner_wait });
+            }
             State::Unowned { wait: Wait::Queued { .. }, .. } => self.lose(route, Loss::NoWorker),
             State::Unowned { wait: Wait::Asleep, .. }
             | State::Offered { .. }
             | State::Owned { .. }
             | State::Over => {}
+        }
+    }
+
+    /// Whether a connection waits for a worker.
+    pub(super) fn is_seeking(&self, route: Route) -> bool {
+        self.seeking.contains(route) || self.seeking_suspects.contains(route)
+    }
+
+    /// Whether whoever could take a connection over now takes none before a trial has ended.
+    fn has_trials(&mut self) -> bool {
+        match self.adopter(None) {
+            Adopter::Ready(worker) => self.worker(worker).is_some_and(WorkerCell::has_trial),
+            Adopter::None | Adopter::Unable => false,
         }
     }
 

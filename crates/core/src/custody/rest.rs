@@ -13,7 +13,7 @@ use shovel_protocol::WorkerId;
 use super::{Client, Command, Custody, Moment, WorkerCell};
 
 /// How often to ask for workers, at most.
-const ASKING_PAUSE: Duration = Duration::from_millis(25);
+pub(super) const ASKING_PAUSE: Duration = Duration::from_millis(25);
 
 /// From so many requests and connections on of the least busy worker, one more is asked for.
 const MUCH: u32 = 8;
@@ -31,6 +31,10 @@ pub(super) struct Rest {
 impl Rest {
     pub(super) fn new(now: Moment) -> Self {
         Rest { activity: 0, since: now, is_idle: false }
+    }
+
+    pub(super) fn rebase(&mut self, shift: &impl Fn(&mut Moment)) {
+        shift(&mut self.since);
     }
 }
 

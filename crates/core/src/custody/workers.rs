@@ -173,7 +173,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
                 }
             }
             Event::Died { worker, death } => self.bury(worker, death, now),
-            Event::TimeUp { worker } => self.cut_off(worker),
+            Event::TimeUp { worker } => self.end_time(worker),
             Event::Looked { worker, activity } => self.look_for_rest(worker, activity, now),
             Event::EndBegan => self.begin_end(),
         }
@@ -254,18 +254,23 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         self.plan_farewells(others, why, now);
     }
 
-    /// No more workers will come: connections that nobody owns and nobody needs end now.
+    /// No more workers will come: connections that sleep end now.
     fn begin_end(&mut self) {
         self.is_ending = true;
         // There is nothing to come back to, and no time.
         let farewells = std::mem::take(&mut self.farewells);
         farewells.into_iter().for_each(|(_, route)| self.leaving.push(route));
         for route in self.routes_where(|its| its.is_unowned() && its.is_idle()) {
-            self.lose(route, super::Loss::End);
+            if self.is_seeking(route) {
+                // It was on its way: somebody is to hear of its close.
+                self.commands.push_back(Command::Finish { route, why: DrainReason::Terminate });
+            } else {
+                self.lose(route, super::Loss::End);
+            }
         }
     }
 
-    fn cut_off(&mut self, worker: WorkerId) {
+    fn end_time(&mut self, worker: WorkerId) {
         let why = self.draining(worker).unwrap_or(DrainReason::Reload);
         for route in self.routes_of(worker) {
             let can_move = self.on_route(route).is_some_and(|(_, its)| its.can_move());

@@ -223,8 +223,19 @@ impl Router {
         let Some((id, socket)) = found else { return };
         let close @ Close { code, .. } = &loss.close();
         socket.close_because(*code, &close.reason, loss.why());
-        self.on_closed(route, close.clone());
-        self.custody.borrow_mut().remove(id);
+        self.leave_channels(route.slot);
+        let mut custody = self.custody.borrow_mut();
+        if let Some(last) = custody.cut_off(route, close.clone())
+            && let Some(link) = custody.worker(last.worker)
+        {
+            let (connection, seq, close) = (last.connection, last.seq, close.clone());
+            let again = Again { redelivered: last.redelivered, partial: last.partial };
+            link.send(&ToWorker::Closed { connection, seq, again, close });
+        }
+        if let Some(connection) = custody.get(id) {
+            self.tell_closed(&connection.client, connection.owner(), close);
+        }
+        custody.remove(id);
     }
 
     fn tell_stuck(&self, worker: WorkerId, id: LeaseId, is_first: bool) {
