@@ -107,8 +107,11 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
-    /// Called for each message of a client: one at a time and in order for each connection. An
-    /// error is logged, and the next message handled.
+    /// Called for each message of a client: one at a time and in order for each connection.
+    ///
+    /// An error is logged, and the next message handled; what the handler did before it takes effect.
+    /// A panic is logged likewise, but what the handler did to a connection that may move
+    /// ([`App::portable`]) is dropped, except for what it had let out by [`Connection::flush`].
     ///
     /// ```
     /// use shovel_worker::{App, MessageEvent, SendError};
@@ -119,6 +122,8 @@ impl<S: Send + Sync + 'static> App<S> {
     ///
     /// let app = App::new(()).on_message(message);
     /// ```
+    ///
+    /// [`Connection::flush`]: crate::Connection::flush
     #[must_use]
     pub fn on_message<F, A, E>(mut self, handler: F) -> Self
     where
@@ -131,7 +136,8 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
-    /// Called once for each connection that was accepted, after all its messages.
+    /// Called once for each connection that was accepted, after all its messages. Errors and panics
+    /// are as those of [`App::on_message`].
     ///
     /// ```
     /// use shovel_worker::{App, CloseEvent, PublishError};
@@ -195,7 +201,8 @@ impl<S: Send + Sync + 'static> App<S> {
     }
 
     /// Called when this worker takes over a connection that another one had, before its messages.
-    /// An error refuses it: it is closed with 1012. Implies [`App::portable`].
+    /// An error or a panic refuses it: it is closed with 1012, and nothing that the handler did
+    /// happens. Implies [`App::portable`].
     ///
     /// ```
     /// use shovel_worker::{AdoptEvent, App, Error};
@@ -218,8 +225,9 @@ impl<S: Send + Sync + 'static> App<S> {
         self.portable()
     }
 
-    /// Called when a connection is about to go to another worker, after its last handler here. An
-    /// error is logged. Implies [`App::portable`].
+    /// Called when a connection is about to go to another worker, after its last handler here. Errors
+    /// and panics are as those of [`App::on_message`]; it goes all the same. Implies
+    /// [`App::portable`].
     ///
     /// ```
     /// use shovel_worker::{App, Error, ReleaseEvent};

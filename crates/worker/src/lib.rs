@@ -219,7 +219,9 @@
 //!   handler ends: sends, closes, subscriptions, publishes through the connection, and what is
 //!   attached. [`Connection::flush`] lets out what there is.
 //! - **A failure stays where it is.** A handler that panics or returns an error fails that event
-//!   only: it is logged, and the next message is handled.
+//!   only: it is logged, the event is finished, and the next message is handled. On a connection
+//!   that may move, what a handler did takes effect if it returns an error, and is dropped if it
+//!   panics, except for what it had flushed.
 //!
 //! | | requests | connections with something attached | other connections |
 //! |---|---|---|---|

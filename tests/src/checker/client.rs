@@ -1,5 +1,6 @@
 //! A client of the checker: it keeps orders under way, and notes what it sends and gets.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -55,7 +56,10 @@ pub struct Client {
     random: Rng,
     conversation: Conversation,
     ordered: u64,
+    /// So many of those need not be waited for.
     answered: u64,
+    /// Orders behind them that nothing will be heard of.
+    undone: BTreeSet<u64>,
     /// The client ends by itself then.
     leaves: Option<Instant>,
     /// The client does not read until then.
@@ -81,8 +85,8 @@ impl Client {
             Role::Resident | Role::Slow => None,
         };
         let conversation = Conversation { key, role, room, notes: Vec::new() };
-        let (ordered, answered, deaf) = (0, 0, None);
-        Client { address, weather, random, conversation, ordered, answered, leaves, deaf }
+        let (ordered, answered, undone, deaf) = (0, 0, BTreeSet::new(), None);
+        Client { address, weather, random, conversation, ordered, answered, undone, leaves, deaf }
     }
 
     /// Converses until one side ends it. `settled` is told once, when all is answered in the end.
@@ -198,6 +202,10 @@ impl Client {
             };
             let order = Order { n: self.ordered, task, padding };
             self.note(Note::Sent(order));
+            if self.conversation.is_undone(order) {
+                self.undone.insert(order.n);
+                self.pass_undone();
+            }
             if let Err(error) = stream.send(Message::text(order.to_string())).await {
                 // What came before is still to be read: the close frame that says why.
                 while let Some(Ok(message)) = stream.next().await {
@@ -210,6 +218,12 @@ impl Client {
             }
         }
         true
+    }
+
+    fn pass_undone(&mut self) {
+        while self.undone.remove(&(self.answered + 1)) {
+            self.answered += 1;
+        }
     }
 
     fn task(&mut self) -> Task {
@@ -231,7 +245,8 @@ impl Client {
             150..250 => Task::Parts(self.random.u64(1..5)),
             250..300 if self.conversation.room.is_some() => Task::Publish,
             300..330 if portable => Task::Early(self.random.u64(10..150)),
-            330..350 => Task::Fail,
+            330..340 => Task::Fail,
+            340..350 => Task::Panic,
             350..360 => Task::Block(self.random.u64(1..40)),
             360..365 => Task::Long(self.random.u64(1..200_000)),
             365 if may_harm && self.random.u8(..) < 64 => Task::Die,
@@ -246,6 +261,7 @@ impl Client {
                 Ok(word) => {
                     if let Word::Answer(Answer { n, .. }) = word {
                         self.answered = self.answered.max(n.min(self.ordered));
+                        self.pass_undone();
                     }
                     self.note(Note::Heard(word));
                 }

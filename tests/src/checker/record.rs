@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::words::{Order, Progress, Trace, Word};
+use super::words::{Order, Progress, Task, Trace, Word};
 
 /// A run.
 #[derive(Clone, Debug, Default)]
@@ -165,11 +165,26 @@ impl Conversation {
         })
     }
 
+    /// Whether nothing is left of an order once it is handled, neither an answer nor progress: its
+    /// handler panics, on a connection that may move.
+    pub fn is_undone(&self, order: Order) -> bool {
+        self.role.is_portable() && order.task == Task::Panic
+    }
+
+    /// What was ordered and is to be answered, each with its time.
+    pub fn questions(&self) -> impl Iterator<Item = (u64, Order)> {
+        self.orders().filter(|(_, order)| !self.is_undone(*order))
+    }
+
     /// The progress that so many finished orders make, from none to all.
     pub fn progress(&self) -> Vec<Progress> {
         let mut all = vec![Progress::NONE];
         for (_, order) in self.orders() {
-            all.push(all[all.len() - 1].with(&order.to_string()));
+            let before = all[all.len() - 1];
+            all.push(match self.is_undone(order) {
+                true => before,
+                false => before.with(&order.to_string()),
+            });
         }
         all
     }

@@ -20,8 +20,10 @@ pub enum Task {
     Publish,
     /// Let a part out at once, then go on for so many milliseconds.
     Early(u64),
-    /// Answer, and fail after that: with an error or a panic.
+    /// Answer, and fail after that with an error.
     Fail,
+    /// Answer, and panic after that: see `Conversation::is_undone`.
+    Panic,
     /// Answer, and end the worker before the handler ends; not when it comes again.
     Die,
     /// Answer with so many bytes.
@@ -189,6 +191,7 @@ impl fmt::Display for Order {
             Task::Publish => ("publish", 0),
             Task::Early(milliseconds) => ("early", milliseconds),
             Task::Fail => ("fail", 0),
+            Task::Panic => ("panic", 0),
             Task::Die => ("die", 0),
             Task::Long(bytes) => ("long", bytes),
         };
@@ -250,6 +253,7 @@ impl FromStr for Order {
             "publish" => Task::Publish,
             "early" => Task::Early(argument),
             "fail" => Task::Fail,
+            "panic" => Task::Panic,
             "die" => Task::Die,
             "long" => Task::Long(argument),
             _ => return Err(Garbled),

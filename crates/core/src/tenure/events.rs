@@ -42,7 +42,7 @@ pub enum Outcome {
     Done,
     /// With an error. What it did takes place all the same; only an adopt handler refuses by it.
     Failed,
-    /// With a panic, as if with an error.
+    /// With a panic. What it has staged is dropped; what it had let out stays.
     Panicked,
 }
 
@@ -135,7 +135,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
             State::Portable(portable) => {
                 let running = portable.running.take()?;
                 if let Turn::Release { started, revoked } = running.turn {
-                    let keep = !revoked;
+                    let keep = !revoked && outcome != Outcome::Panicked;
                     // Behind the answer nobody hears that the pressure is known.
                     let running = Running { owed: 0, ..running };
                     let (handled, started) = (portable.committed, started.max(portable.committed));
@@ -172,6 +172,16 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
         if let State::Plain(plain) = &mut self.0 {
             plain.committed = handled;
             plain.running = Some(What::Message(waiting));
+        }
+    }
+
+    /// Part of the running handler has panicked, and the handler goes on: what is staged so far is
+    /// dropped.
+    pub fn panicked(&mut self) {
+        if let State::Portable(portable) = &mut self.0
+            && let Portable { running: Some(running), staged, .. } = &mut **portable
+        {
+            running.forget(staged);
         }
     }
 
@@ -269,7 +279,8 @@ impl<E, S: Staging, A> Portable<E, S, A> {
             Turn::Of(What::Message(seq) | What::Close(Some(seq))) => {
                 let is_next = seq == self.committed + 1;
                 self.committed = seq;
-                self.report(running, true, Answer::Commit { seq, is_next }, write);
+                let keep = outcome != Outcome::Panicked;
+                self.report(running, keep, Answer::Commit { seq, is_next }, write);
             }
             // Nobody is told, and nothing was staged.
             Turn::Of(What::Close(None)) | Turn::Release { .. } => {}
@@ -285,26 +296,20 @@ impl<E, S: Staging, A> Portable<E, S, A> {
     /// Writes what a handler did, or if it is not to be kept forgets it, and the answer behind that.
     fn report(
         &mut self,
-        running: Running<A>,
+        mut running: Running<A>,
         keep: bool,
         answer: Answer,
         write: impl FnOnce(Report<'_, S, A>),
     ) {
+        if !keep {
+            running.forget(&mut self.staged);
+        }
         let Running { attached, close, owed, .. } = running;
-        let closes = match close {
-            OwnClose::No => false,
-            OwnClose::Staged => keep,
-            OwnClose::Out => true,
-        };
-        if closes {
+        if close != OwnClose::No {
             self.dismiss();
         }
-        let attached = attached.filter(|_| keep);
         let is_new = attached.is_some();
         self.attachment = attached.or(self.attachment.take());
-        if !keep {
-            self.staged.clear();
-        }
         let attachment = self.attachment.as_ref().filter(|_| is_new);
         write(Report::Portable { attachment, staged: &mut self.staged, answer, owed });
         self.staged.clear();
@@ -319,6 +324,15 @@ impl<E, S: Staging, A> Portable<E, S, A> {
 impl<A> Running<A> {
     fn new(turn: Turn) -> Self {
         Running { turn, asked: Asked::Nothing, attached: None, close: OwnClose::No, owed: 0 }
+    }
+
+    /// Nothing that is staged happens; what was let out stays.
+    fn forget<S: Staging>(&mut self, staged: &mut S) {
+        staged.clear();
+        self.attached = None;
+        if self.close == OwnClose::Staged {
+            self.close = OwnClose::No;
+        }
     }
 }
 

@@ -62,6 +62,63 @@ fn a_handler_that_fails_commits_what_it_did() {
 }
 
 #[test]
+fn of_a_handler_that_panics_nothing_happens_but_its_commit_and_what_it_had_let_out() {
+    let mut side = Side::portable();
+    side.begin(1);
+    side.send("one").unwrap();
+    side.flush();
+    side.send("two").unwrap();
+    side.attach("a");
+    side.end(Outcome::Panicked);
+    assert_eq!(side.written(), "one during, commit 1");
+    assert_eq!(side.tenure.attachment(), Some(&"first"));
+    side.begin(2);
+    side.done();
+    assert_eq!(side.written(), "commit 2");
+}
+
+#[test]
+fn a_connection_whose_close_was_dropped_with_its_handler_is_open_again() {
+    let mut side = Side::portable();
+    side.begin(1);
+    assert_eq!(side.message(2), None);
+    side.close().unwrap();
+    assert!(!side.tenure.is_open());
+    assert_eq!(side.end(Outcome::Panicked), Some(Next::Handle("message")));
+    assert!(side.tenure.is_open());
+    side.send("two").unwrap();
+    side.done();
+    assert_eq!(side.written(), "commit 1, two, commit 2");
+}
+
+#[test]
+fn a_close_that_was_let_out_stays_though_its_handler_panics() {
+    let mut side = Side::portable();
+    side.begin(1);
+    assert_eq!(side.message(2), None);
+    side.close().unwrap();
+    side.flush();
+    assert_eq!(side.end(Outcome::Panicked), Some(Next::Skip));
+    assert!(!side.tenure.is_open());
+    assert_eq!(side.written(), "close during, commit 1");
+}
+
+#[test]
+fn a_handler_of_which_a_part_has_panicked_commits_what_it_does_after_that() {
+    let mut side = Side::portable();
+    side.begin(1);
+    side.send("one").unwrap();
+    side.attach("a");
+    side.tenure.panicked();
+    side.close().unwrap();
+    side.done();
+    assert_eq!(side.written(), "close, commit 1");
+    assert_eq!(side.tenure.attachment(), Some(&"first"));
+    side.tenure.panicked();
+    assert_eq!(side.tenure.attachment(), Some(&"first"), "nothing runs");
+}
+
+#[test]
 fn an_adopt_handler_that_fails_or_panics_refuses_and_nothing_that_it_did_is_said() {
     for outcome in [Outcome::Failed, Outcome::Panicked] {
         let mut side = Side::adopting(false);

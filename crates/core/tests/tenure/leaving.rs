@@ -106,7 +106,7 @@ fn a_revoke_while_it_adopts_gives_back_what_it_got() {
 #[test]
 fn a_release_handler_that_fails_or_panics_is_answered_for_all_the_same() {
     for (outcome, written) in
-        [(Outcome::Failed, "bye, released 0 0"), (Outcome::Panicked, "bye, released 0 0")]
+        [(Outcome::Failed, "bye, released 0 0"), (Outcome::Panicked, "released 0 0")]
     {
         let mut side = Side::portable();
         side.tenure.release();

@@ -28,6 +28,10 @@ fn pressure_is_answered_behind_what_is_staged() {
     assert_eq!(side.tenure.press(true), Pressure::Owe);
     side.flush();
     assert_eq!(side.written(), "one during, pressed, pressed");
+    side.publish("two").unwrap();
+    assert_eq!(side.tenure.press(true), Pressure::Owe);
+    side.end(Outcome::Panicked);
+    assert_eq!(side.written(), "commit 1, pressed", "what was dropped is no reason to be silent");
 }
 
 #[test]

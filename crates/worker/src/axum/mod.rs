@@ -54,7 +54,8 @@
 //! still read: on a reload, the connection is closed when what has come from it is handled.
 //!
 //! When a socket is dropped its connection is closed, if it was not before: with 1000, or with 1011
-//! by a panic. When the client's socket has closed, the task has five seconds to end before the
+//! by a panic. (Of what a task did with its message before it panicked nothing happens, if the
+//! connection may move.) When the client's socket has closed, the task has five seconds to end before the
 //! worker no longer waits for it. (Of axum's own kind the worker sees the socket dropped, not the
 //! task's end, and no panic.)
 //!

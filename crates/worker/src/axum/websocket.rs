@@ -18,7 +18,8 @@ use crate::{Connection, SendError};
 /// A client's WebSocket, as one task holds it.
 ///
 /// It may be split by `futures_util`'s `StreamExt::split`. Dropped, it closes the connection with
-/// 1000, or with 1011 by a panic.
+/// 1000, or with 1011 by a panic; of a message that was being handled nothing happens then, if the
+/// connection may move.
 ///
 /// ```
 /// use futures_util::{SinkExt, StreamExt};
@@ -264,7 +265,10 @@ impl Drop for WebSocket {
             return;
         }
         let code = match std::thread::panicking() {
-            true => CloseCode::INTERNAL_ERROR,
+            true => {
+                self.connection.tenure.panicked();
+                CloseCode::INTERNAL_ERROR
+            }
             false => CloseCode::NORMAL,
         };
         // If it is closed already this does nothing.

@@ -106,6 +106,7 @@ async fn say(mut conn: Connection<Count>, name: String, state: State) {
         if conn.send(answer.into()).await.is_err() || text == "leave" {
             return;
         }
+        assert!(text != "panic", "by intent");
         if text == "wait" {
             state.notes.say("waits");
             state.go.notified().await;
@@ -236,6 +237,18 @@ async fn a_revoke_drops_the_task_in_the_middle_of_a_message_with_what_it_did() {
     assert!(!heard.nothing_more(), "the task lives on");
     supervisor.expect_nothing().await;
     supervisor.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_task_that_panics_closes_with_1011_and_nothing_that_it_did_with_its_message_happens() {
+    let (router, _state, mut heard) = routes();
+    let mut supervisor = start(router).await;
+    open(&mut supervisor, &mut heard, "/count/ann").await;
+    supervisor.send(&[text(1, "panic")]).await;
+    let close = Effect::Close { code: 1011, reason: "" };
+    supervisor.expect(Act::new(CONNECTION, When::Staged, close).into()).await;
+    supervisor.expect(commit(1)).await;
+    assert_eq!(heard.next().await, "dropped");
 }
 
 #[tokio::test]

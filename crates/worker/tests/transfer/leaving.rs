@@ -63,7 +63,7 @@ async fn a_release_waits_for_the_running_handler_and_hands_back_what_waits_behin
 
 #[tokio::test]
 async fn a_release_hook_that_takes_its_time_or_fails_is_answered_for_all_the_same() {
-    for script in ["wait; send bye; fail", "wait; send bye; panic"] {
+    for (script, counts) in [("wait; send bye; fail", true), ("wait; send bye; panic", false)] {
         let (app, state, mut heard) = app();
         *state.on_release.lock().unwrap() = script;
         let mut supervisor = Supervisor::start(app).await;
@@ -74,7 +74,9 @@ async fn a_release_hook_that_takes_its_time_or_fails_is_answered_for_all_the_sam
         supervisor.send(&[release_of(CONNECTION)]).await;
         supervisor.expect_nothing().await;
         state.go.notify_one();
-        supervisor.expect(staged("bye", false)).await;
+        if counts {
+            supervisor.expect(staged("bye", false)).await;
+        }
         supervisor.expect(released(CONNECTION, 0, 0)).await;
         supervisor.expect_nothing().await;
         supervisor.shut_down().await;

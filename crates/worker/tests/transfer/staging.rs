@@ -98,14 +98,85 @@ async fn a_send_of_200_kib_is_staged_whole() {
     supervisor.shut_down().await;
 }
 
+/// docs/lifecycle.md, "A handler that fails".
 #[tokio::test]
-async fn a_handler_that_fails_or_panics_commits_what_it_did() {
+async fn a_handler_that_fails_commits_what_it_did() {
     let (app, ..) = app();
     let mut supervisor = Supervisor::start(app).await;
     supervisor.open("/").await;
-    supervisor.send(&[text(1, "send one; fail"), text(2, "attach a; panic")]).await;
-    supervisor.expect(staged("one", true)).await;
+    supervisor.send(&[text(1, "send one; attach a; fail"), text(2, "attach b; fail")]).await;
     supervisor.expect(attached(CONNECTION, When::Staged, "a")).await;
+    supervisor.expect(staged("one", true)).await;
+    supervisor.expect(attached(CONNECTION, When::Staged, "b")).await;
+    supervisor.expect(commit(2)).await;
+    supervisor.shut_down().await;
+}
+
+/// docs/lifecycle.md, "A handler that fails": at once, and after it has waited.
+#[tokio::test]
+async fn of_a_handler_that_panics_only_the_commit_is_written() {
+    let (app, state, mut heard) = app();
+    let mut supervisor = Supervisor::start(app).await;
+    supervisor.open("/").await;
+    let script = "send one; attach a; subscribe news; publish hello; panic";
+    let later = "send two; wait; attach b; panic";
+    supervisor.send(&[text(1, script), text(2, later), text(3, "send three")]).await;
+    supervisor.expect(commit(1)).await;
+    assert_eq!(heard.next().await, "waits");
+    state.go.notify_one();
+    supervisor.expect(commit(2)).await;
+    supervisor.expect(staged("three", true)).await;
+    assert_eq!(state.connection().attachment_bytes(), Some((1, b"/".to_vec())));
+    supervisor.shut_down().await;
+}
+
+#[tokio::test]
+async fn what_was_let_out_stays_though_the_handler_panics() {
+    let (app, ..) = app();
+    let mut supervisor = Supervisor::start(app).await;
+    supervisor.open("/").await;
+    supervisor.send(&[text(1, "send one; flush; send two; panic")]).await;
+    supervisor.expect(during("one")).await;
+    supervisor.expect(commit(1)).await;
+    supervisor.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_connection_is_open_again_if_the_handler_that_closed_it_panics() {
+    let (app, state, _heard) = app();
+    let mut supervisor = Supervisor::start(app).await;
+    supervisor.open("/").await;
+    supervisor.send(&[text(1, "close enough; panic"), text(2, "send two")]).await;
+    supervisor.expect(commit(1)).await;
+    supervisor.expect(staged("two", true)).await;
+    assert!(state.connection().is_open());
+    supervisor.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_close_handler_that_panics_is_finished_and_nothing_that_it_did_happens() {
+    let (app, _state, mut heard) = app();
+    let mut supervisor = Supervisor::start(app).await;
+    supervisor.open("/").await;
+    let ToWorker::Closed { connection, seq, again, mut close } = closed(1, 1000) else {
+        unreachable!()
+    };
+    close.reason = "publish left; panic".into();
+    supervisor.send(&[ToWorker::Closed { connection, seq, again, close }]).await;
+    supervisor.expect(commit(1)).await;
+    assert_eq!(heard.next().await, "closed 1000 false");
+    supervisor.shut_down().await;
+}
+
+/// What does not wait for a handler's end is done when it panics.
+#[tokio::test]
+async fn what_a_handler_does_to_a_connection_that_does_not_move_stays_though_it_panics() {
+    let (app, ..) = plain_app();
+    let mut supervisor = Supervisor::start(app).await;
+    supervisor.open("/bare").await;
+    supervisor.send(&[text(1, "send one; panic"), text(2, "send two")]).await;
+    supervisor.expect(sent("one", false)).await;
+    supervisor.expect(sent("two", false)).await;
     supervisor.expect(commit(2)).await;
     supervisor.shut_down().await;
 }

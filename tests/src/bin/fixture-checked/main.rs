@@ -89,8 +89,8 @@ async fn message(event: MessageEvent<State>) -> Result<(), Error> {
     say(connection, format!("{answer} {}", ".".repeat(padding))).await;
     match task {
         Task::Die if !redelivered => drop(raise(Signal::SIGKILL)),
-        Task::Fail if n.is_multiple_of(2) => return Err(Error::message("as ordered")),
-        Task::Fail => panic!("as ordered"),
+        Task::Fail => return Err(Error::message("as ordered")),
+        Task::Panic => panic!("as ordered"),
         _ => {}
     }
     Ok(())
@@ -119,7 +119,7 @@ async fn work(connection: &Connection, n: u64, task: Task) -> Result<(), Error> 
             // Long enough for a worker to die between that and the end, now and then.
             sleep(40).await;
         }
-        Task::Answer | Task::Fail | Task::Die | Task::Long(_) => {}
+        Task::Answer | Task::Fail | Task::Panic | Task::Die | Task::Long(_) => {}
     }
     Ok(())
 }

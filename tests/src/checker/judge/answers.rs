@@ -70,14 +70,14 @@ impl Hearing<'_> {
                 self.byes = byes;
             }
             Word::Part { n, part } => {
-                if n != self.answered + 1 || part != self.parts {
-                    let (n, parts) = (self.answered + 1, self.parts);
+                if n != self.next() || part != self.parts {
+                    let (n, parts) = (self.next(), self.parts);
                     let rule = if part < parts { Rule::Doubled } else { Rule::OutOfOrder };
                     self.wrong(rule, at, format!("{word} instead of part {n} {parts}"));
                 }
                 self.parts = part + 1;
             }
-            Word::Early { n } if n != self.answered + 1 => {
+            Word::Early { n } if n != self.next() => {
                 self.wrong(Rule::OutOfOrder, at, format!("{word} behind {}", self.answered));
             }
             Word::Early { .. } | Word::News { .. } => {}
@@ -91,6 +91,13 @@ impl Hearing<'_> {
         let Some(order) = ordered.copied() else {
             return self.wrong(Rule::Invented, at, format!("answer {n} to nothing"));
         };
+        if self.conversation.is_undone(order) {
+            return self.wrong(
+                Rule::Invented,
+                at,
+                format!("answer {n} of a handler that panicked"),
+            );
+        }
         if n <= self.answered {
             let rule = match self.missing.remove(&n) {
                 true => Rule::OutOfOrder,
@@ -98,7 +105,9 @@ impl Hearing<'_> {
             };
             return self.wrong(rule, at, format!("answer {n} after {}", self.answered));
         }
-        self.missing.extend(self.answered + 1..n);
+        let (before, orders) = (self.answered as usize, &self.orders[..n as usize - 1]);
+        let passed = orders[before..].iter().filter(|order| !self.conversation.is_undone(**order));
+        self.missing.extend(passed.map(|order| order.n));
         self.answered = n;
         let parts = if let Task::Parts(parts) = order.task { parts } else { 0 };
         if std::mem::take(&mut self.parts) != parts {
@@ -120,6 +129,13 @@ impl Hearing<'_> {
         }
     }
 
+    /// The next that is to be answered.
+    fn next(&self) -> u64 {
+        let rest = self.orders[self.answered as usize..].iter();
+        let undone = rest.take_while(|order| self.conversation.is_undone(**order)).count();
+        self.answered + undone as u64 + 1
+    }
+
     /// Who stayed to the end, and ended the connection itself, has waited for all answers.
     fn end(&mut self, last: u64) {
         for n in std::mem::take(&mut self.missing) {
@@ -127,7 +143,8 @@ impl Hearing<'_> {
         }
         let notes = &self.conversation.notes;
         let waited = notes.iter().any(|(_, note)| matches!(note, Note::Closing(_)));
-        let unanswered = self.orders.len() as u64 - self.answered;
+        let rest = self.orders[self.answered as usize..].iter();
+        let unanswered = rest.filter(|order| !self.conversation.is_undone(**order)).count();
         if self.conversation.role.stays() && waited && unanswered > 0 {
             self.wrong(Rule::Lost, last, format!("the last {unanswered} answers"));
         }

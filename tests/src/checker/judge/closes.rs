@@ -58,7 +58,7 @@ pub(super) fn judge_end(case: &Case<'_>, violations: &mut Violations) {
         let answered =
             conversation.words().filter(|(_, word)| matches!(word, Word::Answer(_))).count();
         notes.any(|(_, note)| *note == Note::Closed(SHUTDOWN))
-            && conversation.orders().count() > answered
+            && conversation.questions().count() > answered
     };
     let conversations = case.record.conversations.iter();
     let is_there = |one: &&Conversation| one.opened().is_some() && case.is_terminated(one.ended());

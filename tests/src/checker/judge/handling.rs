@@ -82,7 +82,7 @@ impl Handling<'_> {
             let what = "adopted with another url, header, protocol or subscription".to_owned();
             self.wrong(Rule::State, at, what);
         }
-        if self.progress.get(progress.count as usize) != Some(&progress) {
+        if !self.progress.contains(&progress) {
             self.wrong(Rule::State, at, format!("{progress:?} is attached, which nothing makes"));
         }
         if progress.count > self.begun {

@@ -35,7 +35,7 @@ pub(super) fn moves_under_way(conversation: &Conversation, traces: &[&Trace]) ->
     for trace in traces {
         let before = owner.replace(trace.pid);
         let TraceEvent::Adopted { .. } = trace.event else { continue };
-        let orders = conversation.orders().take_while(|(sent, _)| *sent < trace.at);
+        let orders = conversation.questions().take_while(|(sent, _)| *sent < trace.at);
         let words = conversation.words().take_while(|(heard, _)| *heard < trace.at);
         let answered = words.filter(|(_, word)| matches!(word, Word::Answer(_))).count();
         if before != Some(trace.pid) && orders.count() > answered {

@@ -94,6 +94,11 @@ impl Tenure {
         lock(&self.state).decided.dropped()
     }
 
+    /// The task that the running handler waits for has panicked: what is staged so far is dropped.
+    pub(crate) fn panicked(&self) {
+        lock(&self.state).decided.panicked();
+    }
+
     /// All messages of a row up to `handled` are handled, and the handler of `waiting` waits: tells
     /// the supervisor.
     pub(crate) fn row_waits(&self, handled: u64, waiting: u64) {

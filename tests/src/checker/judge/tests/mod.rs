@@ -81,6 +81,27 @@ fn an_invented_answer_is_noticed() {
 }
 
 #[test]
+fn an_answer_of_a_handler_that_panicked_is_noticed() {
+    let answer = |record: &mut Record| {
+        let (n, pid) = (2, 12);
+        let progress = record.of(LISTENER).progress()[2];
+        let word = Word::Answer(Answer { n, progress, pid, seq: n });
+        record.of(LISTENER).notes.push((3 * SECOND, Note::Heard(word)));
+    };
+    shows(answer, Rule::Invented);
+    let fails = |record: &mut Record| {
+        record.change(LISTENER, |note| match note {
+            Note::Sent(order) if order.task == Task::Panic => {
+                order.task = Task::Fail;
+                true
+            }
+            _ => false,
+        });
+    };
+    shows(fails, Rule::Lost);
+}
+
+#[test]
 fn what_is_handled_again_after_its_answer_is_noticed() {
     let again = |record: &mut Record| {
         let trace = Trace { at: 4 * SECOND, pid: 11, key: RESIDENT, event: begun(1, true, false) };

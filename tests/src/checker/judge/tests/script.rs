@@ -11,7 +11,8 @@ pub(super) const LISTENER: u32 = 2;
 pub(super) const PLAIN: u32 = 3;
 
 /// A connection whose messages 2 and 3 are under way when its worker 10 is killed: 2 was begun
-/// there. Worker 11 has it then, and publishes 3 to another connection; in the end it gives it up.
+/// there. Worker 11 has it then, and publishes 3 to another connection, whose own last message makes its
+/// handler panic.
 /// A plain connection ends with worker 10.
 pub(super) fn run() -> Record {
     let mut script = Script::default();
@@ -41,6 +42,8 @@ pub(super) fn run() -> Record {
     script.adopt(LISTENER, 12, 0, false);
     script.begin(LISTENER, 12, 1, false);
     script.answer(LISTENER, 12, 1);
+    script.send(LISTENER, 2, Task::Panic);
+    script.begin(LISTENER, 12, 2, false);
     script.time += 3 * SECOND;
     for (key, pid) in [(RESIDENT, 11), (LISTENER, 12)] {
         script.note(key, Note::Closing(4000));
