@@ -7,7 +7,9 @@ use bytes::Bytes;
 use shovel_core::custody::{Arrived, Committed, Left, Route};
 use shovel_protocol::head::Kind;
 use shovel_protocol::to_supervisor::Effects;
-use shovel_protocol::{Again, BadFrame, LeaseId, MessageKind, When, WsMessage, WsSend};
+use shovel_protocol::{
+    Act, Again, BadFrame, Effect, LeaseId, MessageKind, When, WsMessage, WsSend,
+};
 
 use crate::counts::OfWorker;
 use crate::custody::KeptMessage;
@@ -66,10 +68,16 @@ impl Router {
         link: &Rc<Link>,
         send: WsSend<'_>,
     ) -> Result<(), BadFrame> {
-        match (send.when, send.last) {
-            (When::Now, _) => self.send_now(link, send),
-            (When::Staged, true) => self.commit_with(link, send),
-            (When::Staged, false) | (When::During, _) => self.on_act(link, send.into()),
+        if send.when == When::Now {
+            return self.send_now(link, send);
+        }
+        // Made of its parts, or the short way would have to put it into memory too.
+        let WsSend { connection, when, kind, data, last } = send;
+        let effect = Effect::Send { binary: kind.is_binary(), data };
+        let act = Act { connection, when, effect, last };
+        match (when, last) {
+            (When::Staged, true) => self.commit_with(link, act),
+            (_, _) => self.on_act(link, act),
         }
     }
 
@@ -104,8 +112,8 @@ impl Router {
     }
 
     /// Stages the last act of a handler and commits it, without a copy of it.
-    fn commit_with(self: &Rc<Self>, link: &Rc<Link>, send: WsSend<'_>) -> Result<(), BadFrame> {
-        let id = send.connection;
+    fn commit_with(self: &Rc<Self>, link: &Rc<Link>, last: Act<'_>) -> Result<(), BadFrame> {
+        let id = last.connection;
         let bad = |why| out_of_turn(Kind::WsSend, why);
         let mut custody = self.custody.borrow_mut();
         let Some(staged) = custody.stage(id, link.worker).map_err(bad)? else {
@@ -113,23 +121,15 @@ impl Router {
         };
         if !staged.is_empty() {
             drop(custody);
-            self.on_act(link, send.into())?;
+            self.on_act(link, last)?;
             return self.on_commit(link, id, None);
         }
         let committed = custody.commit(id, link.worker, None).map_err(bad)?;
         drop(custody);
         let Some(Committed { left, .. }) = committed else { return Ok(()) };
-        let WsSend { kind, data, .. } = send;
-        self.send_on(link, id, kind, data);
+        self.do_act(link, id.0.slot, last.effect);
         self.after_commit(id, left);
         Ok(())
-    }
-
-    fn send_on(&self, link: &Link, id: LeaseId, kind: MessageKind, data: &[u8]) {
-        self.share_channels_of(id.0.slot);
-        if let Some(client) = self.custody.borrow_mut().client_mut(id) {
-            client.send(link, kind, data);
-        }
     }
 
     /// A handler has ended. `seq` of `None` is that of the next event.
