@@ -195,7 +195,7 @@ mod tests {
             let mut thread = Thread::alone();
             let link = thread.join(WORKER, &Default::default());
             let holding = Holding::new(&link);
-            thread.router.drain(WORKER, DrainReason::Terminate);
+            thread.router.drain(WORKER, DrainReason::Reload);
             assert!(thread.reports.try_recv().is_none());
             assert!(link.takes_work());
             drop(holding);
@@ -204,6 +204,26 @@ mod tests {
             let report = thread.reports.try_recv().map(|report| report.what);
             assert!(matches!(report, Some(FromThread::Drained { worker: WORKER })));
             assert!(thread.reports.try_recv().is_none());
+        });
+    }
+
+    #[test]
+    fn a_drained_link_of_a_pool_that_ends_takes_over_what_others_leave_until_it_leaves_itself() {
+        run(async || {
+            let mut thread = Thread::alone();
+            let link = thread.join(WORKER, &Default::default());
+            let mut report = || thread.reports.try_recv().map(|report| report.what);
+            thread.router.drain(WORKER, DrainReason::Terminate);
+            assert!(matches!(report(), Some(FromThread::Drained { worker: WORKER })));
+            assert!(link.takes_work());
+            let holding = Holding::new(&link);
+            assert!(matches!(report(), Some(FromThread::Occupied { worker: WORKER })));
+            drop(Holding::new(&link));
+            assert!(report().is_none());
+            drop(holding);
+            assert!(matches!(report(), Some(FromThread::Drained { worker: WORKER })));
+            thread.router.shutdown(WORKER);
+            assert!(!link.takes_work());
         });
     }
 }

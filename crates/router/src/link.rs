@@ -75,8 +75,11 @@ pub struct Link {
     /// Requests and connections of this thread that the worker has or is offered.
     holdings: Cell<usize>,
     draining: Cell<Option<DrainReason>>,
-    /// The driver was told that nothing is left. Nothing new is given to the worker from then on.
+    /// The driver was told that nothing is left. Nothing new is given to the worker from then on,
+    /// unless the pool ends: then it takes over what others leave.
     drained: Cell<bool>,
+    /// It was told that it may leave.
+    leaves: Cell<bool>,
     on_room: OnRoom,
     me: Weak<Link>,
 }
@@ -116,6 +119,7 @@ impl Link {
             holdings: Cell::new(0),
             draining: Cell::new(None),
             drained: Cell::new(false),
+            leaves: Cell::new(false),
             me: me.clone(),
         })
     }
@@ -217,7 +221,14 @@ impl Link {
     /// Whether new requests may be given to the worker, as far as this link knows: the driver may
     /// not have heard yet what speaks against it.
     pub fn takes_work(&self) -> bool {
-        !self.ended.get() && !self.drained.get()
+        let is_end = self.draining.get() == Some(DrainReason::Terminate);
+        !self.ended.get() && !self.leaves.get() && (is_end || !self.drained.get())
+    }
+
+    /// Tells the worker that it may leave: nothing more is given to it.
+    pub fn let_go(&self) {
+        self.leaves.set(true);
+        self.send(&ToWorker::Shutdown);
     }
 
     /// Whether the worker can adopt connections.
@@ -233,10 +244,16 @@ impl Link {
     }
 
     fn tell_if_drained(&self) {
-        // Once: the driver counts the links that have said so.
         let is_drained = self.draining.get().is_some() && self.holdings.get() == 0;
         if is_drained && !self.drained.replace(true) {
             self.reports.send(FromThread::Drained { worker: self.worker });
+        }
+    }
+
+    /// Something is given to it after the driver was told that nothing is left.
+    fn tell_if_occupied(&self) {
+        if self.drained.replace(false) {
+            self.reports.send(FromThread::Occupied { worker: self.worker });
         }
     }
 
@@ -289,6 +306,7 @@ impl Holding {
     pub fn new(link: &Rc<Link>) -> Self {
         link.counters.load.fetch_add(1, Ordering::Relaxed);
         link.holdings.set(link.holdings.get() + 1);
+        link.tell_if_occupied();
         Holding(link.clone())
     }
 

@@ -120,7 +120,9 @@ impl Router {
 
     /// Lets a worker finish and leave.
     pub fn shutdown(&self, worker: WorkerId) {
-        self.tell(worker, &ToWorker::Shutdown);
+        if let Some(link) = self.link(worker) {
+            link.let_go();
+        }
     }
 
     pub(super) fn link(&self, worker: WorkerId) -> Option<Rc<Link>> {
