@@ -50,7 +50,7 @@ pub struct Config {
     pub min_workers: u32,
     /// From the start of a process until it must be ready.
     pub ready_timeout: Duration,
-    /// How long a worker may be silent, from its last answer on. Pings are sent at a third of it,
+    /// How long a worker may be silent, from its last answer on. Pings are sent at a sixth of it,
     /// though not more often than every 100 ms.
     pub hang_timeout: Duration,
     /// How long a draining worker may take to finish what it holds.
