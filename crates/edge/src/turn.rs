@@ -88,15 +88,19 @@ impl std::fmt::Debug for Turn {
 /// Size of the buffer that all readers of a thread share.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 
-/// Write buffers kept for the next turn, and how large one may be to be kept.
+/// Write buffers kept for the next turn: so many, how large each may be, and all of them. Without the
+/// latter each would grow in time to what the longest messages need.
 const KEPT_BUFFERS: usize = 256;
 const KEPT_BUFFER_BYTES: usize = 64 * 1024;
+const KEPT_BYTES: usize = 256 * 1024;
 
 /// Buffers that connections borrow while they are busy, so that an idle one has none.
 #[derive(Default)]
 pub(crate) struct Buffers {
     read: Cell<Option<Box<[u8]>>>,
     write: RefCell<Vec<Vec<u8>>>,
+    /// The capacity of all that are kept to write into.
+    kept_bytes: Cell<usize>,
 }
 
 impl Buffers {
@@ -111,16 +115,41 @@ impl Buffers {
 
     /// An empty buffer to write into.
     pub(crate) fn take_write(&self) -> Vec<u8> {
-        self.write.borrow_mut().pop().unwrap_or_default()
+        let buffer = self.write.borrow_mut().pop().unwrap_or_default();
+        self.kept_bytes.set(self.kept_bytes.get() - buffer.capacity());
+        buffer
     }
 
     /// Gives a buffer back; `buffer` is left without memory.
     pub(crate) fn give_write(&self, buffer: &mut Vec<u8>) {
         let mut buffer = std::mem::take(buffer);
         let mut kept = self.write.borrow_mut();
-        if kept.len() < KEPT_BUFFERS && (1..=KEPT_BUFFER_BYTES).contains(&buffer.capacity()) {
+        let bytes = buffer.capacity();
+        let kept_bytes = self.kept_bytes.get() + bytes;
+        let is_wanted = (1..=KEPT_BUFFER_BYTES).contains(&bytes) && kept_bytes <= KEPT_BYTES;
+        if is_wanted && kept.len() < KEPT_BUFFERS {
+            self.kept_bytes.set(kept_bytes);
             buffer.clear();
             kept.push(buffer);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_kept_up_to_a_number_and_up_to_their_bytes() {
+        let buffers = Buffers::default();
+        for _ in 0..2 {
+            for (bytes, kept) in [(16, KEPT_BUFFERS), (32 * 1024, 8), (KEPT_BUFFER_BYTES + 1, 0)] {
+                let mut lent: Vec<_> = (0..1000).map(|_| Vec::<u8>::with_capacity(bytes)).collect();
+                lent.iter_mut().for_each(|buffer| buffers.give_write(buffer));
+                let taken = std::iter::repeat_with(|| buffers.take_write());
+                assert_eq!(taken.take_while(|buffer| buffer.capacity() > 0).count(), kept);
+            }
+        }
+        assert_eq!(buffers.kept_bytes.get(), 0);
     }
 }

@@ -1,4 +1,4 @@
-//! a new program that fails when it adopts.
+//! A new program that fails when it adopts.
 
 use serde_json::Value;
 use shovel_tests::{Options, Pool, get, until};
@@ -18,7 +18,6 @@ async fn clients(pool: &Pool, query: &str) -> Vec<Counted> {
 
 /// G84: it shows by its first adoption whether it can adopt at all.
 #[tokio::test]
-
 async fn a_new_worker_is_given_no_second_connection_before_it_has_answered_for_the_first() {
     let options = Options::portable().workers(2).with("--io-threads", "2");
     let pool = Pool::start(options).await;
@@ -44,7 +43,6 @@ async fn a_new_worker_is_given_no_second_connection_before_it_has_answered_for_t
 
 /// G84: a program that exits when it adopts does not end one connection for each of its deaths.
 #[tokio::test]
-
 async fn a_program_that_exits_when_it_adopts_closes_no_crowd_of_connections() {
     const DEATHS: usize = 6;
     let watched = Watched::start(Options::portable()).await;
@@ -63,7 +61,6 @@ async fn a_program_that_exits_when_it_adopts_closes_no_crowd_of_connections() {
 
 /// G84: and what it does end is counted.
 #[tokio::test]
-
 async fn a_connection_that_ends_three_adopting_workers_is_counted() {
     let watched = Watched::start(Options::portable()).await;
     let mut client = Counted::connect(&watched.pool, "adopting=exit").await;

@@ -1,4 +1,4 @@
-//! a handler that blocks the thread of its worker.
+//! A handler that blocks the thread of its worker.
 
 use std::time::{Duration, Instant};
 
@@ -57,7 +57,6 @@ async fn a_worker_with_requests_is_killed_for_a_connection_at_the_drain_timeout(
 /// G87: one that blocks again and again hangs one worker after the other, each for `--hang-timeout`;
 /// what others wait for it is that and an adoption.
 #[tokio::test]
-
 async fn a_handler_that_blocks_again_and_again_pauses_others_for_the_hang_timeout_at_most() {
     const HANG: Duration = Duration::from_secs(2);
     // A busy machine may take that long for an adoption and an answer.

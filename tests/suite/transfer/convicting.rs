@@ -1,4 +1,4 @@
-//! whose fault a worker's death is.
+//! Whose fault a worker's death is.
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -38,7 +38,6 @@ impl<'a> Waiting<'a> {
 
 /// G82: three deaths, but the message that survived two of them has ended.
 #[tokio::test]
-
 async fn a_message_that_kills_for_the_first_time_is_not_convicted_for_the_one_before() {
     let pool = Pool::start(Options::portable()).await;
     let mut client = Counted::connect(&pool, "").await;
@@ -63,7 +62,6 @@ async fn a_message_that_kills_for_the_first_time_is_not_convicted_for_the_one_be
 
 /// G82: and the killer gets three deaths of its own.
 #[tokio::test]
-
 async fn a_killer_behind_a_message_that_survived_is_convicted_by_its_own_deaths() {
     let pool = Pool::start(Options::portable()).await;
     let mut client = Counted::connect(&pool, "").await;
@@ -83,7 +81,6 @@ async fn a_killer_behind_a_message_that_survived_is_convicted_by_its_own_deaths(
 
 /// G82: of messages that came together, those that do not kill are answered, each once.
 #[tokio::test]
-
 async fn healthy_messages_before_a_killer_are_answered_once_and_only_the_killer_convicts() {
     const HEALTHY: u64 = 3;
     let pool = Pool::start(Options::portable()).await;
@@ -108,7 +105,6 @@ async fn healthy_messages_before_a_killer_are_answered_once_and_only_the_killer_
 /// G83: whoever kills from outside can hit the same message again and again. Each time a request is
 /// under way too.
 #[tokio::test]
-
 async fn a_message_that_is_hit_from_outside_in_company_is_never_convicted() {
     let pool = Pool::start(Options::portable()).await;
     let address = pool.address();
@@ -133,7 +129,6 @@ async fn a_message_that_is_hit_from_outside_in_company_is_never_convicted() {
 
 /// G83: nor one that is alone with its worker, but longer than its trial lasts.
 #[tokio::test]
-
 async fn a_message_that_is_hit_from_outside_after_its_trial_is_not_convicted() {
     let pool = Pool::start(Options::portable()).await;
     let mut neighbour = Counted::connect(&pool, "").await;

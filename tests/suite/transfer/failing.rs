@@ -1,4 +1,4 @@
-//! what becomes of the acts of a handler that fails.
+//! What becomes of the acts of a handler that fails.
 
 use shovel_tests::{Options, Pool, WebSocket};
 
@@ -44,7 +44,6 @@ impl Heard {
 
 /// G85: the event is finished and does not come again; what it staged is dropped.
 #[tokio::test]
-
 async fn a_handler_that_panics_has_done_nothing_and_its_message_is_finished() {
     let mut heard = Heard::start().await;
     heard.expect_next(1, 1, "").await;
@@ -59,7 +58,6 @@ async fn a_handler_that_panics_has_done_nothing_and_its_message_is_finished() {
 
 /// G85: what was let out before stays.
 #[tokio::test]
-
 async fn a_handler_that_panics_after_a_flush_has_done_what_it_let_out_and_no_more() {
     let mut heard = Heard::start().await;
     heard.socket.send("panic flush").await;

@@ -1,4 +1,4 @@
-//! slow clients at a planned move.
+//! Slow clients at a planned move.
 
 use serde_json::Value;
 use shovel_tests::{Options, Pool, Raw};

@@ -1,4 +1,4 @@
-//! the end of a pool while connections move.
+//! The end of a pool while connections move.
 
 use shovel_tests::{Line, Options, Pool};
 
@@ -63,7 +63,6 @@ async fn a_pool_that_ends_while_the_new_generation_starts_loses_nothing_that_was
 
 /// F80.
 #[tokio::test]
-
 async fn a_pool_that_ends_at_the_switch_of_a_reload_loses_nothing_that_was_read() {
     let is_switch = |line: &Line| line.raw.contains("is whole and takes over");
     nothing_read_is_lost_when_the_pool_ends_at("the switch", is_switch).await;
@@ -71,7 +70,6 @@ async fn a_pool_that_ends_at_the_switch_of_a_reload_loses_nothing_that_was_read(
 
 /// F80.
 #[tokio::test]
-
 async fn a_pool_that_ends_at_the_first_move_of_a_reload_loses_nothing_that_was_read() {
     let is_move = |line: &Line| line.event().is_some_and(|event| event["event"] == "released");
     nothing_read_is_lost_when_the_pool_ends_at("a move", is_move).await;
@@ -79,7 +77,6 @@ async fn a_pool_that_ends_at_the_first_move_of_a_reload_loses_nothing_that_was_r
 
 /// F80.
 #[tokio::test]
-
 async fn a_pool_that_ends_at_the_first_adoption_of_a_reload_loses_nothing_that_was_read() {
     let is_adoption = |line: &Line| line.event().is_some_and(|event| event["event"] == "adopted");
     nothing_read_is_lost_when_the_pool_ends_at("an adoption", is_adoption).await;
@@ -88,7 +85,6 @@ async fn a_pool_that_ends_at_the_first_adoption_of_a_reload_loses_nothing_that_w
 /// F80: each old worker was told to release all of its connections when the pool is told to end, and
 /// no handler has ended by then.
 #[tokio::test]
-
 async fn a_pool_that_ends_while_old_handlers_run_answers_all_and_tells_of_every_close() {
     let watched = Watched::start(options()).await;
     let clients = clients_with(&watched, 24, "gate held").await;
@@ -101,6 +97,21 @@ async fn a_pool_that_ends_while_old_handlers_run_answers_all_and_tells_of_every_
     for _ in 0..20 {
         watched.metrics().await;
     }
+    pool.open_gate("held");
+    expect_all(watched.pool, clients).await;
+}
+
+/// F80: what a worker had that dies meanwhile is another's.
+#[tokio::test]
+async fn a_worker_that_dies_while_the_pool_ends_leaves_nothing_unanswered() {
+    let watched = Watched::start(options()).await;
+    let clients = clients_with(&watched, 24, "gate held").await;
+    let pool = &watched.pool;
+    let dies = pool.workers()[0].pid;
+    pool.sigterm();
+    pool.wait_for("the beginning of the end", |line| line.is("terminating")).await;
+    pool.kill_worker(dies);
+    pool.wait_until_exited(dies).await;
     pool.open_gate("held");
     expect_all(watched.pool, clients).await;
 }

@@ -79,12 +79,6 @@ pub enum Event {
         /// Who is empty.
         worker: WorkerId,
     },
-    /// A worker that was drained owns something again: in a pool that ends, it takes over what one
-    /// that leaves had not finished.
-    Occupied {
-        /// Who is not empty any more.
-        worker: WorkerId,
-    },
     /// It has nothing but connections that do without it, and has had nothing to do for long.
     Idle {
         /// Who is idle.

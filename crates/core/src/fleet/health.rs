@@ -1,4 +1,4 @@
-//! Whether a worker still answers: one ping at a time, at a third of the hang timeout.
+//! Whether a worker still answers: one ping at a time, at a sixth of the hang timeout.
 //!
 //! The timeout counts from the last answer, for a worker may hang from the moment on in which it gave
 //! that: others whom it holds up wait no longer than the timeout says.
@@ -25,7 +25,7 @@ pub(super) enum Heartbeat {
 
 impl Heartbeat {
     pub(super) fn resting(config: &Config, now: Instant) -> Self {
-        let interval = (config.hang_timeout / 3).max(SHORTEST_PING_INTERVAL);
+        let interval = (config.hang_timeout / 6).max(SHORTEST_PING_INTERVAL);
         Heartbeat::Resting { answered: now, ping_at: now + interval }
     }
 

@@ -50,7 +50,7 @@ pub struct Config {
     pub min_workers: u32,
     /// From the start of a process until it must be ready.
     pub ready_timeout: Duration,
-    /// How long a worker may be silent, from its last answer on. Pings are sent at a third of it,
+    /// How long a worker may be silent, from its last answer on. Pings are sent at a sixth of it,
     /// though not more often than every 100 ms.
     pub hang_timeout: Duration,
     /// How long a draining worker may take to finish what it holds.
@@ -143,7 +143,6 @@ impl Fleet {
             Event::LinkEnded { worker, why } => self.on_link_ended(worker, why, now),
             Event::Gone { worker, exit } => self.on_gone(worker, exit, now),
             Event::Drained { worker } => self.on_drained(worker, now),
-            Event::Occupied { worker } => self.on_occupied(worker),
             Event::Stuck { worker, has_requests } => self.on_stuck(worker, has_requests, now),
             Event::ShutdownCompleted { worker } => self.expect_exit(worker, now),
             Event::RecycleWanted { worker, why } => self.on_recycle_wanted(worker, why),

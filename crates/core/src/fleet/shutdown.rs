@@ -61,14 +61,6 @@ impl Fleet {
         }
     }
 
-    pub(super) fn on_occupied(&mut self, id: WorkerId) {
-        if let Some(worker) = self.workers.get_mut(&id)
-            && let State::Draining { is_empty, .. } = &mut worker.state
-        {
-            *is_empty = false;
-        }
-    }
-
     /// In a pool that ends all workers leave together, once none of them has anything: whoever is
     /// empty may still have to take over a connection that another was releasing, or that a dead one
     /// had, and to hear of its close. A process that is to be reaped may leave such connections too.

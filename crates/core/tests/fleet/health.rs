@@ -25,9 +25,10 @@ fn ping_times(simulation: &mut Simulation) -> Vec<u64> {
 }
 
 #[test]
-fn a_ready_worker_is_pinged_at_a_third_of_the_hang_timeout() {
+fn a_ready_worker_is_pinged_at_a_sixth_of_the_hang_timeout() {
     let mut simulation = Simulation::running(1);
-    assert_eq!(ping_times(&mut simulation), [10, 20, 30, 40, 50, 60]);
+    let expected: Vec<u64> = (1..=12).map(|number| 5 * number).collect();
+    assert_eq!(ping_times(&mut simulation), expected);
 }
 
 #[test]
@@ -35,7 +36,7 @@ fn a_draining_worker_is_pinged_too() {
     let mut simulation = Simulation::running(1);
     simulation.terminate();
     simulation.fleet.handle_event(Event::Ponged { worker: worker(1) }, simulation.now);
-    assert_eq!(ping_times(&mut simulation)[..2], [10, 20]);
+    assert_eq!(ping_times(&mut simulation)[..2], [5, 10]);
 }
 
 #[test]

@@ -134,31 +134,6 @@ fn a_new_worker_that_owns_nothing_leaves_only_with_the_old_ones() {
 }
 
 #[test]
-fn a_worker_that_takes_something_over_when_it_was_empty_is_waited_for_again() {
-    let mut simulation = ending_in_a_reload();
-    simulation.drained(2);
-    assert_eq!(simulation.event(Event::Occupied { worker: worker(2) }), []);
-    assert_eq!(simulation.drained(1), []);
-    assert_eq!(simulation.drained(2), [offer(&[]), shutdown(1), shutdown(2)]);
-    // Nobody can be occupied from then on.
-    assert_eq!(simulation.event(Event::Occupied { worker: worker(2) }), []);
-    simulation.finishes(1);
-    assert_eq!(simulation.finishes(2), [SUCCESS]);
-}
-
-#[test]
-fn what_a_worker_leaves_that_dies_meanwhile_finds_the_others_there() {
-    let mut simulation = ending_in_a_reload();
-    simulation.drained(2);
-    assert_eq!(simulation.event(Event::LinkEnded { worker: worker(1), why: None }), [kill(1)]);
-    // An I/O thread tells of what another takes over before it tells that the dead one is gone.
-    simulation.event(Event::Occupied { worker: worker(2) });
-    assert_eq!(simulation.gone(1, CRASH), []);
-    assert_eq!(simulation.drained(2), [offer(&[]), shutdown(2)]);
-    assert_eq!(simulation.finishes(2), [SUCCESS]);
-}
-
-#[test]
 fn an_empty_worker_that_waits_for_others_is_not_late() {
     let config = Config { drain_timeout: seconds(1), ..config(1) };
     let mut simulation = Simulation::new(config);

@@ -16,14 +16,9 @@ pub trait Letter {
     /// What it is about.
     type Topic: PartialEq;
 
-    /// Of two letters about the same only the newer is kept, in its place. `None`: it is kept by
+    /// Of two letters about the same only the newer is kept, where it stands. `None`: it is kept by
     /// itself.
     fn topic(&self) -> Option<Self::Topic>;
-
-    /// Whether it is to be read before those that are there.
-    fn is_urgent(&self) -> bool {
-        false
-    }
 
     /// Whether nobody is interested in it any more.
     fn is_moot(&self) -> bool {
@@ -79,10 +74,7 @@ impl<T: Letter> Sender<T> {
             let is_outdated = topic.is_some() && other.topic() == topic;
             !is_outdated && !other.is_moot()
         });
-        match letter.is_urgent() {
-            true => letters.queue.push_front(letter),
-            false => letters.queue.push_back(letter),
-        }
+        letters.queue.push_back(letter);
         drop(letters);
         self.0.changed.notify_one();
         true
@@ -161,7 +153,6 @@ mod tests {
     struct Note(Option<u32>, u32);
 
     const MOOT: Note = Note(None, 99);
-    const URGENT: u32 = 100;
 
     impl Letter for Note {
         type Topic = u32;
@@ -170,17 +161,13 @@ mod tests {
             self.0
         }
 
-        fn is_urgent(&self) -> bool {
-            self.1 == URGENT
-        }
-
         fn is_moot(&self) -> bool {
             *self == MOOT
         }
     }
 
     #[test]
-    fn only_the_newest_about_a_topic_is_kept_and_stands_in_its_place() {
+    fn only_the_newest_about_a_topic_is_kept_and_stands_where_it_came() {
         let (sender, mut receiver) = mailbox();
         for note in [Note(Some(1), 1), Note(Some(2), 1), Note(None, 5), Note(None, 5)] {
             assert!(sender.send(note));
@@ -191,13 +178,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_urgent_is_read_first_and_what_is_moot_is_forgotten() {
+    fn what_is_moot_is_forgotten() {
         let (sender, mut receiver) = mailbox();
-        for note in [Note(Some(1), 1), MOOT, Note(Some(2), URGENT)] {
+        for note in [Note(Some(1), 1), MOOT, Note(Some(2), 1)] {
             sender.send(note);
         }
         let read = std::iter::from_fn(|| receiver.try_recv()).collect::<Vec<_>>();
-        assert_eq!(read, [Note(Some(2), URGENT), Note(Some(1), 1)]);
+        assert_eq!(read, [Note(Some(1), 1), Note(Some(2), 1)]);
     }
 
     #[tokio::test]

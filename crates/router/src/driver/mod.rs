@@ -67,9 +67,6 @@ pub enum FromThread {
     /// This thread has nothing of a draining worker any more. While the pool ends: nor anything that
     /// an offered worker would have to take over.
     Drained { worker: WorkerId },
-    /// This thread has said that the worker is drained, and has given it something since. Only while
-    /// the pool ends, and told before whatever it was taken from is told to be gone or drained.
-    Occupied { worker: WorkerId },
     /// The worker has done everything and exits.
     ShutdownCompleted { worker: WorkerId },
     /// The worker has nothing on any thread but connections that can do without it, and has had

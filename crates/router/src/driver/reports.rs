@@ -55,8 +55,7 @@ pub enum Topic {
         has_fault: bool,
     },
     Gone,
-    /// What it has.
-    Holdings,
+    Drained,
     Shutdown,
     Idleness,
     WantOfWork,
@@ -78,20 +77,13 @@ impl Letter for Report {
                 (Some(*worker), Topic::End { has_fault: why.is_some() })
             }
             FromThread::Gone { worker } => (Some(*worker), Topic::Gone),
-            FromThread::Drained { worker } | FromThread::Occupied { worker } => {
-                (Some(*worker), Topic::Holdings)
-            }
+            FromThread::Drained { worker } => (Some(*worker), Topic::Drained),
             FromThread::ShutdownCompleted { worker } => (Some(*worker), Topic::Shutdown),
             FromThread::Idle { worker } => (Some(*worker), Topic::Idleness),
             FromThread::Stuck { worker, .. } => (Some(*worker), Topic::Stuck),
             FromThread::HadItsRequests { worker } => (Some(*worker), Topic::Requests),
         };
         Some((self.thread, worker, topic))
-    }
-
-    /// A worker that has something is never taken for one that others have just left.
-    fn is_urgent(&self) -> bool {
-        matches!(self.what, FromThread::Occupied { .. })
     }
 }
 
@@ -175,16 +167,6 @@ mod tests {
             second.send(FromThread::WorkWanted);
         }
         assert_eq!(read(&mut reported).len(), 7);
-    }
-
-    #[test]
-    fn whoever_is_occupied_again_is_told_before_what_others_have_left() {
-        let (reports, mut reported) = reports();
-        reports.send(FromThread::Drained { worker: ONE });
-        reports.send(FromThread::Drained { worker: OTHER });
-        reports.send(FromThread::Occupied { worker: ONE });
-        let one = "0 Occupied { worker: WorkerId(1) }";
-        assert_eq!(read(&mut reported), [one, "0 Drained { worker: WorkerId(2) }"]);
     }
 
     #[test]

@@ -206,7 +206,7 @@ impl Driver {
                     None
                 }
                 () = sleep_until(timeout.unwrap_or_else(Instant::now).into()), if timeout.is_some() => {
-                    self.fleet.handle_timeout(Instant::now());
+                    self.on_timeout();
                     None
                 }
             };
@@ -221,6 +221,16 @@ impl Driver {
             self.service.on_alive();
         }
         self.workers.on_report(report)
+    }
+
+    /// What has been told is taken in first: on a busy machine a worker's answer may be there, and its
+    /// deadline over.
+    fn on_timeout(&mut self) {
+        while let Some(report) = self.reported.try_recv() {
+            let event = self.on_report(report);
+            event.into_iter().for_each(|event| self.handle(event));
+        }
+        self.fleet.handle_timeout(Instant::now());
     }
 
     fn reap_orphans(&self) {

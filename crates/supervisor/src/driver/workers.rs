@@ -230,12 +230,6 @@ impl Workers {
                 let is_news = process.note(thread, Holdings::None);
                 (is_news && process.is_drained()).then_some(Event::Drained { worker })
             }
-            FromThread::Occupied { worker } => {
-                let process = self.processes.get_mut(&worker)?;
-                let was_drained = process.is_drained();
-                let is_news = process.note(thread, Holdings::Some);
-                (is_news && was_drained).then_some(Event::Occupied { worker })
-            }
             FromThread::Gone { worker } => {
                 let process = self.processes.get_mut(&worker)?;
                 process.note(thread, Holdings::Gone);

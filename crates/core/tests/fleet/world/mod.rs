@@ -150,20 +150,9 @@ impl World {
     }
 
     fn deliver(&mut self, event: Event) {
-        if !self.is_possible(&event) {
-            return;
-        }
         self.note(&event);
         self.fleet.handle_event(event, self.now);
         self.obey_all();
-    }
-
-    /// Whether this can happen now: whoever was let go takes nothing over.
-    fn is_possible(&self, event: &Event) -> bool {
-        let Event::Occupied { worker } = event else { return true };
-        self.processes.get(worker).is_some_and(|process| {
-            process.is(Fact::Drained) && !process.is(Fact::ToldToLeave) && !process.is(Fact::Killed)
-        })
     }
 
     fn note(&mut self, event: &Event) {
@@ -183,19 +172,7 @@ impl World {
             Event::Spawned { worker, .. } => Some((worker, Fact::Spawned)),
             Event::LinkObtained { worker } => Some((worker, Fact::Linked)),
             Event::Ready { worker } => Some((worker, Fact::Ready)),
-            Event::Drained { worker } => {
-                if self.terminating_since.is_some() && self.fault(30) {
-                    self.later(1_000, Event::Occupied { worker: *worker });
-                }
-                Some((worker, Fact::Drained))
-            }
-            Event::Occupied { worker } => {
-                self.later(2_000, Event::Drained { worker: *worker });
-                if let Some(process) = self.processes.get_mut(worker) {
-                    process.facts.remove(&Fact::Drained);
-                }
-                None
-            }
+            Event::Drained { worker } => Some((worker, Fact::Drained)),
             Event::Gone { worker, .. } | Event::SpawnFailed { worker, .. } => {
                 self.processes.remove(worker);
                 None
