@@ -4,7 +4,6 @@
 //!
 //! - [`fleet`]: the life of workers; only the supervisor's driver calls it.
 //! - [`custody`]: who has each connection of a thread, and how it passes from worker to worker.
-//! - [`transfer`]: the state of one connection; called under its slot's lock.
 //! - [`tenure`]: a connection while a worker has it; called by the SDK, under the connection's lock.
 //! - [`channels`]: who is subscribed to what; called by link readers.
 //!
@@ -16,4 +15,3 @@ pub mod custody;
 pub mod fleet;
 pub mod slots;
 pub mod tenure;
-pub mod transfer;
