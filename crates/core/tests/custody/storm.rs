@@ -12,7 +12,7 @@ use shovel_core::fleet::DrainReason;
 use shovel_protocol::WorkerId;
 
 use crate::cell::SharedCell;
-use crate::house::{House, MOMENT, OWNER_WAIT, request, settings};
+use crate::house::{House, OWNER_WAIT, request, settings};
 
 const CONNECTIONS: usize = 30;
 
