@@ -25,7 +25,7 @@ main() {
     }
     need_rust
     SHOVEL_NEMESIS_STATES=${SHOVEL_NEMESIS_STATES:-5000000} cargo test --release \
-        -p shovel-core --test transfer --locked worlds
+        -p shovel-core --test search --locked worlds
     cargo build --workspace --bins --locked
     cargo test -p shovel-tests --test suite --locked --no-run
     log=$(mktemp)
