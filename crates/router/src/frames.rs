@@ -10,7 +10,9 @@ use shovel_edge::{Accepted, Failure};
 use shovel_protocol::control::UpgradeHead;
 use shovel_protocol::head::Kind;
 use shovel_protocol::to_supervisor::Effects;
-use shovel_protocol::{BadFrame, LeaseId, RequestId, ToSupervisor, ToWorker, When, WsSend};
+use shovel_protocol::{
+    Act, BadFrame, Effect, LeaseId, RequestId, ToSupervisor, ToWorker, When, WsSend,
+};
 
 use super::counts::{OfThread, OfWorker};
 use super::link::Link;
@@ -88,10 +90,16 @@ impl Router {
         link: &Rc<Link>,
         send: WsSend<'_>,
     ) -> Result<(), BadFrame> {
-        match (send.when, send.last) {
-            (When::Now, _) => self.send_now(link, send),
-            (When::Staged, true) => self.commit_with(link, send),
-            (When::Staged, false) | (When::During, _) => self.on_act(link, send.into()),
+        if send.when == When::Now {
+            return self.send_now(link, send);
+        }
+        // Made of its parts, or the short way would have to put it into memory too.
+        let WsSend { connection, when, kind, data, last } = send;
+        let effect = Effect::Send { binary: kind.is_binary(), data };
+        let act = Act { connection, when, effect, last };
+        match (when, last) {
+            (When::Staged, true) => self.commit_with(link, act),
+            (_, _) => self.on_act(link, act),
         }
     }
 
@@ -124,8 +132,8 @@ impl Router {
     }
 
     /// Stages the last effect of a handler and commits it, without a copy of it.
-    fn commit_with(self: &Rc<Self>, link: &Rc<Link>, send: WsSend<'_>) -> Result<(), BadFrame> {
-        let id = send.connection;
+    fn commit_with(self: &Rc<Self>, link: &Rc<Link>, last: Act<'_>) -> Result<(), BadFrame> {
+        let id = last.connection;
         let mut registry = self.registry.borrow_mut();
         let Some(connection) = accepted(&mut registry, id, link, Kind::WsSend)? else {
             return Ok(());
@@ -133,13 +141,13 @@ impl Router {
         let staged = connection.state.staged().map_err(|why| out_of_turn(Kind::WsSend, why))?;
         if !staged.is_empty() {
             drop(registry);
-            self.on_act(link, send.into())?;
+            self.on_act(link, last)?;
             return self.on_commit(link, id, None);
         }
         let committed = connection.state.commit_next();
         let Committed { left, .. } = committed.map_err(|why| out_of_turn(Kind::WsSend, why))?;
         drop(registry);
-        self.on_act(link, WsSend { when: When::Now, ..send }.into())?;
+        self.on_act(link, Act { when: When::Now, ..last })?;
         self.go_on(link, id, left);
         Ok(())
     }
