@@ -11,8 +11,7 @@
 //! clients and when they are read; `links` reads and writes links; `requests` HTTP; `fanout`
 //! publishes; `backend` is what the edge calls; `counts` what is counted and `inspect` how others
 //! learn of it; `thread` runs it all and `driver` is how it is spoken to; `settings` what can be
-//! chosen; `scribe` writes the log, which must hold no thread
-//! up. No room holds state of another: `router` has it all, and each adds its methods there.
+//! chosen. No room holds state of another: `router` has it all, and each adds its methods there.
 
 mod backend;
 mod clients;
@@ -25,7 +24,6 @@ pub mod inspect;
 mod links;
 mod requests;
 mod router;
-pub mod scribe;
 mod settings;
 #[cfg(test)]
 mod testing;
