@@ -13,7 +13,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # A search that finds nothing is cut short, so that a survivor costs seconds.
-export SHOVEL_NEMESIS_STATES="${SHOVEL_NEMESIS_STATES:-100000}" SHOVEL_WALKS="${SHOVEL_WALKS:-3000}"
+export SHOVEL_NEMESIS_STATES="${SHOVEL_NEMESIS_STATES:-100000}" SHOVEL_WALKS="${SHOVEL_WALKS:-10000}"
 export RUST_BACKTRACE=0
 # A broken rule may make a test wait for ever, which counts as noticed.
 SECONDS_PER_TEST=300
