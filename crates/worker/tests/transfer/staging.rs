@@ -12,7 +12,7 @@ use crate::{app, attached, during, long, plain_app, published, staged, subscribe
 async fn open(supervisor: &mut Supervisor, target: &str) -> (bool, Option<Vec<u8>>) {
     supervisor.offer(target).await;
     let seen = supervisor.next().await;
-    let ToSupervisor::Upgrade { keep, mut effects, .. } = seen.read() else {
+    let ToSupervisor::Upgrade { portable, mut effects, .. } = seen.read() else {
         panic!("no upgrade: {:?}", seen.read());
     };
     let attached = effects.next().map(|effect| match effect.unwrap() {
@@ -20,7 +20,7 @@ async fn open(supervisor: &mut Supervisor, target: &str) -> (bool, Option<Vec<u8
         other => panic!("no attachment: {other:?}"),
     });
     assert!(effects.next().is_none());
-    (keep, attached)
+    (portable, attached)
 }
 
 #[tokio::test]

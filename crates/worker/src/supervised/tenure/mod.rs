@@ -101,8 +101,8 @@ impl Tenure {
         self.link.count_in();
         let request = request.to_wire();
         let upgrade = UpgradeHead { request, protocol: self.protocol.as_deref(), headers };
-        let (connection, keep, effects) = (self.wire, portable, acts.effects());
-        let upgrade = ToSupervisor::Upgrade { connection, upgrade, keep, effects };
+        let (connection, effects) = (self.wire, acts.effects());
+        let upgrade = ToSupervisor::Upgrade { connection, upgrade, portable, effects };
         self.link.put(self.wire.to_wire(), &upgrade);
         self.note(&state);
         drop(state);
