@@ -346,10 +346,12 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         self.seeking.contains(route) || self.seeking_suspects.contains(route)
     }
 
-    /// Whether the worker that would adopt takes nothing over before its trial has ended.
+    /// Whether the worker that would adopt takes nothing over before a trial of this thread has ended.
     fn has_trials(&mut self) -> bool {
         match self.adopter(None) {
-            Adopter::Ready(worker) => self.worker(worker).is_some_and(WorkerCell::has_trial),
+            Adopter::Ready(worker) => {
+                self.workers.get(&worker).is_some_and(|its| its.trial.is_some())
+            }
             Adopter::None | Adopter::Unable => false,
         }
     }

@@ -92,26 +92,6 @@ fn a_worker_that_was_needed_is_told_when_the_last_connection_is_lost() {
     house.custody.remove(id);
     house.pass(Duration::ZERO);
     assert_eq!((house.tells_drained(FIRST), house.tells_drained(SECOND)), (1, 1));
-
-    let mut house = House::of(&[FIRST, SECOND]);
-    let route = house.portable(FIRST);
-    house.message(route);
-    house.offer(&[SECOND]);
-    let mut theirs = House::new(1);
-    theirs.join(SECOND, house.cell(SECOND).clone());
-    // Another thread has a suspect tried with it, for longer than anybody may wait.
-    house.custody.configure(shovel_core::custody::Settings {
-        owner_wait: Duration::from_millis(100),
-        ..crate::house::settings()
-    });
-    let who = shovel_core::custody::Tried { thread: 1, slot: 0 };
-    assert!(shovel_core::custody::WorkerCell::seek_trial(&mut house.cell(SECOND).clone(), who));
-    house.die(FIRST, Death::Fault);
-    end(&mut house);
-    assert!(house.is_there(route) && !is_told(&house, SECOND));
-    house.pass(Duration::from_secs(1));
-    assert!(!house.is_there(route));
-    assert_eq!(house.tells_drained(SECOND), 1);
 }
 
 #[test]

@@ -141,6 +141,7 @@ impl World {
         let connection = found.client.connection;
         let place = self.client(connection).witness.place();
         demand(place == Some(place_of(worker)), "asked of another than its owner")?;
+        self.witness(connection).is_leaving |= frame == Down::Release;
         self.down(worker, connection, lease, frame);
         Ok(())
     }

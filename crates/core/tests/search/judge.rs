@@ -3,7 +3,7 @@
 use shovel_core::custody::{Death, Loss, Route};
 
 use crate::witness::{Holder, Seen, Step, demand};
-use crate::world::{Config, Life, Socket, Worker, World, place_of};
+use crate::world::{Client, Config, Life, Socket, Worker, World, place_of};
 
 impl World {
     /// The messages were dropped: only the close is left.
@@ -105,13 +105,18 @@ impl World {
     pub(super) fn could_adopt(&self) -> bool {
         self.fleet.offered.iter().any(|worker| {
             let its = &self.workers[place_of(*worker)];
-            its.adopts && matches!(its.life, Life::Ready | Life::Draining(_))
+            // Nobody else is asked of one that has not answered its first adoption.
+            let is_asked = |client: &Client| {
+                client.witness.place() == Some(place_of(*worker)) && client.witness.is_under_way()
+            };
+            let may_be_asked = its.is_proven || !self.clients.iter().any(is_asked);
+            its.adopts && may_be_asked && matches!(its.life, Life::Ready | Life::Draining(_))
         })
     }
 
     /// A worker is about to be buried: everything that it had counts against what was first.
     pub(super) fn judge_death(&mut self, place: usize, death: Death) {
-        let is_its = |client: &crate::world::Client| client.witness.place() == Some(place);
+        let is_its = |client: &Client| client.witness.place() == Some(place);
         let count = |world: &World| {
             let its = world.clients.iter().filter(|client| is_its(client));
             its.filter(|client| client.witness.is_under_way()).count()
@@ -137,6 +142,13 @@ impl World {
             let owner = found.owner().map(place_of);
             demand(owner == place, "another has it than was told to")?;
         }
+        let is_moving = |client: &&Client| {
+            let is_adopted = matches!(client.witness.holder, Holder::Adopter(_));
+            client.route.is_some() && (is_adopted || client.witness.is_leaving)
+        };
+        let moving = self.clients.iter().filter(is_moving).count() as u32;
+        let is_slow = self.faults.times < config.faults.times || config.waits_for.is_some();
+        demand(moving <= config.moves || is_slow, "too many move at once")?;
         for place in 0..self.workers.len() {
             self.suspect_is_alone(config, place, seen)?;
         }

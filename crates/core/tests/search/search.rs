@@ -74,6 +74,9 @@ pub fn search(config: &Config, most: usize) {
         steps.len(),
         begun.elapsed().as_secs_f32()
     );
+    for forbidden in config.forbids {
+        assert!(!seen.contains(forbidden), "{}: has seen {forbidden:?}", config.name);
+    }
     for demanded in config.demands.iter().filter(|_| is_whole) {
         assert!(seen.contains(demanded), "{}: never saw {demanded:?}", config.name);
     }

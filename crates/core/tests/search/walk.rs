@@ -1,5 +1,7 @@
 //! Random walks through larger worlds than can be searched.
 
+use std::time::Duration;
+
 use fastrand::Rng;
 use shovel_core::custody::Death;
 
@@ -115,6 +117,7 @@ fn draw(random: &mut Rng) -> Config {
     config.connections = random.u8(1..=4);
     config.window = random.u8(1..=4);
     config.moves = random.u32(1..=4);
+    config.owner_wait = Duration::from_secs(random.choice([1, 3, 30]).unwrap_or(30));
     config.attach_from = random.u8(0..3);
     config.app_closes = if random.bool() { 0 } else { random.u8(1..=8) };
     config.hasty = random.bool();

@@ -128,6 +128,8 @@ pub struct Witness {
     pub is_given_up: bool,
     /// It ended without its close being heard, as documented.
     pub is_lost: bool,
+    /// Its owner was asked to give it up, and has not.
+    pub is_leaving: bool,
     /// It has waited while there was no worker.
     pub has_waited: bool,
     /// The owner gave it up because nobody needed it.
@@ -169,8 +171,11 @@ impl Strikes {
             Death::Killed => {
                 self.suspicion = self.suspicion.saturating_add(1);
                 self.killed_alone += u8::from(is_alone && was_suspect);
-                let is_open = self.killed_alone >= 3;
-                return if is_open { Verdict::Open } else { Verdict::Innocent };
+                return match self.killed_alone {
+                    0..3 => Verdict::Innocent,
+                    3..10 => Verdict::Open,
+                    10.. => Verdict::Guilty,
+                };
             }
         }
         self.suspicion = self.suspicion.saturating_add(1);
@@ -274,6 +279,7 @@ impl Witness {
     /// The owner has died. `is_alone`: it had nothing else under way.
     pub fn loses_owner(&mut self, death: Death, is_alone: bool) {
         self.discards();
+        self.is_leaving = false;
         let given = std::mem::take(&mut self.given);
         self.maybe.extend(given);
         self.verdict = match (self.holder, given.first()) {
@@ -333,6 +339,7 @@ impl Witness {
 
     /// The owner has given it up.
     pub fn is_released(&mut self, started: u8) {
+        self.is_leaving = false;
         self.maybe.extend(std::mem::take(&mut self.given).up_to(started));
         self.holder = Holder::Nobody;
     }

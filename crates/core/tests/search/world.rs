@@ -93,10 +93,14 @@ pub struct Config {
     pub waits_for: Option<((u8, u8), (u8, u8))>,
     /// No worker comes any more once the first ones are gone.
     pub barren: bool,
+    /// How long a connection may wait for a worker.
+    pub owner_wait: Duration,
     /// Over which farewells are spread.
     pub close_spread: Duration,
     /// What must have been seen at least once.
     pub demands: &'static [Seen],
+    /// What must never be seen.
+    pub forbids: &'static [Seen],
 }
 
 pub const PLAIN: Config = Config {
@@ -122,8 +126,10 @@ pub const PLAIN: Config = Config {
     poison_program: false,
     waits_for: None,
     barren: false,
+    owner_wait: Duration::from_secs(30),
     close_spread: Duration::ZERO,
     demands: &[],
+    forbids: &[],
 };
 
 /// Two connections, whose workers may die of one of them.
@@ -272,7 +278,7 @@ impl World {
         let settings = Settings {
             handler_timeout: Duration::from_secs(10),
             adopt_timeout: Duration::from_secs(10),
-            owner_wait: Duration::from_secs(30),
+            owner_wait: config.owner_wait,
             close_spread: config.close_spread,
             sleep_after: (config.faults.sleeps > 0).then_some(Duration::ZERO),
         };

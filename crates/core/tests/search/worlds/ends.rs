@@ -142,3 +142,26 @@ fn an_end_before_the_first_adoption() {
         ..PLAIN
     });
 }
+
+#[test]
+fn an_end_beside_one_that_sleeps() {
+    look(Config {
+        name: "two workers, end, sleep",
+        workers: 2,
+        messages: 1,
+        faults: Faults { ends: 1, sleeps: 1, ..NONE },
+        demands: &[Seen::Moved, Seen::Asleep, Seen::EndUnheard, Seen::Ended],
+        ..PLAIN
+    });
+}
+
+#[test]
+fn an_end_that_cuts_off_the_first_adoption() {
+    look(Config {
+        name: "two connections, crash, end, time is up",
+        messages: 1,
+        faults: Faults { ends: 1, crashes: 1, time_ups: 1, ..NONE },
+        demands: &[Seen::Moved, Seen::CutOff, Seen::Ended],
+        ..TWO
+    });
+}

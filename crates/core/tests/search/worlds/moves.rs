@@ -285,3 +285,29 @@ fn everything_and_two_crashes() {
         ..PLAIN
     });
 }
+
+#[test]
+fn two_orphans_of_one_worker() {
+    look(Config {
+        name: "two connections, crash",
+        messages: 1,
+        faults: Faults { crashes: 1, ..NONE },
+        demands: &[Seen::Moved, Seen::Redelivered],
+        ..TWO
+    });
+}
+
+#[test]
+fn a_slow_move_that_waits_for_another() {
+    look(Config {
+        name: "one move at once, a slow one waits for another",
+        workers: 2,
+        messages: 1,
+        moves: 1,
+        waits_for: Some(((0, 1), (1, 1))),
+        faults: Faults { reloads: 1, crashes: 1, ..NONE },
+        demands: &[Seen::Moved, Seen::Redelivered],
+        forbids: &[Seen::Cut],
+        ..TWO
+    });
+}

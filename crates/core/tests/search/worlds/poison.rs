@@ -218,3 +218,15 @@ fn poison_that_moves() {
         ..TWO
     });
 }
+
+#[test]
+fn memory_that_runs_out_for_one_alone() {
+    look(Config {
+        name: "poison that the kernel ends, alone",
+        messages: 2,
+        poison: Some((0, 2)),
+        poison_death: Death::Killed,
+        demands: &[Seen::Quarantined, Seen::Tried],
+        ..PLAIN
+    });
+}
