@@ -58,7 +58,7 @@ impl Router {
             ToSupervisor::ResponseEnd { request, trailers } => {
                 self.end_response(link, request, |download| match header_map(&trailers) {
                     Some(trailers) => download.finish(Some(trailers)),
-                    None => download.abort("a trailer that is none"),
+                    None => download.abort("a trailer with a bad name or value"),
                 });
             }
             ToSupervisor::Abort { request } => {
