@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# First searches the worlds of the transfer protocol as far as SHOVEL_NEMESIS_STATES states, or
+# First searches the worlds of transfer as far as SHOVEL_NEMESIS_STATES states, or
 # 5,000,000, each: ten times as far as the tests do.
 #
 # Then runs the checker for as long as one likes: hundreds of clients, and a nemesis that kills,

@@ -216,7 +216,7 @@ class Worker:
         if method == "GET" and path == "/hello":
             self.respond(link, request, 200, "text/plain; charset=utf-8", "Hello, world!")
         elif method == "GET" and path == "/info":
-            info = {"mode": "pool", "pid": os.getpid(), "worker": self.index}
+            info = {"mode": "supervised", "pid": os.getpid(), "worker": self.index}
             info["generation"] = self.generation
             self.respond(link, request, 200, "application/json", json.dumps(info))
         elif connection is not None and path == "/ws/echo":

@@ -1,6 +1,7 @@
 //! The decisions of shovel-pool, without IO: values in, values out.
 //!
-//! Rooms that do not know of each other, each with its own caller:
+//! Rooms, each with its own caller. Only custody knows another: how workers drain and die, and whom
+//! to pick, it has from fleet.
 //!
 //! - [`fleet`]: the life of workers; only the supervisor's driver calls it.
 //! - [`custody`]: who has each connection of a thread, and how it passes from worker to worker.

@@ -16,7 +16,7 @@ use crate::ws::Socket;
 /// An error of a response's body: the client must not take what it has for whole.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Where requests and messages go. In pool mode it routes to workers.
+/// Where requests and messages go. The router hands them to workers.
 ///
 /// One backend serves one thread. Its methods are called within that thread's turns and must not
 /// call back into the edge's reading side.
@@ -46,7 +46,7 @@ pub trait Backend: 'static {
         socket: Socket,
     ) -> impl Future<Output = Result<Answer<Self>, Failure>>;
 
-    /// Takes a message. It is always taken; whether more may come is said by [`Socket::hold`].
+    /// Takes a message. It is always taken; whether more may come is said by [`Socket::pause`].
     fn message(self: &Rc<Self>, route: Self::Route, kind: MessageKind, data: &[u8]);
 
     /// Whether everything taken of this connection has been handled.

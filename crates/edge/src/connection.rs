@@ -214,8 +214,8 @@ impl<B: Backend> Server<B> {
     }
 }
 
-/// Tells a client that it may not stay. One of its kind has others here, so it costs as little as can
-/// be: it is not read, and not waited for.
+/// Turns a client away, at little cost, since there may be many like it: it is not read, and not
+/// waited for.
 fn refuse(transport: &Transport) {
     const ANSWER: &[u8] =
         b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";

@@ -63,7 +63,7 @@ impl Drop for Bound {
 /// 127.0.0.1:8080 without them.
 ///
 /// # Errors
-/// Which of them is none, in one line.
+/// Which of them is wrong, in one line.
 pub fn address_of_environment() -> Result<SocketAddr, String> {
     let variable = |name, default: &str| match std::env::var(name) {
         Ok(value) if !value.is_empty() => value,

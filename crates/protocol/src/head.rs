@@ -19,7 +19,7 @@ pub mod flags {
     /// On `ws:send`: its handler has ended, which commits the next sequence number.
     pub const LAST: u8 = 0x08;
     /// From worker to supervisor: takes effect with the next commit. On `ws:upgrade`: what
-    /// handlers do to this connection will be staged, for it may move.
+    /// the connection is portable, and what handlers do to it will be staged.
     pub const STAGED: u8 = 0x10;
     /// From worker to supervisor: takes effect at once, though its handler has not ended. Never
     /// together with STAGED.

@@ -23,8 +23,8 @@ pub enum ToSupervisor<'a> {
     /// The body failed: the client must not take it for whole.
     Abort { request: RequestId },
     /// Accept a request as the connection reserved with it: the commit of the fetch handler.
-    /// `keep`: what handlers do to it will be staged, for it may move to another worker.
-    Upgrade { connection: LeaseId, upgrade: UpgradeHead<'a>, keep: bool, effects: Effects<'a> },
+    /// `portable`: it may outlive its worker, so what handlers do to it will be staged.
+    Upgrade { connection: LeaseId, upgrade: UpgradeHead<'a>, portable: bool, effects: Effects<'a> },
     /// What an app does to a connection.
     Act(Act<'a>),
     /// Handlers have finished all events up to this number.
@@ -120,8 +120,8 @@ impl ToSupervisor<'_> {
                 });
             }
             Abort { request } => head::put(batch, Kind::HttpAbort, 0, request.to_wire(), |_| ()),
-            Upgrade { connection, upgrade, keep, effects } => {
-                let flags = flags::STAGED * u8::from(*keep);
+            Upgrade { connection, upgrade, portable, effects } => {
+                let flags = flags::STAGED * u8::from(*portable);
                 head::put(batch, Kind::WsUpgrade, flags, connection.to_wire(), |out| {
                     control::put(out, upgrade);
                     out.extend_from_slice(effects.0);
@@ -206,8 +206,8 @@ impl<'a> ToSupervisor<'a> {
                 let (upgrade, rest) = control::read(name, payload)?;
                 let effects = Effects(rest);
                 effects.into_iter().try_for_each(|effect| act::check_effect(name, effect?))?;
-                let keep = frame.has(flags::STAGED);
-                ToSupervisor::Upgrade { connection, upgrade, keep, effects }
+                let portable = frame.has(flags::STAGED);
+                ToSupervisor::Upgrade { connection, upgrade, portable, effects }
             }
             Kind::WsReleased => {
                 let (handled, rest) = head::split_u64(name, payload)?;

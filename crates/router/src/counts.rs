@@ -195,7 +195,7 @@ impl ThreadSums {
 }
 
 impl OfThread {
-    /// Under what a status is counted.
+    /// The count for a status.
     pub(crate) fn of_status(status: u16) -> Self {
         match status {
             ..200 => OfThread::Informational,
@@ -206,7 +206,7 @@ impl OfThread {
         }
     }
 
-    /// Under what it is counted that somebody was turned away.
+    /// The count for somebody who was turned away.
     pub(crate) fn of_refusal(why: Refused) -> Self {
         match why {
             Refused::OverAddressLimit => OfThread::OverAddressLimit,
@@ -217,7 +217,7 @@ impl OfThread {
         }
     }
 
-    /// Under what a failure is counted, and the status that its client is told.
+    /// The count for a failure, and the status that its client is told.
     pub(crate) fn of_failure(failure: &Failure) -> (Self, u16) {
         match failure {
             Failure::Unavailable { .. } => (OfThread::Unavailable, 503),

@@ -36,11 +36,11 @@ impl Router {
         count_received(link, data.len());
         let is_full = link.is_over();
         if is_full {
-            link.hold(connection);
+            link.note_paused(connection);
         }
         if !goes.has_room || is_full {
             goes.client.is_paused = true;
-            goes.client.socket.hold(true);
+            goes.client.socket.pause(true);
         }
     }
 

@@ -11,7 +11,8 @@
 //! clients and when they are read; `links` reads and writes links; `requests` HTTP; `fanout`
 //! publishes; `backend` is what the edge calls; `counts` what is counted and `inspect` how others
 //! learn of it; `thread` runs it all and `driver` is how it is spoken to; `settings` what can be
-//! chosen. No room holds state of another: `router` has it all, and each adds its methods there.
+//! chosen. What a room keeps is a type that does not know `Router`; what a room does is a block of
+//! methods on it.
 
 mod backend;
 mod clients;

@@ -3,8 +3,8 @@
 //! Lines are appended to one buffer in the order in which they come, and the thread writes what has
 //! gathered. The buffer is bounded: lines that others cause, of which there may be any number, fill
 //! half of it at most, and the program's own words have the rest. What does not fit is dropped,
-//! counted, and told once all that did is written. Nothing of the caller's waits but for a lock, which
-//! is held for as long as a line is copied.
+//! counted, and told once what did fit is written. The caller waits for nothing but a lock, which is
+//! held while a line is copied.
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

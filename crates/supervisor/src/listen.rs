@@ -32,7 +32,7 @@ pub fn bind_all(addresses: &[Address]) -> anyhow::Result<Vec<Bound>> {
 
 /// The numbers of sockets in place of their names.
 fn resolve_names(addresses: &[Address]) -> anyhow::Result<Vec<Address>> {
-    // Variables that are wrong concern only those who ask for what they name.
+    // Wrong variables matter only to those who ask for what they name.
     let passed = service::passed_sockets();
     let mut resolved = Vec::with_capacity(addresses.len());
     for address in addresses {

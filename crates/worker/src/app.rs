@@ -41,13 +41,13 @@ use crate::{
 /// }
 /// ```
 ///
-/// Each worker has a state of its own: what all are to know belongs into a database, or is published.
+/// Each worker has a state of its own: what all must know belongs in a database, or is published.
 pub struct App<S> {
     pub(crate) state: S,
     pub(crate) handlers: Handlers<S>,
     pub(crate) start: Option<Once<StartEvent<S>>>,
     pub(crate) shutdown: Option<Once<ShutdownEvent<S>>>,
-    /// Its connections may move to other workers.
+    /// Its connections are portable.
     pub(crate) portable: bool,
     /// It takes over such connections of others.
     pub(crate) adopts: bool,
@@ -110,7 +110,7 @@ impl<S: Send + Sync + 'static> App<S> {
     /// Called for each message of a client: one at a time and in order for each connection.
     ///
     /// An error is logged, and the next message handled; what the handler did before it takes effect.
-    /// A panic is logged likewise, but what the handler did to a connection that may move
+    /// A panic is logged likewise, but what the handler did to a portable connection
     /// ([`App::portable`]) is dropped, except for what it had let out by [`Connection::flush`].
     ///
     /// ```

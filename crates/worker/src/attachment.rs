@@ -51,7 +51,7 @@ pub trait Attachment: Serialize + DeserializeOwned {
     }
 }
 
-/// Nothing to remember but that the connection may move.
+/// Nothing to remember; the connection can move all the same.
 impl Attachment for () {}
 
 /// Why something was not attached, or what is attached could not be read.
@@ -80,7 +80,7 @@ pub enum AttachmentError {
         /// In bytes.
         len: usize,
     },
-    /// The app never said that its connections may move.
+    /// The connection is not portable.
     #[error("the connection cannot move, so nothing is attached; call `App::portable` first")]
     NotPortable,
     /// It cannot be written.

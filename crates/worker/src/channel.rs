@@ -109,7 +109,7 @@ pub struct Published {
     pub closed: u64,
 }
 
-/// A channel's name that cannot be.
+/// Why a text cannot be a channel's name.
 ///
 /// ```
 /// use shovel_worker::{Channels, ChannelError};
@@ -151,7 +151,7 @@ pub enum PublishError {
         /// The supervisor's `--max-message-size`.
         limit_bytes: usize,
     },
-    /// The connection's fetch handler has held back over 16 MiB before it was accepted.
+    /// The fetch handler did over 16 MiB to the connection before it was accepted.
     #[error("over 16 MiB were sent before the connection was accepted; return the upgrade first")]
     TooMuch,
     /// Another worker has the connection by now, so nothing is published through it here.

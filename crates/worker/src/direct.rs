@@ -7,8 +7,8 @@
 //! What a supervisor can be told about clients and their requests, this can be told by the same
 //! variables (`shovel_router::variables`).
 //!
-//! The walk: variables -> bind -> I/O thread -> link -> the app's start handler -> ready -> offered … SIGTERM ->
-//! drained (1001) -> `shutdown` -> shutdown handler -> the last bytes to clients -> end.
+//! The walk: variables -> bind -> I/O thread -> link -> the app's start handler -> ready -> offered …
+//! SIGTERM -> drained (1001) -> `shutdown` -> shutdown handler -> the last bytes to clients -> end.
 
 use std::io;
 use std::net::TcpListener;
@@ -99,7 +99,7 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
-/// Says what stands open, and what was said in vain.
+/// Tells what is open to everybody, and which variables mean nothing here.
 fn remark(chosen: &Chosen) {
     if chosen.http.allowed_origins.is_empty() {
         let origins = "web pages of every origin may open WebSockets";

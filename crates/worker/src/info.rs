@@ -25,7 +25,7 @@ pub struct WorkerInfo {
 }
 
 impl WorkerInfo {
-    /// How the app is run: `"pool"`, behind a supervisor, or `"direct"`, by itself. Then index,
+    /// How the app is run: `"supervised"`, or `"direct"`, without a supervisor. Then index,
     /// generation and id are 0.
     ///
     /// ```
@@ -37,7 +37,7 @@ impl WorkerInfo {
     pub fn mode(&self) -> &'static str {
         match self.generation {
             0 => "direct",
-            _ => "pool",
+            _ => "supervised",
         }
     }
 }

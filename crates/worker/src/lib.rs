@@ -158,7 +158,7 @@
 //!     Ok(())
 //! }
 //!
-//! // `portable` says that connections may move to other workers.
+//! // `portable` says that connections may outlive their worker.
 //! fn app() -> App<()> {
 //!     App::new(()).on_fetch(fetch).on_message(message).portable()
 //! }
@@ -215,12 +215,12 @@
 //!   attached is handled by the next one: what its handler did to the connection takes effect once,
 //!   what it did elsewhere may be done again, and [`MessageEvent::redelivered`] tells. That of
 //!   another connection is lost with it.
-//! - **All or nothing.** What a handler does to a connection that may move takes effect when the
+//! - **All or nothing.** What a handler does to a portable connection takes effect when the
 //!   handler ends: sends, closes, subscriptions, publishes through the connection, and what is
 //!   attached. [`Connection::flush`] lets out what there is.
 //! - **A failure stays where it is.** A handler that panics or returns an error fails that event
-//!   only: it is logged, the event is finished, and the next message is handled. On a connection
-//!   that may move, what a handler did takes effect if it returns an error, and is dropped if it
+//!   only: it is logged, the event is finished, and the next message is handled. On a portable
+//!   connection, what a handler did takes effect if it returns an error, and is dropped if it
 //!   panics, except for what it had flushed.
 //!
 //! | | requests | connections with something attached | other connections |

@@ -79,8 +79,8 @@ impl fmt::Debug for RunError {
     }
 }
 
-/// Logs to stderr, written to by `stderr`, unless the app logs elsewhere. A supervisor adds time and worker to each line. The
-/// access log, which has a setting of its own, is written whatever else is.
+/// Logs to `stderr`, unless the app logs elsewhere. A supervisor adds time and worker to each line.
+/// The access log, which has a setting of its own, is always written.
 pub(crate) fn log_to<W>(stderr: W)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,

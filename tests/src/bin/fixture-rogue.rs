@@ -202,7 +202,7 @@ impl Rogue {
         let request = request.to_wire();
         let upgrade = UpgradeHead { request, protocol: None, headers: Headers::default() };
         let effects = Effects::default();
-        self.link.put(&ToSupervisor::Upgrade { connection, upgrade, keep: false, effects })
+        self.link.put(&ToSupervisor::Upgrade { connection, upgrade, portable: false, effects })
     }
 
     fn send(&mut self, connection: LeaseId, data: &[u8]) -> io::Result<()> {

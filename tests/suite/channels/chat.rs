@@ -62,7 +62,7 @@ async fn the_example_serves_its_page_its_info_and_its_echoes() {
     assert!(page.text().contains("/ws/chat"));
     assert_eq!(get(pool.address(), "/hello").await.text(), "Hello, world!");
     let info = get(pool.address(), "/info").await.json();
-    assert_eq!((&info["mode"], &info["generation"]), (&"pool".into(), &1.into()));
+    assert_eq!((&info["mode"], &info["generation"]), (&"supervised".into(), &1.into()));
     let worker = pool.workers().into_iter().find(|worker| u64::from(worker.pid) == info["pid"]);
     assert_eq!(info["worker"], worker.unwrap().index);
     let echo = shovel_tests::post(pool.address(), "/echo", "and back").await;

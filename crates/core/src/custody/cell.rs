@@ -1,9 +1,10 @@
 //! What all I/O threads know of one worker.
 //!
-//! Custody is one value per thread, and a worker has a link to each. Four things must be known of a
-//! worker across threads at once, without a round trip between them: how busy it is, what it has
-//! under way when it dies, whether one connection is tried alone with it, and whether its program
-//! has taken a connection over yet. They are this one small cell; nothing else is shared.
+//! Custody is one value per thread, and a worker has a link to each. Some things must be known of a
+//! worker on all threads at once, without a round trip between them: how busy it is, what it has
+//! under way when it dies, whether one connection is tried alone with it, whether its program has
+//! taken a connection over yet, and on how many threads it rests. They are this one small cell;
+//! nothing else is shared.
 
 use serde::{Deserialize, Serialize};
 
@@ -53,7 +54,7 @@ pub trait WorkerCell {
     /// Whether its generation has answered an adoption yet.
     fn proof(&self) -> Proof;
 
-    /// Whoever was asked has answered (`true`), or died before (`false`).
+    /// The first adoption was answered (`true`), or its worker died before (`false`).
     fn prove(&mut self, answered: bool);
 
     /// It has nothing to do on one thread more, or one less; returns whether it has nothing to do

@@ -1,7 +1,7 @@
-//! Moments, as another clock tells them.
+//! Moments, told by another clock.
 //!
-//! Whoever reads this thread's state back in another process has another clock; and a search that is
-//! to know equal situations as equal tells all of them by one.
+//! A process that reads this state back has another clock. And the search tells all moments relative
+//! to the present, so that equal situations are equal states.
 
 use super::connection::{State, Step, Wait};
 use super::rest::ASKING_PAUSE;
@@ -9,8 +9,8 @@ use super::trials::Stage;
 use super::{Custody, Moment};
 
 impl<W, C, M, E> Custody<W, C, M, E> {
-    /// What was `before` is `after` from now on, and all other moments with it. Those that are over
-    /// and of which nothing depends any more may be forgotten.
+    /// The moment `before` is called `after` from now on, and all others move with it. Past moments
+    /// that nothing depends on any more may be forgotten.
     pub fn rebase(&mut self, before: Moment, after: Moment) {
         let shift = |moment: &mut Moment| {
             let (later, earlier) = (*moment - before, before - *moment);

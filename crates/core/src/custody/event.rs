@@ -22,8 +22,8 @@ pub enum Event {
         /// What its clients are told, if they are told.
         why: DrainReason,
     },
-    /// A worker's link brings nothing more and takes nothing more. Told before its requests are
-    /// ended for that: they are company of what it may have died of.
+    /// A worker's link brings nothing more and takes nothing more. Tell this before its requests are
+    /// ended: they count as company of what it died of.
     LinkEnded {
         /// Whose.
         worker: WorkerId,
@@ -40,7 +40,7 @@ pub enum Event {
         /// Which.
         worker: WorkerId,
     },
-    /// A look at how much a worker has done; it comes now and then, and finds out who rests.
+    /// How much a worker has done by now. Told now and then, to find out who rests.
     Looked {
         /// At whom.
         worker: WorkerId,

@@ -152,9 +152,9 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         closing
     }
 
-    /// Hands the close of a connection that is cut off to its owner, whatever has come before it and is
-    /// not finished: nobody waits for that any more. `None` if there is nobody to be told, or it was
-    /// told before. Afterwards [`Custody::remove`].
+    /// Hands the close of a connection that is cut off to its owner at once. What came before it and is
+    /// not finished is not waited for. `None` if nobody owns it, or its owner was told before.
+    /// Afterwards [`Custody::remove`].
     pub fn cut_off(&mut self, route: Route, close: Close) -> Option<LastEvent> {
         let (id, connection) = self.on_route_mut(route)?;
         let worker = connection.owner().filter(|_| connection.is_accepted())?;
@@ -251,7 +251,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
 
     /// The owner has finished all events up to `seq`, or the next if there is no number. Earlier
     /// numbers than before only let out what is staged. `None` if the connection is not its
-    /// sender's. Afterwards [`Custody::next`], or [`Custody::remove`] if it has closed.
+    /// sender's. Call [`Custody::next`] afterwards, or [`Custody::remove`] if it has closed.
     ///
     /// # Errors
     /// [`OutOfTurn`] if the connection is only offered or still adopted, or the event was never
@@ -276,8 +276,8 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
 }
 
 impl<C, M, E: Default> Connection<C, M, E> {
-    /// The flag LAST on a connection that ends with its worker: what is left, if nothing else is to
-    /// be seen to. `None` if the whole way has to be gone.
+    /// The flag LAST on a connection that ends with its worker: returns what is left. `None` if the
+    /// connection is portable: then [`Custody::commit`].
     #[inline]
     pub fn commit_next_of_plain(&mut self) -> Option<Result<Left, OutOfTurn>> {
         match self.record {
@@ -317,8 +317,8 @@ impl<C, M, E: Default> Connection<C, M, E> {
             return Err(OutOfTurn::Beyond);
         }
         let acts = self.take_staged();
-        // What was given up is not finished by anyone. And the close ends all: no tenure follows
-        // that would ask how far this one came.
+        // No handler finished what was given up. And no tenure follows the close, so nobody asks
+        // how far this one came.
         if seq > self.acked && self.close.is_none_or(|close| seq < close) {
             self.committed = seq;
         }

@@ -1,9 +1,9 @@
 //! The supervisor's half of transfer: who has each connection of a thread, what its owner was
 //! handed and has finished, and how it comes from one worker to the next.
 //!
-//! One value per I/O thread; `docs/transfer.md` is its specification. It does no IO and reads no
+//! One value per I/O thread; docs/transfer.md is its specification. It does no IO and reads no
 //! clock: it is told what happened, and says what is to be done. It never looks into messages or
-//! acts, and knows clients and workers only as what its caller keeps of them.
+//! acts, and of clients and workers it knows only what the traits [`Client`] and [`WorkerCell`] say.
 //!
 //! The walk: [`Custody::reserve`] -> [`Custody::accept`], the upgrade's commit -> messages are taken
 //! in and handed over, handlers commit ([`hot`]: direct calls) -> the close, once, the last event ->
@@ -89,20 +89,20 @@ pub struct Settings {
 
 /// What the caller keeps of a client.
 pub trait Client {
-    /// Whether messages can still be sent to it: nobody has closed its socket.
+    /// Whether messages can still be sent to it: its socket is open and not closing.
     fn is_open(&self) -> bool;
 }
 
 /// All connections of a thread, and who has them.
 ///
 /// `W` is what the caller keeps of a worker, `C` of a client, `M` a message; `E` collects acts that
-/// wait for their commit. No sequence of calls makes it panic: those that do not fit are refused or
+/// wait for their commit. No sequence of calls makes it panic: a call that does not fit is refused or
 /// ignored.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Custody<W, C, M, E> {
     settings: Settings,
     thread: u32,
-    /// The latest that it was told of.
+    /// The latest moment that it was told.
     now: Moment,
     connections: Slots<Connection<C, M, E>>,
     /// The last reservation of each slot that was not taken, by its lease, and why.
@@ -113,26 +113,26 @@ pub struct Custody<W, C, M, E> {
     is_ending: bool,
     /// Those that are to leave their workers.
     leaving: Line,
-    /// Those that are closed because their workers leave, each at its time.
+    /// Those that cannot move and whose workers leave: each is closed at its time.
     farewells: BTreeSet<(Moment, Route)>,
-    /// Those that need a worker; first those that nothing speaks against.
+    /// Those that seek a worker; suspects wait behind all others.
     seeking: Line,
     seeking_suspects: Line,
-    /// Those without an owner that have got something to handle; from then on their wait has an end.
+    /// Unowned ones that were asleep and have something to handle now. Their wait gets a deadline.
     woken: Line,
-    /// How many are on their way and are waited for, of how many at once.
+    /// How many moves are under way and not slow, and how many may be.
     under_way: u32,
     most_under_way: u32,
     deadlines: BTreeSet<(Moment, Route)>,
-    /// Of all messages that are kept.
+    /// Of all messages in logs.
     kept_bytes: usize,
-    /// Those whose clients are not read because too much is kept.
+    /// Those whose clients are paused because too much is kept.
     unread: Line,
     /// When to look again at what waits for other threads.
     retry_at: Option<Moment>,
     /// When a worker was last asked for.
     work_wanted: Option<Moment>,
-    /// Something has become possible since it was last seen to.
+    /// Something has become possible since `settle` last ran.
     is_unsettled: bool,
     #[serde(skip)]
     commands: VecDeque<Command<E>>,
@@ -232,7 +232,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
     /// When something is due. [`Custody::poll_timeout`] may say a sooner time, to look again at what
     /// other threads do.
     pub fn poll_deadline(&self) -> Option<Moment> {
-        // What was due when it was last looked at, and waits for something else, is tried again.
+        // A trial that was due and still waits is looked at again after a pause, see `retry_in`.
         let trials = self.workers.values().filter_map(Worker::trial_due);
         let trials = trials.filter(|due| *due > self.now);
         let deadline = self.deadlines.first().map(|(at, _)| *at);
@@ -263,7 +263,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         self.begin_moves(now);
         self.tell_drained();
         // Each of these has seen what those before it made possible. What still waits is looked at
-        // again after a pause, not at once: nothing changes while the clock stands.
+        // again after a pause: at the same moment nothing would have changed.
         self.is_unsettled = false;
         self.retry_at = self.retry_in().map(|pause| now + pause);
     }

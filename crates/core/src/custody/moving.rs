@@ -27,14 +27,13 @@ pub const UNDER_WAY: u32 = 64;
 /// A move that takes longer no longer keeps others waiting: its handler is slow.
 const SLOW: Duration = Duration::from_millis(50);
 
-/// How soon to tell again that a worker does not give a connection up: its last request may have
-/// ended meanwhile.
+/// How soon to tell again that a worker is stuck: its last request may have ended meanwhile.
 const TELL_AGAIN: Duration = Duration::from_millis(200);
 
 impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
-    /// The owner has given a connection up. Whoever was told to while it still adopted may also do
-    /// so right after it took the connection over: the two have crossed. `handled` is the last
-    /// event that it finished, `started` the last that it began.
+    /// The owner has given a connection up. `handled` is the last event that it finished, `started`
+    /// the last that it began. A worker that was revoked while it adopted may answer that after it
+    /// has adopted: the two have crossed.
     ///
     /// # Errors
     /// [`OutOfTurn`] if it was not asked, or its numbers are not those of its commits.
@@ -82,11 +81,11 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         } else if sleeps && self.on_route(route).is_some_and(|(_, its)| its.is_idle()) {
             self.wait(route, Wait::Asleep);
         } else {
-            // It waits for its turn: whoever was slow is not under way any more, and those that
-            // come back together may be many.
+            // It waits for its turn: slow ones did not count as under way, so many may come back at
+            // once.
             self.seek(route);
         }
-        // What held its client back may have been the worker that it left.
+        // Its client may have been paused because of the worker that it left.
         self.commands.push_back(Command::Look { route });
         self.settle(now);
         Ok(true)
@@ -190,7 +189,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
             }
             Adopter::None => return false,
         };
-        // Nobody waits for a trial before it can take place.
+        // While its program is asked for a first adoption, no suspect takes the worker's trial.
         let is_asked = self.worker(worker).is_none_or(|cell| cell.proof() == Proof::Asked);
         if is_asked || !self.may_adopt(route, worker, now) || !self.ask(worker) {
             return false;
@@ -204,8 +203,8 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         true
     }
 
-    /// A connection that nobody owns has got something to handle. How long that may wait is counted
-    /// from the next time that the clock is read.
+    /// An unowned connection has something to handle. Its deadline counts from the next moment that
+    /// is told.
     pub(super) fn note_woken(&mut self, route: Route) {
         self.woken.push(route);
         self.seek(route);
@@ -229,8 +228,8 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         }
     }
 
-    /// Begins as many moves as there is room for. Those that wait for a worker pause already, so
-    /// they come first; among them those that are not suspected of anything.
+    /// Begins as many moves as there is room for. Unowned connections pause already, so they come
+    /// first, and among them those that are no suspects.
     pub(super) fn begin_moves(&mut self, now: Moment) {
         let is_waiting = !self.seeking.is_empty() || !self.seeking_suspects.is_empty();
         if is_waiting && !self.is_ending && self.adopter(None) == Adopter::None {
@@ -270,9 +269,9 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         self.under_way < self.most_under_way
     }
 
-    /// Before the program of those that serve has taken any connection over, only one leaves its
-    /// worker at a time, and none while another is being adopted, however long that takes: the
-    /// program may not be able to, and would lose all of them.
+    /// Until the program that serves has answered its first adoption, only one connection leaves its
+    /// worker at a time, and none while one is being adopted, however long that takes. A program that
+    /// fails to adopt would lose all of them.
     fn may_ask(&self) -> bool {
         let cells = self.offered.iter().filter_map(|worker| self.worker(*worker));
         let proofs = cells.filter(|cell| cell.adopts()).map(WorkerCell::proof);
@@ -309,7 +308,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         }
     }
 
-    /// What is late about a connection.
+    /// A connection's deadline has come.
     pub(super) fn be_late(&mut self, route: Route, now: Moment) {
         let Some((id, connection)) = self.on_route(route) else { return };
         let (state, is_idle) = (connection.state, connection.is_idle());
@@ -326,11 +325,11 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
                 let step = self.be_impatient(owner, id, step, patience, now);
                 self.change(route.slot, |its| its.state = State::Adopting { owner, cause, step });
             }
-            // Nothing is overdue before something comes.
+            // It has nothing to handle, so nothing is late.
             State::Unowned { wait: Wait::Queued { .. }, .. } if is_idle => {
                 self.wait(route, Wait::Asleep);
             }
-            // There is a worker, which has a trial: that ends.
+            // There is a worker, whose trial will end.
             State::Unowned { wait: Wait::Queued { .. }, .. } if self.has_trials() => {
                 self.wait(route, Wait::Queued { until: now + self.settings.owner_wait });
             }
@@ -347,8 +346,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         self.seeking.contains(route) || self.seeking_suspects.contains(route)
     }
 
-    /// Whether whoever could take a connection over now takes none before a trial of this thread has
-    /// ended.
+    /// Whether the worker that would adopt takes nothing over before a trial of this thread has ended.
     fn has_trials(&mut self) -> bool {
         match self.adopter(None) {
             Adopter::Ready(worker) => {
@@ -412,7 +410,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
             return routes.into_iter().for_each(|route| self.leave(route));
         }
         let mut routes = routes;
-        // Not in the order in which they came.
+        // Those that came one after the other do not leave so.
         routes.sort_by_key(|route| u64::from(route.slot).wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let count = routes.len() as f64;
         for (place, route) in routes.into_iter().enumerate() {

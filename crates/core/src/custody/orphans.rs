@@ -1,4 +1,4 @@
-//! Connections whose worker has died, and those that nobody will have any more.
+//! Connections whose worker has died, and the end of those that no worker will have.
 //!
 //! What the dead worker had under way may come again, marked, and one at a time; what the running
 //! handler had done and not committed never happened.
@@ -14,8 +14,8 @@ use super::{Client, Command, Connection, Custody, Loss, Moment, Route, WorkerCel
 enum Orphaned {
     /// It waits for another worker.
     Unowned,
-    /// It waits for another worker to hear of its close. The event that ended its workers was given
-    /// up with all that came behind it, this many messages.
+    /// It waits for another worker, to hear of its close. The event that ended its workers was given
+    /// up together with all messages behind it, so many in all.
     Quarantined { dropped: u64 },
     /// It ends here.
     Lost(Loss),

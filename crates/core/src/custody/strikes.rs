@@ -2,11 +2,10 @@
 //!
 //! A death gives a strike to the first unfinished event of every connection that had one with the
 //! worker. After two the event is a suspect, and has a *trial*: it is handed over alone, and others
-//! of its worker wait, for a while ([`super::trials`]). One that its worker dies of alone is given
-//! up at the third death. One that was in company is not, whoever that was, and tried again: what
-//! was there too was struck, and is a suspect itself the next time but one. Since some company
-//! cannot be kept away (a request, a handler that takes long), an event is given up in any case
-//! after so many deaths that nothing else is likely.
+//! of its worker wait, for a while ([`super::trials`]). If it was alone at the third death it is given
+//! up. If it had company it is tried again: that company was struck too, and is a suspect itself
+//! after one more death. Some company cannot be kept away (a request, a handler that takes long), so
+//! after eight deaths an event is given up in any case.
 //!
 //! SIGKILL and SIGTERM come from operators, and from a kernel without memory. They make suspects
 //! like any other death, but convict only an event that was alone in its trial each time: so
@@ -22,8 +21,8 @@ use crate::fleet::Death;
 /// Deaths after which an event is handed over alone.
 const SUSPECT_AFTER: u8 = 2;
 
-/// Deaths after which it is given up, if it was alone at the last of them; or that it was alone in
-/// its trial at, if they came from outside.
+/// Deaths after which it is given up if it was alone at the last. Of deaths from outside only those
+/// count at which it was alone in its trial.
 const GUILTY_AFTER: u8 = 3;
 
 /// Deaths after which it is given up in any case.
@@ -56,7 +55,7 @@ pub(super) struct Strikes {
 impl Strikes {
     /// One more death. `true` if the event is to be given up.
     pub(super) fn add(&mut self, blame: Blame) -> bool {
-        // What hangs holds up all others of its worker: it has its trial the next time.
+        // What hangs pauses all others of its worker, so it has its trial the next time.
         let suspicion = match blame.death {
             Death::Ours => return false,
             Death::Fault | Death::Killed => 1,
@@ -78,8 +77,8 @@ impl Strikes {
         }
     }
 
-    /// For how long others wait for it, if it is a suspect: four times as long after each trial that
-    /// showed nothing, so that one which ends its worker late is found too.
+    /// How long others wait for it, if it is a suspect: four times as long with each further
+    /// suspicion, so that what ends its worker late is found too.
     pub(super) fn trial(self) -> Option<Duration> {
         let is_suspect = self.suspicion >= SUSPECT_AFTER;
         let trials = self.suspicion.clamp(SUSPECT_AFTER, HOPELESS_AFTER - 3) - SUSPECT_AFTER;

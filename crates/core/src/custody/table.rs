@@ -93,7 +93,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         }
         let removed = self.connections.remove(connection.0)?;
         self.drop_kept(removed.standing().kept_bytes);
-        // Workers that were kept in case the last one needs them are not needed any more.
+        // Workers that stayed in case this one needs them may leave now.
         self.is_unsettled |= self.is_ending && self.connections.is_empty();
         Some(removed.client)
     }
@@ -126,8 +126,8 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         wanted.map(|(id, connection)| Route { slot: id.slot, born: connection.born }).collect()
     }
 
-    /// The one way in which a connection changes otherwise than by a message or a commit: what of
-    /// it counts elsewhere is counted anew.
+    /// Every change of a connection but a message and a commit goes through here, so that what counts
+    /// elsewhere is counted anew.
     pub(super) fn change<R>(
         &mut self,
         slot: Slot,
@@ -217,9 +217,9 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         }
     }
 
-    /// Counts the messages that a dead worker had under way of connections that end with it. While
-    /// it lives they are not counted, since that would cost something for each; so a thread that
-    /// learns of the death later knows of those of this one, and not the other way round.
+    /// Counts the messages that a dead worker had under way on connections that are not portable. To
+    /// count each while it lives would cost something on the hot way. So a thread that learns of the
+    /// death later knows of this thread's, but not the reverse.
     pub(super) fn count_plain_company(&mut self, worker: WorkerId, connections: &[Route]) {
         let is_company = |route: &&Route| {
             self.on_route(**route).is_some_and(|(_, found)| {

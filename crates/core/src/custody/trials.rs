@@ -2,11 +2,11 @@
 //!
 //! A worker has one trial at a time, on whichever thread ([`WorkerCell`]). While there is one,
 //! nothing else of portable connections is begun with that worker; it waits. The suspect is handed
-//! over once all that was under way has ended. Neither lasts longer than it may: a handler that
-//! takes long, or that waits for another connection, would hold up all of them for ever.
+//! over once all that was under way has ended. Both waits have a bound: a handler that takes long,
+//! or waits for another connection, would pause all of them for ever.
 //!
-//! A suspect that nobody owns waits until every other connection without an owner has one: it may
-//! hold up the worker that takes it.
+//! An unowned suspect waits until every other unowned connection has a worker: it may hold up the one
+//! that takes it.
 
 use std::time::Duration;
 
@@ -118,7 +118,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         let workers: Vec<_> = self.workers.keys().copied().collect();
         for worker in workers {
             let has_lapsed = self.end_trial_if_over(worker, now);
-            // After one that took long the others have their turn: suspects would leave them none.
+            // After a trial that took too long the others have their turn before the next suspect.
             if !has_lapsed {
                 self.begin_trials(worker, now);
             }
@@ -139,8 +139,8 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
             let is_here = match trial.stage {
                 Stage::Waiting { .. } => match connection.owner() {
                     Some(owner) => owner == worker,
-                    // It gives way to those that nothing speaks against: while it waits, they are
-                    // not taken over. And a worker that takes nothing over is not waited for.
+                    // It gives way to those that are no suspects: while it waits, they are not
+                    // adopted. And it waits for no worker that adopts nothing.
                     None => self.seeking.is_empty() && self.is_offered(worker),
                 },
                 Stage::Begun { .. } => connection.owner() == Some(worker),

@@ -45,7 +45,7 @@ pub(super) enum Life {
     Gone,
 }
 
-/// What came of asking who could take a connection over.
+/// Who could take a connection over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Adopter {
     /// This worker.
@@ -141,8 +141,8 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         }
     }
 
-    /// The head of a worker's response has come, or will not. What a worker had not answered when
-    /// its link ended stays counted: it may be what the worker dies of.
+    /// The head of a response has come, or will not. Requests that were not answered when their link
+    /// ended stay counted: the worker may have died of one.
     pub fn answer_request(&mut self, worker: WorkerId) {
         if self.workers.get(&worker).is_some_and(|its| its.life != Life::Gone) {
             self.end_company(worker);
@@ -222,15 +222,15 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         }
     }
 
-    /// What a worker had under way when it died stays counted, for the other threads: it is not in
-    /// the table any more by then.
+    /// One thing less is under way. A worker that was buried is not in the table any more, so what it
+    /// had under way stays counted for the other threads.
     pub(super) fn end_company(&mut self, worker: WorkerId) {
         if let Some(its) = self.workers.get_mut(&worker) {
             its.cell.end();
         }
     }
 
-    /// Something of a worker has ended, for which others may have waited.
+    /// Something of a worker has ended; others may have waited for that.
     pub(super) fn note_change(&mut self, worker: WorkerId) {
         let Some(its) = self.workers.get(&worker) else { return };
         self.is_unsettled |= its.draining().is_some()
@@ -274,7 +274,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         let why = self.draining(worker).unwrap_or(DrainReason::Reload);
         for route in self.routes_of(worker) {
             let can_move = self.on_route(route).is_some_and(|(_, its)| its.can_move());
-            // If its worker does not let go of it, that worker is to be ended.
+            // One that can move is not closed: a worker that does not let go of it is killed.
             if !can_move || why == DrainReason::Terminate {
                 self.commands.push_back(Command::CutOff { route, loss: super::Loss::TimeUp(why) });
             }
@@ -298,9 +298,9 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         trial.into_iter().for_each(|route| self.seek(route));
     }
 
-    /// Tells of workers that have nothing left. While the pool ends, whoever may be needed to take
-    /// a connection over, or to hear of its close, is not told of before the connections of this
-    /// thread are all gone.
+    /// Tells which workers have nothing left. While the pool ends, a worker that may be needed to take
+    /// a connection over, or to hear of its close, counts as having something until this thread has
+    /// no connection left.
     pub(super) fn tell_drained(&mut self) {
         let is_needed = self.is_ending && !self.connections.is_empty();
         for (id, worker) in &mut self.workers {

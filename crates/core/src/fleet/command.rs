@@ -1,4 +1,4 @@
-//! What the pool wants done.
+//! What the fleet wants done.
 
 use serde::{Deserialize, Serialize};
 use shovel_protocol::id::{Generation, WorkerId, WorkerIndex};

@@ -1,4 +1,4 @@
-//! What the pool is told: facts that have already happened.
+//! What the fleet is told: facts that have already happened.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use shovel_protocol::id::{Generation, WorkerId};
 
 use super::Config;
 
-/// Something that has happened outside the pool.
+/// Something that has happened outside of the fleet.
 ///
 /// Events may cross with commands. One that names a worker or a generation that is no longer of
 /// any concern, or that does not fit the worker's state, is ignored.
@@ -117,7 +117,7 @@ pub enum Event {
     /// The operator has chosen anew. Timeouts hold for what begins from now on, the number of
     /// workers for generations that do.
     Reconfigured {
-        /// In place of what the pool began with; its seed is of no concern.
+        /// In place of what the fleet began with; its seed is ignored.
         config: Config,
     },
     /// The operator wants another number of workers, from now on and after later reloads; 0 counts
@@ -155,7 +155,7 @@ pub enum RecycleReason {
     MaxRequests,
     /// It holds more memory than one worker may.
     MaxRss,
-    /// It has been ready for as long as one worker may; the pool itself sees to this.
+    /// It has been ready for as long as one worker may; the fleet itself sees to this.
     MaxAge,
 }
 

@@ -1,7 +1,7 @@
 //! Whether a worker still answers: one ping at a time, at a sixth of the hang timeout.
 //!
-//! The timeout counts from the last answer, for a worker may hang from the moment on in which it gave
-//! that: others whom it holds up wait no longer than the timeout says.
+//! The timeout counts from the last answer, since a worker may hang from that moment on. Others that
+//! it holds up wait no longer than the timeout says.
 
 use std::time::{Duration, Instant};
 

@@ -4,7 +4,7 @@
 //! never sees a request, a connection or a message: those go to workers by the snapshot that
 //! [`Command::Offer`] publishes and by [`Rotation`].
 //!
-//! The walk: [`Event`] -> state of the worker -> whatever has become possible by it (switch of a
+//! The walk: [`Event`] -> state of the worker -> what has become possible by it (switch of a
 //! reload, next recycle, new offer, exit) -> [`Command`]s. One mutation, then drain every command,
 //! then the next.
 
@@ -46,14 +46,14 @@ use worker::{State, Worker};
 pub struct Config {
     /// Workers of one generation, from 1; [`Event::ScaleRequested`] changes it.
     pub workers: u32,
-    /// So many workers stay awake, though there be nothing to do. May be 0.
+    /// So many workers stay awake though they have nothing to do. May be 0.
     pub min_workers: u32,
     /// From the start of a process until it must be ready.
     pub ready_timeout: Duration,
     /// How long a worker may be silent, from its last answer on. Pings are sent at a sixth of it,
     /// though not more often than every 100 ms.
     pub hang_timeout: Duration,
-    /// How long a draining worker may take to finish what it holds.
+    /// How long a draining worker may take to finish what it has.
     pub drain_timeout: Duration,
     /// How long the whole pool may take to end.
     pub shutdown_timeout: Duration,
@@ -103,7 +103,7 @@ enum Phase {
 }
 
 impl Fleet {
-    /// A pool whose first command is to load the program.
+    /// A fleet whose first command is to load the program.
     pub fn new(config: Config, now: Instant) -> Self {
         let config = config.clamped();
         let first = Generation(1);
@@ -171,7 +171,7 @@ impl Fleet {
         self.settle(now);
     }
 
-    /// The next thing to do; `None` when the pool waits for an event or a timeout.
+    /// The next thing to do; `None` when it waits for an event or a timeout.
     pub fn poll_command(&mut self) -> Option<Command> {
         self.commands.pop_front()
     }

@@ -160,7 +160,7 @@ pub enum Report {
 pub enum Severity {
     /// Everything goes as it should.
     Info,
-    /// Something went wrong, and the pool deals with it.
+    /// Something went wrong, and the fleet deals with it.
     Warn,
     /// Something that the operator wanted has not happened.
     Error,

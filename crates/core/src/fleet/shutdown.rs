@@ -18,7 +18,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Fleet {
-    /// Takes new work away from a ready worker, then has it finish what it holds.
+    /// Takes new work away from a ready worker, then has it finish what it has.
     pub(super) fn drain(&mut self, id: WorkerId, why: DrainReason, now: Instant) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let State::Ready { heartbeat } = worker.state else { return };
@@ -40,7 +40,7 @@ impl Fleet {
     }
 
     /// It was told to drop a handler, and blocks. Only its end frees the connection; but its requests
-    /// have as long as its drain may take.
+    /// may go on until its drain times out.
     pub(super) fn on_stuck(&mut self, id: WorkerId, has_requests: bool, now: Instant) {
         let Some(worker) = self.workers.get(&id) else { return };
         let State::Draining { cut_at, sleepy, .. } = worker.state else { return };
@@ -61,9 +61,9 @@ impl Fleet {
         }
     }
 
-    /// In a pool that ends all workers leave together, once none of them has anything: whoever is
-    /// empty may still have to take over a connection that another was releasing, or that a dead one
-    /// had, and to hear of its close. A process that is to be reaped may leave such connections too.
+    /// While the pool ends all workers leave together, once none of them has anything. An empty one
+    /// may still have to take over a connection that another releases, or that a dead one had, and to
+    /// hear of its close. A process that is not reaped yet may leave such connections too.
     pub(super) fn settle_end(&mut self, now: Instant) {
         let Phase::Terminating { deadline } = self.phase else { return };
         let is_done = |worker: &Worker| match worker.state {

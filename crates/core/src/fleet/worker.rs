@@ -240,7 +240,7 @@ impl Fleet {
         self.report(Report::WorkerReady { worker: id, took });
     }
 
-    /// Ends a worker that the pool has no more use for. Does nothing if it is ending already.
+    /// Ends a worker that the fleet has no more use for. Does nothing if it is ending already.
     pub(super) fn dismiss(&mut self, id: WorkerId, now: Instant) {
         self.kill(id, None, now);
     }

@@ -56,7 +56,7 @@ pub enum Report<'a, S, A> {
         /// It is the number after the last that was committed, which the flag LAST can say too.
         is_next: bool,
     },
-    /// A handler of a connection that may move has ended.
+    /// A handler of a portable connection has ended.
     Portable {
         /// What is attached, if that is new.
         attachment: Option<&'a A>,
@@ -69,7 +69,7 @@ pub enum Report<'a, S, A> {
     },
 }
 
-/// What a handler's end says of a connection that may move.
+/// What a handler's end says of a portable connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
     /// An event is finished; as [`Report::Plain`].
@@ -87,7 +87,7 @@ pub enum Answer {
     },
 }
 
-/// What the running handler of a connection that may move is about.
+/// What the running handler of a portable connection is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Turn {
     Of(What),

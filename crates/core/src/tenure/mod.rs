@@ -10,7 +10,7 @@
 //! worker had begins with [`Tenure::adopted`]. It leaves by [`release`](Tenure::release) or
 //! [`revoke`](Tenure::revoke), and is then inert.
 //!
-//! What a handler does to a connection that may move is *staged*: it waits here until the handler
+//! What a handler does to a portable connection is *staged*: it waits here until the handler
 //! has ended, and is then written with the commit behind it. What is done to any other connection
 //! goes out at once.
 //!
@@ -28,7 +28,7 @@ use events::Turn;
 
 /// What was done to a connection and waits.
 ///
-/// The tenure only asks how much it is and forgets it; what it looks like is its caller's.
+/// The tenure asks only how much it is, and forgets it; what it looks like is the caller's business.
 pub trait Staging: Default {
     /// How much it is, of [`STAGED_BYTES`] and [`OFFERED_BYTES`].
     fn bytes(&self) -> usize;
@@ -56,7 +56,7 @@ enum State<E, S, A> {
     Offered { acts: S, fate: Fate<A>, closed: bool },
     /// Accepted. It ends with this worker, so all that is done to it goes out at once.
     Plain(Plain<E>),
-    /// Accepted or adopted. It may move.
+    /// Accepted or adopted. It may outlive this worker.
     Portable(Box<Portable<E, S, A>>),
     /// It was never accepted; at most its close is handled.
     GivenUp,
@@ -92,7 +92,7 @@ struct Portable<E, S, A> {
     mailbox: Mailbox<E>,
 }
 
-/// A handler of a connection that may move, and what of its doing is not in [`Portable::staged`].
+/// A handler of a portable connection, and what it did that is not in [`Portable::staged`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Running<A> {
     turn: Turn,
@@ -100,8 +100,8 @@ struct Running<A> {
     /// Attached since it began.
     attached: Option<A>,
     close: OwnClose,
-    /// So many answers to pressure go out behind what is staged: a send behind them counts as one in
-    /// spite of the pressure.
+    /// So many answers to pressure go out behind what is staged. A send behind an answer would count
+    /// as one in spite of the pressure.
     owed: u32,
 }
 
@@ -154,7 +154,7 @@ struct Waiting<E> {
 pub struct Accepted<S> {
     /// What the fetch handler did.
     pub acts: S,
-    /// It may move.
+    /// It may outlive this worker.
     pub portable: bool,
 }
 
@@ -182,8 +182,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
         Tenure(State::portable(client, committed, Some(attachment)))
     }
 
-    /// From now on what handlers do is staged until they end, so that the connection may move. Too
-    /// late once it is accepted.
+    /// Makes it portable: what handlers do is staged until they end. Too late once it is accepted.
     pub fn make_portable(&mut self) {
         if let State::Offered { fate: fate @ Fate::Ends, .. } = &mut self.0 {
             *fate = Fate::Moves { attached: None };

@@ -1,4 +1,4 @@
-//! A pool with a clock of its own.
+//! A fleet with a clock of its own.
 
 use std::time::{Duration, Instant};
 
@@ -87,7 +87,7 @@ impl Simulation {
         simulation
     }
 
-    /// A pool whose workers, 1 to `workers`, are all ready.
+    /// A fleet whose workers, 1 to `workers`, are all ready.
     pub(crate) fn running(workers: u32) -> Self {
         Self::running_with(config(workers))
     }
@@ -103,13 +103,13 @@ impl Simulation {
         simulation
     }
 
-    /// What the pool wants done about this; reports and pings aside.
+    /// What the fleet wants done about this; reports and pings aside.
     pub(crate) fn event(&mut self, event: Event) -> Vec<Command> {
         self.fleet.handle_event(event, self.now);
         self.drain_commands()
     }
 
-    /// Lets time pass and returns what the pool wanted done meanwhile.
+    /// Lets time pass and returns what the fleet wanted done meanwhile.
     pub(crate) fn pass(&mut self, time: Duration) -> Vec<Command> {
         let end = self.now + time;
         let mut commands = Vec::new();
@@ -185,7 +185,7 @@ impl Simulation {
     }
 }
 
-/// Why the pool has failed, if its last command says so.
+/// Why the fleet has failed, if its last command says so.
 pub(crate) fn failure(commands: &[Command]) -> Option<&str> {
     match commands.last() {
         Some(Command::Exit(Outcome::Failure { why })) => Some(why),

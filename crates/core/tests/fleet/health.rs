@@ -6,7 +6,7 @@ use shovel_core::fleet::{Command, Event, Exit, Report, WorkerState};
 
 use crate::harness::*;
 
-/// The times, in seconds after `now`, at which the pool pings during the next minute.
+/// The times, in seconds after `now`, at which the fleet pings during the next minute.
 fn ping_times(simulation: &mut Simulation) -> Vec<u64> {
     let start = simulation.now;
     let mut times = Vec::new();
@@ -91,7 +91,7 @@ fn a_worker_that_does_not_answer_a_ping_is_killed_and_restarted() {
     assert_eq!(simulation.pass(seconds(1)), [spawn(3, 0, 1)]);
 }
 
-/// A pool of one worker that was reloaded: worker 1 drains, worker 2 serves.
+/// A fleet of one worker that was reloaded: worker 1 drains, worker 2 serves.
 fn draining() -> Simulation {
     let mut simulation = Simulation::running(1);
     simulation.reload();

@@ -1,4 +1,4 @@
-//! The pool's rules, one test each: events in, commands out, in simulated time. `world` throws
+//! The fleet's rules, one test each: events in, commands out, in simulated time. `world` throws
 //! random events at it and checks what must hold whatever happens.
 
 mod harness;

@@ -113,7 +113,7 @@ fn a_replacement_that_was_starting_is_killed() {
     assert_eq!(simulation.pass(seconds(11)), []);
 }
 
-/// A pool of one worker that was told to end in a reload: worker 1 is old, worker 2 serves.
+/// A fleet of one worker that was told to end in a reload: worker 1 is old, worker 2 serves.
 fn ending_in_a_reload() -> Simulation {
     let mut simulation = Simulation::running(1);
     simulation.reload();

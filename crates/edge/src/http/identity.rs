@@ -27,7 +27,7 @@ impl Names {
 /// Gives a request its names.
 ///
 /// A trace that comes with the request goes on as it is: no span is recorded here, so none may
-/// stand between the client's and the app's. Without one, or with one that is none, a trace begins,
+/// stand between the client's and the app's. Without one, or with a bad one, a trace begins,
 /// marked as sampled: the app, which records, is to decide. An id of the client's is dropped:
 /// anyone can write it, and two requests would have the same. That of a trusted proxy stays.
 pub(super) fn identify(headers: &mut HeaderMap, is_trusted: bool) -> Names {

@@ -42,7 +42,7 @@ pub struct Settings {
     pub access_log: bool,
     /// Proxies whose word about their clients is taken.
     pub trusted_proxies: Vec<Proxy>,
-    /// Pages that may open WebSockets; none are all.
+    /// Pages that may open WebSockets. An empty list allows all.
     pub allowed_origins: Vec<Origin>,
     /// So many clients of one address and no more; trusted proxies do not count.
     pub clients_per_address: Option<u32>,

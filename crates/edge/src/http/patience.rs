@@ -1,7 +1,7 @@
 //! How long a client may be slow: with the head of a request, and between two requests.
 //!
-//! hyper's own time-out for heads also runs while a kept connection rests, and costs a timer per
-//! request. This one notes the moment when a phase begins and has one timer per connection, which
+//! hyper's own time-out for heads also runs while a connection rests between requests, and costs a
+//! timer per request. This one notes the moment when a phase begins and has one timer per connection, which
 //! looks from time to time.
 
 use std::io::{self, IoSlice};

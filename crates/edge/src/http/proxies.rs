@@ -55,7 +55,7 @@ pub(super) fn client_behind(proxies: &[Proxy], headers: &HeaderMap) -> Option<Ip
     let addresses: Vec<_> = lines.flat_map(|line| line.split(',')).map(str::trim).collect();
     let mut client = None;
     for address in addresses.into_iter().rev() {
-        // Behind something that is no address nothing can be believed.
+        // What stands behind something that is no address cannot be believed.
         let Some(address) = read_address(address) else { break };
         client = Some(address);
         if !trusts_address(proxies, address) {

@@ -74,7 +74,7 @@ struct State {
     /// The client was heard of since the last look.
     heard: bool,
     /// Messages are to be left unread.
-    held: bool,
+    paused: bool,
     /// A message was left unread.
     withheld: bool,
     /// Close with this once everything read is handled.
@@ -195,10 +195,10 @@ impl Socket {
 
     /// Leaves messages unread (`true`) or goes on. Control frames ahead of the first message that
     /// is left are still handled.
-    pub fn hold(&self, held: bool) {
+    pub fn pause(&self, paused: bool) {
         let mut state = self.0.state.borrow_mut();
-        state.held = held;
-        if !held && state.withheld {
+        state.paused = paused;
+        if !paused && state.withheld {
             state.wake();
         }
     }

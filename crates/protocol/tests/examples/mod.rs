@@ -147,15 +147,15 @@ fn of_a_connection() -> [(&'static str, ToSupervisor<'static>); 12] {
     [
         (
             "to supervisor: ws:upgrade",
-            Upgrade { connection, upgrade: upgrade.clone(), keep: false, effects: none },
+            Upgrade { connection, upgrade: upgrade.clone(), portable: false, effects: none },
         ),
         (
             "to supervisor: ws:upgrade, of a connection that may move",
-            Upgrade { connection, upgrade, keep: true, effects: none },
+            Upgrade { connection, upgrade, portable: true, effects: none },
         ),
         (
             "to supervisor: ws:upgrade, with everything",
-            Upgrade { connection, upgrade: chat, keep: true, effects: every_effect() },
+            Upgrade { connection, upgrade: chat, portable: true, effects: every_effect() },
         ),
         ("to supervisor: ws:send", send(Now, false)),
         ("to supervisor: ws:send, the last of its handler", act(Now, binary, true)),

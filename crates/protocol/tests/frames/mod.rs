@@ -101,10 +101,10 @@ pub(crate) fn to_supervisor() -> BoxedStrategy<ToSupervisor<'static>> {
         (request(), headers()).prop_map(|(request, trailers)| ResponseEnd { request, trailers }),
         request().prop_map(|request| Abort { request }),
         (connection(), upgrade_head(), any::<bool>(), vec(effect(), 0..5)).prop_map(
-            |(connection, upgrade, keep, effects)| {
+            |(connection, upgrade, portable, effects)| {
                 let mut bytes = Vec::new();
                 effects.iter().for_each(|effect| put_effect(&mut bytes, effect));
-                Upgrade { connection, upgrade, keep, effects: Effects::new(bytes.leak()) }
+                Upgrade { connection, upgrade, portable, effects: Effects::new(bytes.leak()) }
             }
         ),
         act().prop_map(Act),

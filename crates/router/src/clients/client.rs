@@ -19,11 +19,11 @@ pub struct Client {
     pub socket: Socket,
     pub subscriptions: Subscriptions,
     pub pressure: Pressure,
-    /// The reader was told to leave messages unread.
+    /// It is not read for now.
     pub is_paused: bool,
     pub uuid: ConnectionUuid,
     pub origin: Origin,
-    /// What another worker would be told of its beginning. None of one that ends with its worker.
+    /// What an adopting worker is told of its beginning. `None` if it is not portable.
     pub handshake: Option<Box<Handshake>>,
 }
 
@@ -55,13 +55,13 @@ impl Client {
         }
     }
 
-    /// Notes how a connection begins that may have to be adopted one day.
+    /// Notes how a portable connection begins: a worker that adopts it is told.
     pub fn note_handshake(&mut self, head: &RequestHead<'_>) {
         let request = control::request_head_bytes(head);
         self.handshake = Some(Box::new(Handshake { request, protocol: None }));
     }
 
-    /// Sends a message of its owner's, or closes it if its client reads too slowly.
+    /// Sends a message of its owner, or closes it if its client reads too slowly.
     // As docs/decisions/0019 has it.
     #[inline(always)]
     pub fn send(&mut self, link: &Link, kind: MessageKind, data: &[u8]) {
@@ -75,7 +75,7 @@ impl Client {
         }
     }
 
-    /// Whether nobody waits for the end of what is handled.
+    /// Whether neither its reader nor its close waits for a handler.
     pub fn is_at_rest(&self) -> bool {
         !self.is_paused && !self.socket.is_finishing()
     }

@@ -1,4 +1,4 @@
-//! How far the owner of a connection knows that its client reads too slowly.
+//! What the owner of a connection knows of its client's slowness.
 //!
 //! It is told at the end of the turn in which the outbox went over its limit, and answers behind
 //! all that it has sent before. What comes until then is forgiven, within bounds. A client may catch
@@ -36,8 +36,8 @@ impl Pressure {
         self.unanswered += 1;
     }
 
-    /// The owner is asked to give the connection up: what it sends meanwhile was held back for this
-    /// client, or comes of its release handler. It is no fault of the client's.
+    /// The owner is asked to give the connection up. What it sends meanwhile was held back, or comes
+    /// from its release handler. That is not the client's fault.
     pub fn let_go(&mut self, max_message_bytes: usize) {
         self.grace_bytes = max_message_bytes + GRACE_BYTES;
         self.was_found = self.is_on;

@@ -31,12 +31,12 @@ impl Router {
                 || full_link.is_some()
                 || keeps_too_much);
         if let Some(link) = full_link.filter(|_| is_paused) {
-            link.hold(id);
+            link.note_paused(id);
         }
         if let Some((_, connection)) = custody.on_route_mut(route) {
             let client = &mut connection.client;
             if std::mem::replace(&mut client.is_paused, is_paused) != is_paused {
-                client.socket.hold(is_paused);
+                client.socket.pause(is_paused);
             }
         }
     }

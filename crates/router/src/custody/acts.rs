@@ -17,7 +17,7 @@ use crate::links::link::Link;
 use crate::router::Router;
 
 /// What may be staged for one connection beside its longest message: the SDK lets acts out when it
-/// has held more than 1 MiB.
+/// has staged more than 1 MiB.
 const STAGED_BYTES: usize = 4 * 1024 * 1024;
 
 impl Router {

@@ -55,9 +55,9 @@ impl Router {
             }
         };
         let weak = Rc::downgrade(self);
-        let on_room = Box::new(move |held: HashSet<LeaseId>| {
+        let on_room = Box::new(move |unread: HashSet<LeaseId>| {
             if let Some(router) = weak.upgrade() {
-                held.into_iter().for_each(|connection| router.look_at_reader(connection));
+                unread.into_iter().for_each(|connection| router.look_at_reader(connection));
             }
         });
         let link = Link::new((worker, &welcome), cell, socket, self.turn.clone(), on_room);

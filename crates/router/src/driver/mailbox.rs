@@ -1,5 +1,5 @@
-//! Queues between the driver and the I/O threads, which neither ever waits for: each would then wait
-//! for the other.
+//! Queues between the driver and the I/O threads. Neither ever waits for the other's, or both might
+//! wait for each other.
 //!
 //! They are bounded all the same: of news of one kind about one worker only the newest is kept, and a
 //! question is kept only as long as somebody waits for its answer. So a queue is no longer than
@@ -16,8 +16,8 @@ pub trait Letter {
     /// What it is about.
     type Topic: PartialEq;
 
-    /// Of two letters about the same only the newer is kept, where it stands. `None`: it is kept by
-    /// itself.
+    /// Of two letters with the same topic only the newer is kept, in the place of the older. A letter
+    /// without a topic replaces none.
     fn topic(&self) -> Option<Self::Topic>;
 
     /// Whether nobody is interested in it any more.

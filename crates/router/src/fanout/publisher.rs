@@ -60,7 +60,7 @@ impl Asker {
     pub fn answer(self, published: Published) {
         match self {
             Asker::Worker { link, token } => link.send(&ToWorker::Published { token, published }),
-            // Whoever does not wait any more does not want to know.
+            // Whoever has stopped waiting wants no answer.
             Asker::Operator(answer) => drop(answer.send(published)),
         }
     }

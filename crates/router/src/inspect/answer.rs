@@ -133,7 +133,7 @@ impl Router {
                 subscriptions: client.subscriptions.channels().count(),
                 outbox_bytes: client.socket.waiting_bytes(),
                 uncommitted: connection.uncommitted(),
-                held: client.is_paused,
+                is_paused: client.is_paused,
             });
         }
         page

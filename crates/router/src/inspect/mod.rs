@@ -59,7 +59,7 @@ pub struct Inspector(pub(crate) Sender<ToThread>);
 pub struct Numbers {
     /// Of each worker that has a link.
     pub workers: BTreeMap<WorkerId, WorkerNumbers>,
-    /// Of each place, by its index: all workers that ever held it.
+    /// Of each place, by its index: all workers that ever had it.
     pub places: BTreeMap<WorkerIndex, WorkerSums>,
     /// Of the thread.
     pub thread: ThreadSums,
@@ -158,8 +158,8 @@ pub struct ConnectionView {
     pub outbox_bytes: usize,
     /// Messages that its owner has and has not finished.
     pub uncommitted: u64,
-    /// Whether its client is left unread for now.
-    pub held: bool,
+    /// Whether its client is not read for now.
+    pub is_paused: bool,
 }
 
 impl Inspector {

@@ -16,11 +16,11 @@ pub struct SharedCell {
     pub(crate) load: AtomicU32,
     /// Requests that it was ever given.
     pub(crate) requests: AtomicU64,
-    /// Requests that it has now: those whose answer has not come to its end.
+    /// Requests that it has now: their answers have not ended.
     pub(crate) asked: AtomicU32,
     /// It can adopt connections. Set before it is offered.
     pub(crate) adopts: AtomicBool,
-    /// On so many threads it has nothing to do.
+    /// On how many threads it has nothing to do.
     idle_threads: AtomicU32,
     /// What it has under way and may die of.
     company: AtomicU32,

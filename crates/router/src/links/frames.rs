@@ -46,8 +46,8 @@ impl Router {
                 self.on_adopted(link, connection, taken)?;
             }
             ToSupervisor::Pressed { connection } => self.on_pressed(link, connection),
-            ToSupervisor::Upgrade { connection, upgrade, keep, effects } => {
-                self.on_upgrade(link, connection, &upgrade, keep, effects);
+            ToSupervisor::Upgrade { connection, upgrade, portable, effects } => {
+                self.on_upgrade(link, connection, &upgrade, portable, effects);
             }
             ToSupervisor::Response { request, head, end } => {
                 self.on_response(link, request, &head, end)?;
@@ -58,7 +58,7 @@ impl Router {
             ToSupervisor::ResponseEnd { request, trailers } => {
                 self.end_response(link, request, |download| match header_map(&trailers) {
                     Some(trailers) => download.finish(Some(trailers)),
-                    None => download.abort("a trailer that is none"),
+                    None => download.abort("a trailer with a bad name or value"),
                 });
             }
             ToSupervisor::Abort { request } => {
@@ -127,7 +127,7 @@ impl Router {
         link: &Rc<Link>,
         id: LeaseId,
         upgrade: &UpgradeHead<'_>,
-        keep: bool,
+        portable: bool,
         effects: Effects<'_>,
     ) {
         let request = RequestId::from_wire(upgrade.request);
@@ -152,7 +152,7 @@ impl Router {
             drop(custody);
             return self.refuse_upgrade(link, request, id);
         };
-        let is_portable = keep && link.cell.adopts.load(Ordering::Relaxed);
+        let is_portable = portable && link.cell.adopts.load(Ordering::Relaxed);
         let Some(route) = custody.accept(id, worker, request, is_portable) else { return };
         if let Some(client) = custody.client_mut(id) {
             match &mut client.handshake {

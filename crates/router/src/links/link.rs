@@ -42,13 +42,13 @@ pub struct Link {
     dirty: Cell<bool>,
     full: Cell<bool>,
     ended: Cell<bool>,
-    /// Connections that wait until the link has room.
-    held: RefCell<HashSet<LeaseId>>,
+    /// Connections whose clients are paused until the link has room.
+    unread: RefCell<HashSet<LeaseId>>,
     on_room: OnRoom,
     me: Weak<Link>,
 }
 
-/// Called with the connections that were held, when their link has room again.
+/// Called with those connections when their link has room again.
 pub type OnRoom = Box<dyn Fn(HashSet<LeaseId>)>;
 
 impl Link {
@@ -74,7 +74,7 @@ impl Link {
             dirty: Cell::new(false),
             full: Cell::new(false),
             ended: Cell::new(false),
-            held: RefCell::default(),
+            unread: RefCell::default(),
             me: me.clone(),
         })
     }
@@ -105,14 +105,14 @@ impl Link {
         self.outgoing.borrow().waiting_bytes()
     }
 
-    /// Whether so much waits that clients of this link are to be left unread.
+    /// Whether so much waits that clients of this link are to be paused.
     pub fn is_over(&self) -> bool {
         self.full.get() && self.waiting_bytes() >= WAITING_LIMIT_BYTES
     }
 
-    /// Has the connection told when the link has room again.
-    pub fn hold(&self, connection: LeaseId) {
-        self.held.borrow_mut().insert(connection);
+    /// Has a paused connection told when the link has room again.
+    pub fn note_paused(&self, connection: LeaseId) {
+        self.unread.borrow_mut().insert(connection);
     }
 
     /// Nothing will be read from it or written to it any more.
@@ -183,7 +183,7 @@ async fn wait_for_room(link: Rc<Link>) {
     link.full.set(false);
     link.clone().flush();
     if !link.full.get() || link.waiting_bytes() < WAITING_LIMIT_BYTES / 2 {
-        let held = std::mem::take(&mut *link.held.borrow_mut());
-        (link.on_room)(held);
+        let unread = std::mem::take(&mut *link.unread.borrow_mut());
+        (link.on_room)(unread);
     }
 }

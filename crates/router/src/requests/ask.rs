@@ -119,7 +119,7 @@ impl Router {
     fn count_request(&self, link: &Link) {
         link.tally.add(OfWorker::Requests, 1);
         let before = link.cell.requests.fetch_add(1, Ordering::Relaxed);
-        // At each multiple, so that a limit that was lowered is met too.
+        // At each multiple, so that a limit which was lowered meanwhile is noticed too.
         let max_requests = self.settings.get().max_requests;
         if max_requests.is_some_and(|max| (before + 1).is_multiple_of(max)) {
             self.reports.send(FromThread::HadItsRequests { worker: link.worker });
@@ -127,7 +127,7 @@ impl Router {
     }
 }
 
-/// A request without a response yet. Dropped as it is, its client has gone.
+/// A request without a response yet. Dropping it means that its client has gone.
 struct Pending<'a> {
     router: &'a Rc<Router>,
     request: RequestId,

@@ -12,7 +12,7 @@ use super::table::{Outcome, Request};
 use crate::router::Router;
 
 impl Router {
-    /// Nobody can go on with a request, neither its client nor its worker.
+    /// A request fails on both sides: its client and its worker are told.
     pub(crate) fn fail(self: &Rc<Self>, id: RequestId, failure: Failure) {
         if let Some(mut request) = self.take_request(id, Late::ClientGone) {
             request.link.send(&ToWorker::Cancel { request: id });
@@ -73,7 +73,7 @@ impl Request {
     /// Tells whoever waits for the head.
     pub(crate) fn answer(&mut self, outcome: Outcome) {
         if let Some(waiting) = self.waiting.take() {
-            // Whoever does not wait any more has cancelled.
+            // Whoever has stopped waiting has cancelled.
             let _ = waiting.send(outcome);
         }
     }

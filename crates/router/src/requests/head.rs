@@ -29,7 +29,7 @@ pub fn request_head<'a>(
     }
 }
 
-/// Path and query; for other forms of the target what there is of it (RFC 9112 §3.2).
+/// Path and query, or what another form of the target has of them (RFC 9112 §3.2).
 pub fn target(parts: &Parts) -> &str {
     match parts.uri.path_and_query() {
         Some(target) => target.as_str(),
@@ -63,7 +63,7 @@ pub fn response_head(
 ) -> Result<(Response<()>, Length), &'static str> {
     let status = StatusCode::from_u16(head.status).ok();
     let status = status.filter(|status| !status.is_informational()).ok_or("impossible status")?;
-    let mut headers = header_map(&head.headers).ok_or("header that is none")?;
+    let mut headers = header_map(&head.headers).ok_or("a header with a bad name or value")?;
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let length = match (lengths.next(), lengths.next()) {
         (None, _) => Length::Unknown,
@@ -71,7 +71,7 @@ pub fn response_head(
             // `parse` alone would take "+5" (RFC 9110 §8.6).
             let digits = one.to_str().ok().filter(|text| text.bytes().all(|c| c.is_ascii_digit()));
             let length = digits.and_then(|text| text.parse().ok());
-            Length::Bytes(length.ok_or("Content-Length that is none")?)
+            Length::Bytes(length.ok_or("a Content-Length that is not one number")?)
         }
         (Some(_), Some(_)) => return Err("several Content-Lengths"),
     };

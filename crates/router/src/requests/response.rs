@@ -54,7 +54,7 @@ impl Router {
         if let Some(waiting) = waiting {
             custody.answer_request(link.worker);
             drop(custody);
-            // Whoever does not wait any more has cancelled.
+            // Whoever has stopped waiting has cancelled.
             let _ = waiting.send(Outcome::Response(response.map(|()| body)));
         }
         self.go_on_if_needed();

@@ -1,7 +1,7 @@
 //! The settings of an app without a supervisor, which it reads from variables.
 //!
-//! Names, values and what is said of wrong ones are those of the supervisor's settings, of which
-//! these are what concerns one I/O thread and the end; a test there compares the two. No clap here:
+//! Names, values and error texts are those of the supervisor's settings. These are the settings that
+//! concern one I/O thread and the end; a test there compares the two. No clap here:
 //! an app has a command line of its own.
 
 use std::ffi::{OsStr, OsString};
@@ -102,7 +102,7 @@ impl Chosen {
     /// Reads these variables, of which an empty one counts as none.
     ///
     /// # Errors
-    /// What is wrong with each that is, in a line.
+    /// A line for each variable that is wrong.
     pub fn of_variables(
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, Vec<String>> {

@@ -67,7 +67,7 @@ async fn answer(stream: TcpStream, router: Router, _permit: OwnedSemaphorePermit
         .max_buf_size(HEAD_BYTES)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    // A client that breaks off or dawdles is no matter.
+    // A client that breaks off or is slow matters to nobody else.
     let _ = timeout(PATIENCE, connection).await;
 }
 

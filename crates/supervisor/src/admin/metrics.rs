@@ -2,7 +2,7 @@
 //!
 //! Nothing is counted here. [`Snapshot`] has the numbers, these tables have their names, and
 //! `prometheus-client` writes them down. `shovel_*` is of the pool as a whole, `shovel_worker_*`
-//! of each place, by the label `worker`: its index, under which all workers that ever held the
+//! of each place, by the label `worker`: its index, under which all workers that ever had the
 //! place are counted together, so that a restart or a reload sets nothing back to 0.
 
 use std::fmt;
@@ -222,9 +222,9 @@ impl Snapshot {
         let taken_over = TAKEN_OVER.map(|(name, what)| (name, count(what)));
         let help = "WebSockets that a worker took over from another one, and why";
         page.counters("connections_moved_to_workers", help, "cause", taken_over)?;
-        let help = "WebSockets that no worker has: they sleep, or wait for one";
+        let help = "WebSockets that no worker has: asleep, or waiting for one";
         page.gauge("connections_unowned", help, numbers.unowned as f64)?;
-        let help = "Bytes of unfinished messages of WebSockets that may move";
+        let help = "Bytes of unfinished messages of portable WebSockets";
         page.gauge("kept_message_bytes", help, numbers.kept_bytes as f64)
     }
 

@@ -188,7 +188,7 @@ fn connection(view: ConnectionView) -> Connection {
         channels: view.channels,
         outbox_bytes: view.outbox_bytes,
         uncommitted: view.uncommitted,
-        held: view.held,
+        paused: view.is_paused,
     }
 }
 

@@ -270,8 +270,8 @@ pub struct Connection {
     pub outbox_bytes: usize,
     /// Messages that the worker has and has not finished.
     pub uncommitted: u64,
-    /// Whether the client is left unread for now.
-    pub held: bool,
+    /// Whether the client is not read for now.
+    pub paused: bool,
 }
 
 /// A reload has finished.

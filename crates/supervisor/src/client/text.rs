@@ -127,14 +127,14 @@ pub fn connections(connections: &[Connection]) -> String {
             }
             _ => {}
         }
-        let held = if connection.held { " held" } else { "" };
+        let paused = if connection.paused { " paused" } else { "" };
         vec![
             connection.uuid.clone(),
             connection.worker.map_or("-".to_owned(), |worker| worker.to_string()),
             connection.peer.clone().unwrap_or_else(|| "unix".to_owned()),
             duration(connection.age),
             bytes(connection.outbox_bytes as u64),
-            format!("{}{held}", connection.uncommitted),
+            format!("{}{paused}", connection.uncommitted),
             clean(&subscribed),
             clean(&connection.url),
         ]

@@ -65,7 +65,7 @@ impl Driver {
         self.development.watch.iter_mut().for_each(|watch| watch.hold(is_copied));
     }
 
-    /// What the pool is to know of it.
+    /// What the fleet is to know of it.
     pub(super) fn on_news(&mut self, news: News) -> Vec<Event> {
         let unbuilt = std::mem::take(&mut self.development.unbuilt);
         match news {

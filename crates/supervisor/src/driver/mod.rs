@@ -1,4 +1,4 @@
-//! The driver: the only caller of `core::fleet`. Takes in what happens, does what the pool decides.
+//! The driver: the only caller of `core::fleet`. Takes in what happens, does what the fleet decides.
 //!
 //! It runs on the main thread, which spawns the workers: their death signal is bound to the thread
 //! that spawns them. Messages and bodies never come here.
@@ -59,7 +59,7 @@ pub fn run(sources: Sources, settings: Effective) -> anyhow::Result<()> {
         let signals = Signals::new().context("cannot handle signals")?;
         Driver::start(sources, settings, bound, doors)?.run(signals).await
     });
-    // I/O threads may still have patience with clients; the process ends without.
+    // I/O threads may still wait for clients; the process ends without them.
     runtime.shutdown_background();
     ended
 }
@@ -99,7 +99,7 @@ impl Signals {
         })
     }
 
-    /// The next signal, as the pool understands it.
+    /// The next signal, as an event of the fleet.
     ///
     /// # Cancel safety
     /// No signal is lost.
@@ -223,8 +223,8 @@ impl Driver {
         self.workers.on_report(report)
     }
 
-    /// What has been told is taken in first: on a busy machine a worker's answer may be there, and its
-    /// deadline over.
+    /// Takes in what was told before it looks at deadlines: on a busy machine a worker's answer may
+    /// have come though its deadline is over.
     fn on_timeout(&mut self) {
         while let Some(report) = self.reported.try_recv() {
             let event = self.on_report(report);
@@ -257,7 +257,7 @@ impl Driver {
         self.fleet.handle_event(event, Instant::now());
     }
 
-    /// Does what the pool has decided; returns how it ended, if it has.
+    /// Does what the fleet has decided; returns how the pool ended, if it has.
     fn obey_all(&mut self) -> Option<Outcome> {
         let (mut reports, mut outcome) = (Vec::new(), None);
         while let Some(command) = self.fleet.poll_command() {
@@ -351,7 +351,7 @@ impl Driver {
         }
     }
 
-    /// Has I/O threads know the settings: workers need descriptors, which clients leave to them.
+    /// Tells I/O threads the settings. Clients are limited so that workers find descriptors.
     fn tell_settings(&self) {
         let workers = self.fleet.wanted();
         let settings = Config { workers, ..self.config.clone() }.io(self.descriptors);

@@ -17,7 +17,7 @@ pub struct Operators {
     started: Instant,
     history: History,
     waiting: Vec<Waiting>,
-    /// The places of workers that are not gone: a report of its end names only the worker.
+    /// The places of workers that are not gone: the report of an end names only the worker.
     places: BTreeMap<WorkerId, WorkerIndex>,
 }
 
@@ -33,7 +33,7 @@ impl Driver {
     pub(super) fn on_asked(&mut self, asked: Asked) -> Option<Event> {
         match asked {
             Asked::View(answer) => {
-                // Whoever does not wait any more does not want to know.
+                // Whoever has stopped waiting wants no answer.
                 let _ = answer.send(self.operators.view(&self.fleet, Instant::now()));
                 None
             }
@@ -88,7 +88,7 @@ impl Operators {
         self.places.insert(worker, index);
     }
 
-    /// Remembers what the pool tells, and answers those who wait for it.
+    /// Remembers what the fleet tells, and answers those who wait for it.
     pub fn on_report(&mut self, report: &Report, now: Instant) {
         match report {
             Report::ReloadStarted { generation } => {

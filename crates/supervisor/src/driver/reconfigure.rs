@@ -8,7 +8,7 @@ use super::Driver;
 use crate::config::sources::Reread;
 
 impl Driver {
-    /// A reload reads the settings first. Returns what the pool is to know of it.
+    /// A reload reads the settings first. Returns what the fleet is to know of it.
     pub(super) fn read_settings_again(&mut self) -> Event {
         match self.sources.read_again(&self.choices) {
             Ok(reread) => {

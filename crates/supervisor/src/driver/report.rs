@@ -1,4 +1,4 @@
-//! What the pool has to tell, as lines of the log with fields that machines can read.
+//! What the fleet has to tell, as lines of the log with fields that machines can read.
 
 use shovel_core::fleet::{Fleet, Report, Severity, WorkerView};
 use shovel_protocol::WorkerId;
@@ -47,7 +47,7 @@ pub fn log(report: &Report, fleet: &Fleet, workers: &Workers) {
     }
 }
 
-/// Says what stands open that an operator may not want so.
+/// Tells the operator what is open to everybody.
 pub fn openness(config: &Config) {
     if config.allow_origin.is_empty() {
         tracing::info!("web pages of every origin may open WebSockets; --allow-origin limits them");

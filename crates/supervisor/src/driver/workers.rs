@@ -22,8 +22,8 @@ use crate::worker::output::{self, LastWords, Stream};
 use crate::worker::process::{Launch, Started};
 use shovel_router::{FromThread, IoThread, Report, SharedCell, ToThread};
 
-/// A worker that closed its links and does not exit is killed after this. One that just exits
-/// should not be: that would change how it ended.
+/// A worker that closed its links and does not exit is killed after this. One that is about to exit
+/// is not killed: that would change how it ended.
 const ORPHAN_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// All processes that have not been reaped, or that I/O threads still have something of.
@@ -78,7 +78,7 @@ impl Process {
     }
 }
 
-/// An end that the pool is to hear of.
+/// An end that the fleet is to hear of.
 pub enum Ended {
     /// The process has exited and was reaped.
     Exited { worker: WorkerId, exit: Exit },
@@ -100,7 +100,7 @@ impl Workers {
         }
     }
 
-    /// Starts a worker and gives each thread its link. Returns what the pool is to know.
+    /// Starts a worker and gives each thread its link. Returns what the fleet is to know.
     pub fn spawn(
         &mut self,
         worker: WorkerId,
@@ -150,7 +150,7 @@ impl Workers {
     pub fn kill(&mut self, worker: WorkerId, at_fault: bool) {
         let alive = self.processes.get_mut(&worker).filter(|process| process.exit.is_none());
         if let Some(process) = alive.filter(|process| process.pid != 0) {
-            // What has ended it before says more: its link may have broken off by that.
+            // If it has ended by itself, that says more: its link may have broken off for it.
             if !has_exited(process.pid) {
                 process.told = if at_fault { Told::Blamed } else { Told::Dismissed };
             }
@@ -159,7 +159,7 @@ impl Workers {
         }
     }
 
-    /// The next end of a process, or of the patience with one that has closed its links.
+    /// The next process that has ended, or has closed its links and was waited for long enough.
     ///
     /// # Cancel safety
     /// No end is lost.
@@ -198,7 +198,7 @@ impl Workers {
         }
     }
 
-    /// What an I/O thread says, as the pool is to know it.
+    /// What an I/O thread says, as an event of the fleet.
     pub fn on_report(&mut self, Report { thread, what }: Report) -> Option<Event> {
         match what {
             FromThread::Alive => None,
@@ -256,7 +256,7 @@ impl Workers {
         over
     }
 
-    /// The process id, of the worker that was gone last too: its end is still to be told.
+    /// The process id; also of the worker that was gone last, whose end is still to be told.
     pub fn pid(&self, worker: WorkerId) -> Option<u32> {
         let gone = self.last_gone.filter(|(gone, _)| *gone == worker).map(|(_, pid)| pid);
         self.processes.get(&worker).map(|process| process.pid).or(gone)

@@ -18,9 +18,9 @@ use crate::worker::output;
 /// The log of this process is one, as tracing's is.
 static PEN: OnceLock<Pen> = OnceLock::new();
 
-/// Starts the log; it is written as long as what is returned lives. `RUST_LOG` chooses what is written, `info` by default; the access log, which has
-/// a flag of its own, is written whatever else is, unless the variable names it. `watched`: somebody
-/// sits before it, for whom text is made easy to read.
+/// Starts the log; it is written as long as what is returned lives. `RUST_LOG` chooses what is
+/// written, `info` by default. The access log has a flag of its own, and is written too unless the
+/// variable names it. `watched`: somebody reads it on a terminal, so text is made easy to read.
 ///
 /// # Errors
 /// Those of starting a thread.

@@ -14,7 +14,7 @@ pub const TARGET: &str = module_path!();
 /// A line longer than this is cut into several, between two characters.
 const LINE_BYTES: usize = 16 * 1024;
 
-/// Lines kept for the day that the pool cannot start.
+/// Lines kept in case the pool cannot start.
 const LAST_LINES: usize = 20;
 
 /// The last lines that any worker wrote to stderr.
@@ -102,8 +102,8 @@ fn take_text(line: &mut Vec<u8>, staying_bytes: usize) -> String {
     text
 }
 
-/// A log is read on terminals, which must not be told anything by a worker, or by whose words it
-/// repeats.
+/// A log is read on terminals. Neither a worker nor those whose words it repeats may send them
+/// control characters.
 fn without_controls(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
@@ -118,7 +118,7 @@ fn without_controls(text: &str) -> String {
 /// Bytes at the end that begin a character and do not end it.
 fn begun_bytes(line: &[u8]) -> usize {
     match line.utf8_chunks().last().map(|chunk| chunk.invalid()) {
-        // Three bytes at most can be without their fourth; it is not known yet to be wrong.
+        // At most three bytes can lack their fourth. Whether they are wrong is not known yet.
         Some(begun @ [0xc2..=0xf4, ..]) if begun.len() <= 3 => begun.len(),
         _ => 0,
     }

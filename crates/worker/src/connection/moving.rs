@@ -81,9 +81,9 @@ impl Connection {
         self.tenure.attached().map(|attached| (attached.version, attached.data.into_vec()))
     }
 
-    /// Has the connection end with this worker, in an app whose connections may move: on a reload it
-    /// is closed with 1012. In return its messages cost less, and what a handler does to it takes
-    /// effect at once. To be called in the fetch handler; later it does nothing.
+    /// Has the connection end with this worker, in an app whose connections are portable: on a reload
+    /// it is closed with 1012. In return its messages cost less, and what a handler does to it takes
+    /// effect at once. Call it in the fetch handler; later it does nothing.
     ///
     /// ```
     /// # use shovel_worker::{Error, FetchEvent, Response};
@@ -100,7 +100,7 @@ impl Connection {
         self.tenure.pin();
     }
 
-    /// Lets out at once what the running handler has done so far, on a connection that may move.
+    /// Lets out at once what the running handler has done so far to a portable connection.
     ///
     /// Without it, all that a handler does takes effect when it ends. With it, a message that is
     /// handled again after a crash may have been answered in part already: then

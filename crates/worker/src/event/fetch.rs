@@ -215,8 +215,8 @@ impl<S> FetchEvent<S> {
     /// ```
     ///
     /// # Errors
-    /// [`UpgradeError`]; of `NotOffered` `?` makes a 426 that tells the client to upgrade, of the
-    /// others a 500.
+    /// [`UpgradeError`]. By `?`, `NotOffered` becomes a 426 that tells the client to upgrade, and any
+    /// other a 500.
     pub fn upgrade_websocket(&mut self) -> Result<(Connection, Response), UpgradeError> {
         self.upgrade(None)
     }

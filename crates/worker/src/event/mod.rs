@@ -31,7 +31,7 @@ pub(crate) struct Context<S> {
     pub(crate) worker: WorkerInfo,
     pub(crate) channels: Channels,
     pub(crate) work: Work,
-    /// Connections may move to other workers.
+    /// Connections are portable.
     pub(crate) portable: bool,
 }
 
@@ -142,7 +142,7 @@ macro_rules! attachment {
         /// ```
         ///
         /// # Errors
-        /// [`AttachmentError`](crate::AttachmentError): it is none of `T`.
+        /// [`AttachmentError`](crate::AttachmentError): it cannot be read as a `T`.
         pub fn attachment<T: $crate::Attachment>(
             &self,
         ) -> Result<Option<T>, $crate::AttachmentError> {

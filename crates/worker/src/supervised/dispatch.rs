@@ -138,7 +138,7 @@ impl<S: Send + Sync + 'static> Dispatch<S> {
         result.map(|result| self.outcome(connection, handling.name, result))
     }
 
-    /// How a handler has ended. Tells of a failure.
+    /// How a handler has ended. Logs a failure.
     #[inline]
     pub(crate) fn outcome(
         &self,

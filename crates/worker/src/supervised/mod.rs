@@ -1,4 +1,4 @@
-//! Pool mode: the app behind a supervisor.
+//! Supervised mode: the app behind a supervisor.
 //!
 //! Speaks the link protocol and calls the handlers; owns no client's socket. For each link there
 //! is one task that reads ([`reader`]), and writes what came of it, and one that writes all else
@@ -101,8 +101,7 @@ where
     result
 }
 
-/// Dropped when nothing reads the links any more: whoever waits for them goes on, and nobody begins
-/// to.
+/// Dropped when nothing reads the links any more. Then nobody waits for them any longer.
 struct Cleared {
     links: Vec<Arc<Link>>,
     switchboard: Arc<Switchboard>,

@@ -33,7 +33,7 @@ pub(crate) enum ImpossibleResponse {
     Stray,
 }
 
-/// Why a body ended before its end.
+/// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BrokenBody {
     #[error("{0}")]

@@ -7,8 +7,8 @@ use shovel_protocol::id::Leased;
 /// Values by slot, each under the lease that it came with: a look-up is an index.
 pub(crate) struct Table<T> {
     slots: Vec<Option<(u32, T)>>,
-    /// Those whose slot is held under another lease: an upgrade that comes too late, whose
-    /// `ws:gone` is still on its way, beside the connection that has its slot by now.
+    /// Those whose slot has another lease by now: an upgrade that came too late, whose `ws:gone` is
+    /// still on its way, beside the connection that has its slot.
     displaced: HashMap<Leased, T>,
 }
 
@@ -19,7 +19,7 @@ impl<T> Default for Table<T> {
 }
 
 impl<T> Table<T> {
-    /// Puts a value in. What holds the slot under another lease is kept too.
+    /// Puts a value in. A value of the same slot under another lease stays.
     pub(crate) fn insert(&mut self, id: Leased, value: T) {
         let slot = id.slot as usize;
         if slot >= self.slots.len() {

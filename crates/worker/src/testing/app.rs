@@ -23,7 +23,7 @@ use crate::{App, ConnectionId, Message, Published, RunError};
 
 /// An app that runs within a test. See the [module](super).
 ///
-/// Dropped, it ends at once, as if its supervisor had gone.
+/// When it is dropped it ends at once, as if its supervisor had gone.
 ///
 /// ```
 /// # use shovel_worker::testing::TestApp;
@@ -227,7 +227,7 @@ impl TestApp {
     /// ```
     ///
     /// # Panics
-    /// If the channel's name has not 1 to 1,024 bytes.
+    /// Unless the channel's name has 1 to 1,024 bytes.
     pub fn publish(&self, channel: &str, message: impl Into<Message>) -> Published {
         if let Err(error) = check_name(channel) {
             panic!("cannot publish: {error}");
@@ -344,7 +344,7 @@ fn get(path: &str) -> Request<()> {
     }
 }
 
-/// Else a handler that fails would do so unseen.
+/// Otherwise a handler would fail unseen.
 fn log_to_test_output() {
     // An error only says that the test has set a subscriber of its own.
     let _ = tracing_subscriber::fmt()

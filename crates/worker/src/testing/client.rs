@@ -314,7 +314,7 @@ impl TestClient {
     /// ```
     ///
     /// # Panics
-    /// If it is none of `T`.
+    /// If it cannot be read as a `T`.
     pub fn attachment<T: Attachment>(&self) -> Option<T> {
         let (version, data) = self.supervisor.act(|state| state.attached(self.route))?;
         match crate::attachment::read(version, &data) {

@@ -123,7 +123,7 @@ async fn plain(upgrade: WebSocketUpgrade) -> Response {
 async fn open(supervisor: &mut Supervisor, heard: &mut Heard, target: &str) -> String {
     supervisor.send(&[upgrade_request(target)]).await;
     let seen = supervisor.next().await;
-    let ToSupervisor::Upgrade { keep: true, effects, .. } = seen.read() else {
+    let ToSupervisor::Upgrade { portable: true, effects, .. } = seen.read() else {
         panic!("no upgrade that may move: {:?}", seen.read());
     };
     let effects: Vec<_> = effects.map(Result::unwrap).collect();
@@ -340,7 +340,7 @@ async fn a_clone_of_a_connection_that_has_moved_tells_so() {
     let mut supervisor = start(router).await;
     supervisor.send(&[upgrade_request("/kept")]).await;
     let upgrade = supervisor.next().await;
-    assert!(matches!(upgrade.read(), ToSupervisor::Upgrade { keep: true, .. }));
+    assert!(matches!(upgrade.read(), ToSupervisor::Upgrade { portable: true, .. }));
     supervisor.send(&[ToWorker::Release { connection: CONNECTION }]).await;
     expect_released(&mut supervisor, 0, 0).await;
     assert_eq!(heard.next().await, "true");

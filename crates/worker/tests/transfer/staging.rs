@@ -12,7 +12,7 @@ use crate::{app, attached, during, long, plain_app, published, staged, subscribe
 async fn open(supervisor: &mut Supervisor, target: &str) -> (bool, Option<Vec<u8>>) {
     supervisor.offer(target).await;
     let seen = supervisor.next().await;
-    let ToSupervisor::Upgrade { keep, mut effects, .. } = seen.read() else {
+    let ToSupervisor::Upgrade { portable, mut effects, .. } = seen.read() else {
         panic!("no upgrade: {:?}", seen.read());
     };
     let attached = effects.next().map(|effect| match effect.unwrap() {
@@ -20,7 +20,7 @@ async fn open(supervisor: &mut Supervisor, target: &str) -> (bool, Option<Vec<u8
         other => panic!("no attachment: {other:?}"),
     });
     assert!(effects.next().is_none());
-    (keep, attached)
+    (portable, attached)
 }
 
 #[tokio::test]
@@ -98,7 +98,7 @@ async fn a_send_of_200_kib_is_staged_whole() {
     supervisor.shut_down().await;
 }
 
-/// docs/lifecycle.md, "A handler that fails".
+/// docs/lifecycle.md, "What is promised about messages".
 #[tokio::test]
 async fn a_handler_that_fails_commits_what_it_did() {
     let (app, ..) = app();
@@ -112,7 +112,7 @@ async fn a_handler_that_fails_commits_what_it_did() {
     supervisor.shut_down().await;
 }
 
-/// docs/lifecycle.md, "A handler that fails": at once, and after it has waited.
+/// docs/lifecycle.md, "What is promised about messages": at once, and after it has waited.
 #[tokio::test]
 async fn of_a_handler_that_panics_only_the_commit_is_written() {
     let (app, state, mut heard) = app();

@@ -1,4 +1,4 @@
-//! What must hold of a pool whatever happens to it.
+//! What must hold of a fleet whatever happens to it.
 
 use std::collections::BTreeSet;
 
@@ -27,7 +27,7 @@ impl World {
                 |id| self.processes.get(id).is_some_and(|process| !process.is(Fact::Killed));
             assert!(self.offer.iter().all(can_serve), "the dead are offered");
         } else if self.outcome.is_some() {
-            assert!(!self.was_ever_ready, "a pool that can serve has given up");
+            assert!(!self.was_ever_ready, "a fleet that can serve has given up");
         } else {
             let serving = self.fleet.generation();
             let expected = self

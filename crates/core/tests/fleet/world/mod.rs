@@ -25,12 +25,12 @@ struct Process {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Fact {
-    // What the pool has been told.
+    // What the fleet has been told.
     Spawned,
     Linked,
     Ready,
     Drained,
-    // What the pool has commanded.
+    // What the fleet has commanded.
     ToldToDrain,
     /// And it has no deadline.
     Sleepy,
@@ -249,7 +249,7 @@ impl World {
             Command::Shutdown { worker } => self.shut_down(worker),
             Command::Kill { worker, .. } => {
                 assert!(!self.offer.contains(&worker), "{worker} is offered");
-                // Before its process is known there is nothing to kill; the pool has to see to it.
+                // Before its process is known there is nothing to kill; the fleet has to see to it.
                 if self.process(worker).is(Fact::Spawned) {
                     self.end(worker, Exit::Signal(9));
                 }
@@ -362,7 +362,7 @@ impl World {
         self.processes.values().any(|process| process.generation == generation)
     }
 
-    /// Without faults, until the pool is whole.
+    /// Without faults, until all of it is ready.
     fn recover(&mut self) {
         self.is_faulty = false;
         for process in self.processes.values_mut() {

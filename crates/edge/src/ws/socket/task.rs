@@ -26,7 +26,7 @@ impl Socket {
     /// Whether messages are to be left unread.
     pub(crate) fn is_held(&self) -> bool {
         let state = self.0.state.borrow();
-        state.held && state.is_open()
+        state.paused && state.is_open()
     }
 
     /// Whether the client broke the protocol, so that what it says is not even decoded.

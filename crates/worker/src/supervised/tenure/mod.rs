@@ -3,7 +3,7 @@
 //!
 //! A fetch handler acts on a connection that the supervisor does not know yet: until the response
 //! is returned, all that it does is collected, and travels inside `ws:upgrade`. What a handler does
-//! to a connection that may move to another worker is staged until it ends ([`staged`]).
+//! to a portable connection is staged until it ends ([`staged`]).
 //!
 //! Rooms: [`acts`] what an app does to a connection, [`events`] what happens to it.
 
@@ -101,8 +101,8 @@ impl Tenure {
         self.link.count_in();
         let request = request.to_wire();
         let upgrade = UpgradeHead { request, protocol: self.protocol.as_deref(), headers };
-        let (connection, keep, effects) = (self.wire, portable, acts.effects());
-        let upgrade = ToSupervisor::Upgrade { connection, upgrade, keep, effects };
+        let (connection, effects) = (self.wire, acts.effects());
+        let upgrade = ToSupervisor::Upgrade { connection, upgrade, portable, effects };
         self.link.put(self.wire.to_wire(), &upgrade);
         self.note(&state);
         drop(state);
@@ -156,8 +156,8 @@ impl Tenure {
         }
     }
 
-    /// From now on what handlers do is staged until they end, so that the connection may move. To be
-    /// called before it is accepted; without a supervisor that could move it, it changes nothing.
+    /// Makes it portable: what handlers do is staged until they end. Call it before it is accepted.
+    /// Without a supervisor that could move it, it changes nothing.
     pub(crate) fn make_portable(&self) {
         if self.link.moves {
             lock(&self.state).decided.make_portable();

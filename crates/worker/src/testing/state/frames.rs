@@ -41,8 +41,8 @@ impl State {
             ToSupervisor::Credit { request, bytes } => {
                 self.with(request, |exchange| exchange.credit.add_permits(bytes as usize));
             }
-            ToSupervisor::Upgrade { connection, upgrade, keep, effects } => {
-                self.upgrade(id, connection, &upgrade, keep, effects);
+            ToSupervisor::Upgrade { connection, upgrade, portable, effects } => {
+                self.upgrade(id, connection, &upgrade, portable, effects);
             }
             ToSupervisor::Released { connection, handled, started } => {
                 self.custody.released(connection, id, (handled, started), self.now)?;
@@ -75,12 +75,12 @@ impl State {
         worker: WorkerId,
         connection: LeaseId,
         head: &UpgradeHead<'_>,
-        keep: bool,
+        portable: bool,
         effects: Effects<'_>,
     ) {
         let request = RequestId::from_wire(head.request);
-        let keep = keep && self.custody.worker(worker).is_some_and(|cell| cell.adopts);
-        let Some(route) = self.custody.accept(connection, worker, request, keep) else {
+        let portable = portable && self.custody.worker(worker).is_some_and(|cell| cell.adopts);
+        let Some(route) = self.custody.accept(connection, worker, request, portable) else {
             let close = self.custody.late(connection).close();
             return self.workers.tell(worker, &ToWorker::Gone { connection, close });
         };
