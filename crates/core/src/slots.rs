@@ -69,7 +69,7 @@ impl<T> Slots<T> {
         Some((Leased { slot, lease: place.lease }, place.value.as_mut()?))
     }
 
-    /// Ends the lease of what is in a place, which stays under the next one.
+    /// Ends the lease of a value, which stays in its place under the next one.
     pub fn renew(&mut self, slot: u32) -> Option<Leased> {
         let place = self.slots.get_mut(slot as usize)?;
         place.value.as_ref()?;

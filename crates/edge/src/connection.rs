@@ -117,7 +117,7 @@ impl<B: Backend> Server<B> {
         *self.http.borrow_mut() = Rc::new(http);
     }
 
-    /// From now on so many clients and no more; those that there are stay.
+    /// Another limit of clients. Those that are connected stay.
     pub fn limit_clients(&self, limit: usize) {
         self.client_limit.set(limit);
         self.live.0.left.notify_waiters();

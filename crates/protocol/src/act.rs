@@ -26,9 +26,9 @@ pub struct Act<'a> {
 
 /// An act that sends, on its short way.
 ///
-/// Most frames are that, so it can be read and put by itself: as one of all that a frame can be, it
-/// would be moved through memory more than once, and that takes longer than to write it. It becomes
-/// an [`Act`] by `into`, and comes of one by [`Act::as_send`].
+/// Most frames are that, so it can be read and written by itself: as one variant of all frames it
+/// would be moved through memory more than once, which takes longer than writing it. It becomes an
+/// [`Act`] by `into`; [`Act::as_send`] is the reverse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "fields are named by their types")]
 pub struct WsSend<'a> {

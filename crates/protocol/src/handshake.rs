@@ -77,7 +77,7 @@ impl Greeting {
     /// Reads the greeting at the front of a payload and returns it with the rest.
     ///
     /// # Errors
-    /// [`Refusal`] if the other end is none of ours, or no version is spoken by both.
+    /// [`Refusal`] if the other end does not speak this protocol, or no version that we speak.
     pub fn read(payload: &[u8]) -> Result<(Greeting, &[u8]), Refusal> {
         let (bytes, rest) =
             payload.split_first_chunk::<GREETING_BYTES>().ok_or(Refusal::NotOurs)?;

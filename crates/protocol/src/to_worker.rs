@@ -92,7 +92,7 @@ impl<'a> RequestBytes<'a> {
     /// Reads it.
     ///
     /// # Errors
-    /// [`BadFrame`] if it is none.
+    /// [`BadFrame`] if it cannot be read.
     pub fn read(self) -> Result<RequestHead<'a>, BadFrame> {
         control::read(Kind::WsAdopt.name(), self.0).map(|(head, _)| head)
     }

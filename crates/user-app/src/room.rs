@@ -14,7 +14,7 @@ pub(crate) fn join(mut event: FetchEvent<State>, name: &str) -> Result<Response,
     }
     let (connection, response) = event.upgrade_websocket()?;
     connection.subscribe(&channel(&connection)).map_err(bad_request)?;
-    // It ends with its worker, as every WebSocket does of which nothing is attached.
+    // Nothing is attached to it, so it ends with its worker.
     connection.pin();
     Ok(response)
 }

@@ -83,7 +83,7 @@ impl Channels {
         channel.connections.push(slot);
     }
 
-    /// Ends a subscription of the connection in a slot; one that is not there is no matter.
+    /// Ends a subscription of the connection in a slot. Does nothing if there is none.
     pub fn unsubscribe(&mut self, name: &str, slot: Slot, all: &mut impl Subscribers) {
         let Some(index) = self.find(name) else { return };
         let Some(places) = all.subscriptions(slot) else { return };

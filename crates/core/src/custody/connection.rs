@@ -3,7 +3,7 @@
 //! Events are numbered from 1. The cursors are `committed <= acked <= sent <= read`: what handlers
 //! have finished; that, or given up, or the close; what the owner was given; what has come. Only
 //! the events of a portable connection are kept until they are finished, and only what its handlers
-//! do is staged until they end. Of others nothing is kept but the sizes of what is under way.
+//! do is staged until they end. Of others only the sizes of events under way are known.
 
 use std::time::Duration;
 
@@ -89,7 +89,7 @@ pub(super) struct Portable<M, E> {
     pub(super) log: Log<M>,
     /// Highest number that a tenure which has ended may have begun. Never falls.
     pub(super) maybe: u64,
-    /// Highest number of which acts were let out before its handler ended.
+    /// Highest number whose handler let acts out before it ended.
     pub(super) partial: u64,
     /// What the running handler has done so far.
     pub(super) staged: E,

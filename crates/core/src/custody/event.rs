@@ -209,10 +209,12 @@ impl Loss {
     pub fn why(self) -> &'static str {
         match self {
             Loss::WorkerDied => "its worker died",
-            Loss::NoWorker | Loss::Unable | Loss::End => "no worker has it",
-            Loss::Refused => "no worker takes it over",
-            Loss::Poison => "a message of it ended its workers",
-            Loss::PoisonAdopt => "taking it over ended its workers",
+            Loss::NoWorker => "no worker could adopt it in time",
+            Loss::Unable => "the workers cannot adopt",
+            Loss::End => "the pool ends, and no worker has it",
+            Loss::Refused => "the app refused to adopt it",
+            Loss::Poison => "one of its messages ended its workers",
+            Loss::PoisonAdopt => "adopting it ended its workers",
             Loss::TimeUp(_) => "its worker did not finish in time",
         }
     }

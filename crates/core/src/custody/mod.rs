@@ -6,14 +6,14 @@
 //! acts, and of clients and workers it knows only what the traits [`Client`] and [`WorkerCell`] say.
 //!
 //! The walk: [`Custody::reserve`] -> [`Custody::accept`], the upgrade's commit -> messages are taken
-//! in and handed over, handlers commit ([`hot`]: direct calls) -> the close, once, the last event ->
-//! its commit. In between the connection may change hands ([`moving`]), because an [`Event`] says
+//! in and handed over, handlers commit (`hot`: direct calls) -> the close, once, the last event ->
+//! its commit. In between the connection may change hands (`moving`), because an [`Event`] says
 //! that its worker drains or has died. One mutation, then drain every command, then the next.
 //!
-//! Rooms: [`connection`] the state of one, [`workers`] of one worker; [`moving`] between them,
-//! [`seeking`] the next owner, [`deadlines`] of both; [`orphans`] those whose worker died, [`strikes`]
-//! and [`trials`] what kills workers; [`rest`] who is not needed; [`cell`] what crosses threads,
-//! [`clock`] what outlives a process.
+//! Rooms: `connection` the state of one, `workers` of one worker; `moving` between them,
+//! `seeking` the next owner, `deadlines` of both; `orphans` those whose worker died, `strikes`
+//! and `trials` what kills workers; `rest` who is not needed; `cell` what crosses threads,
+//! `clock` what outlives a process.
 
 mod cell;
 mod clock;

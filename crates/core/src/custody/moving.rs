@@ -1,7 +1,7 @@
 //! A connection on its way from one worker to the next.
 //!
 //! The walk: it leaves its worker -> `ws:release` -> [`Custody::released`] -> it seeks another
-//! ([`super::seeking`]) -> `ws:adopt` -> [`Custody::adopted`]. A living worker is never robbed of it: it is asked (release),
+//! (`seeking`) -> `ws:adopt` -> [`Custody::adopted`]. A living worker is never robbed of it: it is asked (release),
 //! then told (revoke), and at last its process is ended, which makes an orphan. The lease ends with
 //! each tenure.
 

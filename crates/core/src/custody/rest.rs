@@ -15,7 +15,7 @@ use super::{Client, Command, Custody, Moment, WorkerCell};
 /// How often to ask for workers, at most.
 pub(super) const ASKING_PAUSE: Duration = Duration::from_millis(25);
 
-/// From so many requests and connections on of the least busy worker, one more is asked for.
+/// If even the least busy worker has so many requests and connections, one more is asked for.
 const MUCH: u32 = 8;
 
 /// When a worker last did anything, as its link shows.
@@ -50,7 +50,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
 
     /// Asks for one worker more if the least busy one has much to do.
     pub(super) fn want_help(&mut self, least_busy: WorkerId, now: Moment) {
-        // Without it nobody sleeps, but for those that did before it was switched off.
+        // Without that setting nobody falls asleep.
         let may_sleep = self.settings.sleep_after.is_some();
         if may_sleep && self.worker(least_busy).is_some_and(|cell| cell.load() >= MUCH) {
             self.want_work(now);

@@ -211,7 +211,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
             Some(_) | None => u32::MAX,
         }));
         let picked = self.rotation.pick(&self.loads).map(|place| self.offered[place]);
-        // It is room, and no part of what is known.
+        // It is room to work in, not state.
         self.loads.clear();
         picked.filter(|worker| self.takes_work(*worker))
     }

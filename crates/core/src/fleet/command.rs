@@ -33,9 +33,9 @@ pub enum Command {
         /// Whom to ask.
         worker: WorkerId,
     },
-    /// From now on give new work to these workers and no others. While the pool ends those stay
-    /// offered, drained or empty, that were offered when that began, until all leave: they take over
-    /// what others release and leave behind.
+    /// From now on give new work to these workers and no others. While the pool ends, those that were
+    /// offered when that began stay offered until all leave, though they drain or are empty: they
+    /// take over what others release and leave behind.
     Offer {
         /// In the order of their ids; empty if there is nobody.
         workers: Vec<WorkerId>,
@@ -48,7 +48,7 @@ pub enum Command {
         /// What to tell its clients.
         why: DrainReason,
     },
-    /// The time for draining is over: end whatever it still holds. `Drained` is still expected.
+    /// The time for draining is over: end whatever it still has. `Drained` is still expected.
     Cut {
         /// Whose work to end.
         worker: WorkerId,
@@ -94,7 +94,7 @@ pub enum DrainReason {
 pub enum Outcome {
     /// As it was asked to.
     Success,
-    /// Not as anybody wanted.
+    /// By a failure.
     Failure {
         /// One line for the operator.
         why: String,

@@ -12,8 +12,8 @@ const SIGTERM: i32 = 15;
 pub enum Death {
     /// Nothing: we ended it for a reason of ours, or it left in order.
     Ours,
-    /// Little: SIGKILL or SIGTERM ended it, and not by us. An operator may have sent it; but so does
-    /// the kernel to a process that takes all memory.
+    /// Little: SIGKILL or SIGTERM from somebody else ended it. That may be an operator; but the kernel
+    /// also kills a process that takes all memory.
     Killed,
     /// That it may be the reason: it crashed, or exited.
     Fault,

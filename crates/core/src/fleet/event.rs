@@ -84,7 +84,7 @@ pub enum Event {
         /// Who is idle.
         worker: WorkerId,
     },
-    /// There is work that nobody is there for, or that those who are there are too busy for.
+    /// There is work and no worker for it, or the workers have much to do.
     WorkWanted,
     /// A draining worker was told to give a connection up and does not answer. Told again while that
     /// lasts.

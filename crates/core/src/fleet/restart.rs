@@ -256,7 +256,7 @@ impl Fleet {
         }
     }
 
-    /// Has the place taken again after its pause; not if another worker holds it.
+    /// Has the place taken again after its pause, unless another worker has it.
     fn plan_restart(
         &mut self,
         index: WorkerIndex,

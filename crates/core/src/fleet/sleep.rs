@@ -1,8 +1,8 @@
 //! Workers that nobody needs for now: they stop, their places are kept, and the next work wakes one.
 //!
-//! Only workers that hold nothing but connections which can do without them fall asleep, each by a
-//! drain without a deadline: what came to such a worker in the last moment, and cannot move, keeps
-//! it alive. One place is woken at a time, so that many who speak at once start no stampede; whoever
+//! Only workers whose connections can all do without them fall asleep, each by a drain without a
+//! deadline: what came to such a worker in the last moment, and cannot move, keeps it alive. One
+//! place is woken at a time, so that many clients who speak at once start no stampede; a thread that
 //! still finds the others busy asks again.
 
 use std::time::Instant;

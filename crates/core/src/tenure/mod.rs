@@ -45,7 +45,7 @@ pub const OFFERED_BYTES: usize = 16 * 1024 * 1024;
 
 /// A connection, from its upgrade or adoption to its close event, or until it moves on.
 ///
-/// `E` is an event as it waits, `S` what waits of what was done, `A` an attachment.
+/// `E` is an event that waits, `S` what was done and waits, `A` an attachment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tenure<E, S, A>(State<E, S, A>);
 

@@ -72,8 +72,8 @@ pub(crate) async fn answer<B: Backend>(
     Ok(response.map(|body| body.keeping(busy).logged(access)))
 }
 
-/// Who asks: whoever is at the other end, or for whom that one asks. The port of the latter is not
-/// known, and is 0.
+/// Who asks: the peer, or the client that a trusted proxy names. The port of the latter is not known,
+/// and is 0.
 fn client_of(
     peer: &Peer,
     is_trusted: bool,

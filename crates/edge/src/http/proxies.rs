@@ -47,9 +47,9 @@ fn trusts_address(proxies: &[Proxy], address: IpAddr) -> bool {
     proxies.iter().any(is_in)
 }
 
-/// The client that a chain of trusted proxies speaks for: each appends to `X-Forwarded-For` whom it
-/// was asked by, so the last address that is no such proxy's is the client's. `None` if they do not
-/// say.
+/// The client that a chain of trusted proxies speaks for. Each appends to `X-Forwarded-For` the
+/// address that has asked it, so the last one that is not a trusted proxy's is the client's. `None`
+/// if they do not say.
 pub(super) fn client_behind(proxies: &[Proxy], headers: &HeaderMap) -> Option<IpAddr> {
     let lines = headers.get_all(X_FORWARDED_FOR).iter().filter_map(|line| line.to_str().ok());
     let addresses: Vec<_> = lines.flat_map(|line| line.split(',')).map(str::trim).collect();

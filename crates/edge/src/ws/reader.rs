@@ -40,7 +40,7 @@ enum Last {
 }
 
 impl<B: Backend> Reader<B> {
-    /// Takes the stream over from HTTP, with what HTTP had read too much.
+    /// Takes the stream over from HTTP, with the bytes that HTTP has read beyond its request.
     pub(crate) fn new(
         backend: Rc<B>,
         route: B::Route,

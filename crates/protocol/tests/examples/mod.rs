@@ -150,7 +150,7 @@ fn of_a_connection() -> [(&'static str, ToSupervisor<'static>); 12] {
             Upgrade { connection, upgrade: upgrade.clone(), portable: false, effects: none },
         ),
         (
-            "to supervisor: ws:upgrade, of a connection that may move",
+            "to supervisor: ws:upgrade, of a portable connection",
             Upgrade { connection, upgrade, portable: true, effects: none },
         ),
         (

@@ -16,8 +16,8 @@ use crate::counts::OfThread;
 use crate::driver::FromThread;
 use crate::router::Router;
 
-/// The adopting worker is told of so many subscriptions, by the bytes of their names: they hold
-/// without it, and all that a frame tells has a bound.
+/// How many bytes of channel names an adopting worker is told. Its connection stays subscribed to the
+/// others too, but a frame must have a bound.
 const CHANNEL_NAMES_BYTES: usize = 256 * 1024;
 
 impl Router {
@@ -149,7 +149,7 @@ impl Router {
                 self.measures.tally.add(OfThread::Refused, 1);
                 tracing::warn!(
                     connection = %connection, worker = worker_id, dropped,
-                    "the worker refuses to take a connection over; it is closed"
+                    "the app refuses to adopt a connection; it is closed"
                 );
             }
             Loss::Poison
@@ -181,7 +181,7 @@ impl Router {
             Loss::Poison | Loss::PoisonAdopt => self.count_poison(client.uuid, dropped, loss),
             Loss::NoWorker => tracing::warn!(
                 connection = %client.uuid, dropped,
-                "no worker could take a connection over in time; it is closed"
+                "no worker could adopt a connection in time; it is closed"
             ),
             Loss::WorkerDied | Loss::Unable | Loss::Refused | Loss::TimeUp(_) | Loss::End => {}
         }
@@ -198,7 +198,7 @@ impl Router {
         match loss {
             Loss::PoisonAdopt => tracing::error!(
                 connection = %connection, dropped,
-                "workers have died taking a connection over; it is closed"
+                "workers have died as they adopted a connection; it is closed"
             ),
             Loss::Poison
             | Loss::Refused

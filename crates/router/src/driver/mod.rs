@@ -27,7 +27,7 @@ pub enum ToThread {
     Offer { workers: Vec<WorkerId> },
     /// Ask whether the worker is alive.
     Ping { worker: WorkerId },
-    /// Close its connections, let its requests finish.
+    /// Move or close its connections, let its requests finish.
     Drain { worker: WorkerId, why: DrainReason },
     /// End what it still has.
     Cut { worker: WorkerId },
@@ -72,7 +72,7 @@ pub enum FromThread {
     /// The worker has nothing on any thread but connections that can do without it, and has had
     /// nothing to do for as long as `sleep_after` says. Told again while that lasts.
     Idle { worker: WorkerId },
-    /// There is work that no worker is there for, or those that are there have much.
+    /// There is work and no worker for it, or the workers have much to do.
     WorkWanted,
     /// The worker was told to give a connection up, and does not answer. Told again while that lasts.
     /// `has_requests`: on whichever thread, so that its end would fail them.

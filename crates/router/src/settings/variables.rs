@@ -99,7 +99,7 @@ fn add<T: FromStr<Err = &'static str>>(list: &mut Vec<T>, text: &str) -> Result<
 }
 
 impl Chosen {
-    /// Reads these variables, of which an empty one counts as none.
+    /// Reads these variables. An empty one counts as not set.
     ///
     /// # Errors
     /// A line for each variable that is wrong.

@@ -224,8 +224,8 @@ pub struct Config {
     pub args: Vec<OsString>,
 }
 
-/// The settings that take effect when they are read again, on SIGHUP: for what begins from then
-/// on, be it a generation, a connection or a wait. The others are bound to what is opened once.
+/// The settings that take effect when they are read again, on SIGHUP, for what begins from then on: a
+/// generation, a connection, a wait. The others belong to what is opened once.
 pub const READ_AGAIN: [&str; 27] = [
     "max-connections",
     "max-connections-per-ip",

@@ -122,8 +122,8 @@ async fn pass_down(
     while let Some(event) = next_event(events, &mut to_app).await? {
         match event {
             Event::Message { message, handled, .. } => {
-                // What is short may wait in the buffer for more. What is not has been handled when
-                // the pipe has room for it, by which the client is held back.
+                // A short message may wait in the buffer for more. A long one counts as handled when
+                // the pipe has taken it; until then its client is held back.
                 match message.len() < BUFFER_BYTES {
                     true => to_app.feed(framed(message)).await?,
                     false => to_app.send(framed(message)).await?,

@@ -54,10 +54,10 @@
 //! still read: on a reload, the connection is closed when what has come from it is handled.
 //!
 //! When a socket is dropped its connection is closed, if it was not before: with 1000, or with 1011
-//! by a panic. (Of what a task did with its message before it panicked nothing happens, if the
-//! connection may move.) When the client's socket has closed, the task has five seconds to end before the
-//! worker no longer waits for it. (Of axum's own kind the worker sees the socket dropped, not the
-//! task's end, and no panic.)
+//! by a panic. (What a task did with its message before it panicked does not happen if the
+//! connection is portable.) When the client's socket has closed, the worker waits five seconds for the
+//! task's end. (With axum's own kind the worker sees the socket dropped, but neither the task's end nor
+//! a panic.)
 //!
 //! # Connections that outlive their worker
 //!
@@ -104,8 +104,8 @@
 //! that began the connection: its method, path, query and headers, without a body. So route, path
 //! parameters, extractors and **middleware run again**, perhaps days later. One that counts
 //! requests counts it twice, and one that refuses (a session has ended, a limit is reached) ends the
-//! connection: an answer other than what `portable` gives closes it with 1012. Who wants to tell the
-//! two apart looks for [`Adopted`] in the request's extensions. Then the function given to
+//! connection: an answer other than what `portable` gives closes it with 1012. To tell the
+//! two apart, look for [`Adopted`] in the request's extensions. Then the function given to
 //! `portable` is called anew: it goes on at its beginning, with the state, and subscriptions are
 //! what they were. What it had in variables beside the state is gone.
 //!
@@ -152,7 +152,7 @@ use crate::{
 
 /// Runs a Router until the supervisor tells it to stop, within the caller's runtime.
 ///
-/// Like [`App::serve`], of which it is short for `App::from(router).serve()`.
+/// Short for `App::from(router).serve()`; see [`App::serve`].
 ///
 /// ```no_run
 /// use axum::{Router, routing::get};
@@ -199,7 +199,7 @@ impl From<Router> for App<()> {
             .on_fetch(move |event| fetch(router.clone(), event))
             .on_message(deliver)
             .on_close(close);
-        // Not by `on_adopt`: only connections of routes that say so may move.
+        // Not by `on_adopt`: only connections of routes that say so are portable.
         app.handlers.adopt = Some(Box::new(move |event| Box::pin(adopt(adopting.clone(), event))));
         app.handlers.release = Some(Box::new(|event| Box::pin(release(event))));
         app.adopts = true;
@@ -249,7 +249,7 @@ async fn deliver(event: MessageEvent<()>) -> Result<(), Error> {
             // The message is handed over by the first poll; neither branch is taken up again.
             biased;
             () = delivery.deliver(event.into_message(), place) => {}
-            // No use in holding back a client that is gone, and its close need not wait.
+            // A client that is gone need not be held back, and its close need not wait.
             () = connection.tenure.closed() => {}
         }
     }

@@ -7,7 +7,7 @@ use axum::Error;
 use super::{Message, WebSocket};
 use crate::attachment::{self, Attachment, AttachmentError};
 
-/// A connection that may go to another worker, with the state that goes along.
+/// A portable connection, with the state that goes along to the next worker.
 ///
 /// See [`WebSocketUpgrade::portable`](super::WebSocketUpgrade::portable). Dropped, it closes the
 /// connection as a [`WebSocket`] does, unless it goes to another worker.

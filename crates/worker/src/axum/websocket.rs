@@ -18,8 +18,8 @@ use crate::{Connection, SendError};
 /// A client's WebSocket, as one task holds it.
 ///
 /// It may be split by `futures_util`'s `StreamExt::split`. Dropped, it closes the connection with
-/// 1000, or with 1011 by a panic; of a message that was being handled nothing happens then, if the
-/// connection may move.
+/// 1000, or with 1011 by a panic. What was done by then with the message that was being handled does
+/// not happen after a panic, if the connection is portable.
 ///
 /// ```
 /// use futures_util::{SinkExt, StreamExt};

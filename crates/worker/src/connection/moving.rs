@@ -62,7 +62,7 @@ impl Connection {
     /// ```
     ///
     /// # Errors
-    /// [`AttachmentError`]: it is none of `T`.
+    /// [`AttachmentError`]: it cannot be read as a `T`.
     pub fn attachment<T: Attachment>(&self) -> Result<Option<T>, AttachmentError> {
         let attached = self.tenure.attached();
         attached.map(|attached| attachment::read(attached.version, &attached.data)).transpose()

@@ -123,7 +123,7 @@ impl TestApp {
     /// ```
     ///
     /// # Panics
-    /// If the path cannot be one, or no response comes.
+    /// If the path is not valid, or no response comes.
     pub async fn get(&self, path: &str) -> TestResponse {
         self.request(get(path).map(|()| Body::empty())).await
     }
@@ -158,7 +158,7 @@ impl TestApp {
     /// The app's response, if it did not accept the upgrade.
     ///
     /// # Panics
-    /// If the path cannot be one, or the app does not answer.
+    /// If the path is not valid, or the app does not answer.
     pub async fn connect(&self, path: &str) -> Result<TestClient, TestResponse> {
         self.connect_with(get(path)).await
     }

@@ -95,8 +95,8 @@ impl TestApp {
     }
 
     /// Has the worker die of a fault in the middle of whatever it does, and then starts one that runs
-    /// `next` in its place. Returns when that has taken over what is left, but for messages that may
-    /// have ended workers: these are tried one after another, each alone.
+    /// `next` in its place. Returns when that one has taken over what is left, except for messages
+    /// that may have ended workers: these are tried one after another, each alone.
     ///
     /// The handlers that run are dropped where they stand, and what they did to their connections
     /// does not happen. Portable connections are adopted by `next`, and their messages that no
