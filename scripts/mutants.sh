@@ -13,7 +13,7 @@ cargo_mutants_version=27.1.0
 output=target/mutants
 
 # A search that finds nothing is cut short, so that a survivor costs seconds.
-export SHOVEL_NEMESIS_STATES="${SHOVEL_NEMESIS_STATES:-100000}" SHOVEL_WALKS="${SHOVEL_WALKS:-1000}"
+export SHOVEL_NEMESIS_STATES="${SHOVEL_NEMESIS_STATES:-100000}" SHOVEL_WALKS="${SHOVEL_WALKS:-10000}"
 export RUST_BACKTRACE=0
 
 main() {

@@ -8,19 +8,21 @@
 #     Breaks: an owner's death lets out what its handler had staged
 #     Build: --workspace --bins                what `cargo build` is given first; may be left out
 #     Test: -p shovel-core --lib transfer      what `cargo test` is given; one or more
-# The first test that fails is enough, and the others are not run.
+# The first test that fails is enough, and the others are not run. What it said is in
+# target/mutations/logs, one file per patch: whether it failed for the right reason.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # A search that finds nothing is cut short, so that a survivor costs seconds.
-export SHOVEL_NEMESIS_STATES="${SHOVEL_NEMESIS_STATES:-100000}" SHOVEL_WALKS="${SHOVEL_WALKS:-3000}"
+export SHOVEL_NEMESIS_STATES="${SHOVEL_NEMESIS_STATES:-100000}" SHOVEL_WALKS="${SHOVEL_WALKS:-10000}"
 export RUST_BACKTRACE=0
 # A broken rule may make a test wait for ever, which counts as noticed.
 SECONDS_PER_TEST=300
 
 root=$PWD
 scratch=$root/target/mutations/sources
-log=$root/target/mutations/log
+logs=$root/target/mutations/logs
+log=$logs/unpatched
 export CARGO_TARGET_DIR=$root/target/mutations/target
 
 main() {
@@ -37,7 +39,7 @@ main() {
             patches+=(tests/mutations/"$name"*.patch)
         done
     fi
-    mkdir -p "$root/target/mutations"
+    mkdir -p "$logs"
     copy_sources
     demand_that_all_pass "${patches[@]}"
 
@@ -95,7 +97,8 @@ demand_that_all_pass() {
 
 # try PATCH: prints the verdict, and by what.
 try() {
-    local patch=$1 arguments test
+    local patch=$1 arguments test log
+    log=$logs/$(basename "$patch" .patch)
     if ! (cd "$scratch" && patch --strip=1 --silent --forward <"$patch") >"$log" 2>&1; then
         echo "broken does not apply"
         # What it left behind must not be in the way of the next.

@@ -10,8 +10,6 @@ use std::time::Duration;
 use shovel_edge::{Failure, Refused};
 use shovel_protocol::WorkerIndex;
 
-use crate::links::link::Link;
-
 /// What is counted about one worker, on its link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OfWorker {
@@ -286,9 +284,9 @@ pub(crate) struct Measures {
 
 impl Measures {
     /// Keeps what was counted on a link that ends.
-    pub fn bury(&self, link: &Link) {
+    pub fn bury(&self, place: WorkerIndex, sums: WorkerSums) {
         let mut buried = self.buried.take();
-        *buried.entry(link.index).or_default() += link.tally.sums();
+        *buried.entry(place).or_default() += sums;
         self.buried.set(buried);
     }
 

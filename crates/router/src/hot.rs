@@ -12,7 +12,7 @@ use shovel_protocol::{
 };
 
 use crate::counts::OfWorker;
-use crate::custody::KeptMessage;
+use crate::custody::state::KeptMessage;
 use crate::links::frames::{dropped, out_of_turn};
 use crate::links::link::Link;
 use crate::router::Router;

@@ -11,8 +11,8 @@
 //! clients and when they are read; `links` reads and writes links; `requests` HTTP; `fanout`
 //! publishes; `backend` is what the edge calls; `counts` what is counted and `inspect` how others
 //! learn of it; `thread` runs it all and `driver` is how it is spoken to; `settings` what can be
-//! chosen; `scribe` writes the log without holding a thread up. What a room keeps is a type that does
-//! not know `Router`; what a room does is a block of methods on it.
+//! chosen. What a room keeps is a type that does not know `Router`; what a room does is a block of
+//! methods on it.
 
 mod backend;
 mod clients;
@@ -25,7 +25,6 @@ pub mod inspect;
 mod links;
 mod requests;
 mod router;
-pub mod scribe;
 mod settings;
 #[cfg(test)]
 mod testing;

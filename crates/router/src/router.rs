@@ -10,7 +10,7 @@ use shovel_edge::Turn;
 use tokio::time::Instant;
 
 use crate::counts::Measures;
-use crate::custody::{Alarm, Custody};
+use crate::custody::state::{Alarm, Custody};
 use crate::driver::reports::Reports;
 use crate::fanout::crossing::Sender;
 use crate::fanout::publisher::{Publisher, Share};

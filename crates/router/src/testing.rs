@@ -18,14 +18,14 @@ use tokio::task::spawn_local;
 
 use crate::clients::client::{Client, Origin};
 use crate::crossing::Crossings;
-use crate::custody::Staged;
+use crate::custody::state::Staged;
 use crate::links::cell::SharedCell;
 use crate::links::link::Link;
 use crate::router::Router;
 use crate::{BODY_WINDOW_BYTES, Reported, Settings, reports};
 
 /// A connection as the tests look at it.
-pub type Connection = custody::Connection<Client, crate::custody::KeptMessage, Staged>;
+pub type Connection = custody::Connection<Client, crate::custody::state::KeptMessage, Staged>;
 
 pub const WORKER: WorkerId = WorkerId(1);
 
@@ -62,7 +62,7 @@ impl Thread {
             let settings = Settings { ws: WS, close_spread: Duration::ZERO, ..Settings::default() };
             let (crossing, _) = crossings.into_parts();
             let router = Router::new(Turn::default(), settings, reports, crossing);
-            spawn_local(crate::custody::run(router.clone()));
+            spawn_local(crate::custody::drive::run(router.clone()));
             Thread { router, _reports: reported, workers: RefCell::default() }
         };
         Crossings::between(threads).into_iter().map(new).collect()

@@ -110,7 +110,7 @@ async fn run(start: Start, mut commands: Commands) {
     let (sender, crossed) = crossings.into_parts();
     let router = Router::new(turn.clone(), settings, reports, sender);
     spawn_local(publish::receive(router.clone(), crossed));
-    spawn_local(custody::run(router.clone()));
+    spawn_local(custody::drive::run(router.clone()));
     spawn_local(custody::events::look_for_rest(router.clone()));
     router.access_log.set(http.access_log);
     let server = Server::new(

@@ -20,12 +20,12 @@ use shovel_edge::listener::{Bound, address_of_environment};
 use shovel_protocol::WorkerId;
 use shovel_protocol::control::Welcome;
 use shovel_router::crossing::Crossings;
-use shovel_router::scribe::{ACCESS, Cause, Entry, Pen, Scribe};
 use shovel_router::variables::Chosen;
 use shovel_router::{
     BODY_WINDOW_BYTES, FromThread, IoThread, Reported, Reports, SharedCell, Start, ToThread,
     reports,
 };
+use shovel_scribe::{ACCESS, Cause, Entry, Pen, Scribe};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, timeout_at};
 use tracing::Metadata;

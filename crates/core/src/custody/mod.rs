@@ -10,13 +10,15 @@
 //! its commit. In between the connection may change hands (`moving`), because an [`Event`] says
 //! that its worker drains or has died. One mutation, then drain every command, then the next.
 //!
-//! Rooms: `connection` the state of one, `workers` of one worker, `moving` between them,
-//! `orphans` those whose worker died, `strikes` and `trials` what kills workers, `rest` who
-//! is not needed, `cell` what crosses threads.
+//! Rooms: `connection` the state of one, `workers` of one worker; `moving` between them,
+//! `seeking` the next owner, `deadlines` of both; `orphans` those whose worker died, `strikes`
+//! and `trials` what kills workers; `rest` who is not needed; `cell` what crosses threads,
+//! `clock` what outlives a process.
 
 mod cell;
 mod clock;
 mod connection;
+mod deadlines;
 mod event;
 mod hot;
 mod line;
@@ -25,6 +27,7 @@ mod moving;
 mod offer;
 mod orphans;
 mod rest;
+mod seeking;
 mod strikes;
 mod table;
 mod trials;
@@ -43,8 +46,8 @@ pub use connection::{Attachment, Connection, Phase, Route};
 pub use event::{Command, Event, Loss, farewell};
 pub use hot::{Arrived, Closing, Committed, HandOver, HandedOver, LastEvent, Left};
 pub use log::Kept;
-pub use moving::UNDER_WAY;
 pub use offer::Late;
+pub use seeking::UNDER_WAY;
 pub use trials::COMPANY_ENDS_IN;
 
 use crate::channels::Slot;

@@ -40,6 +40,9 @@ const LARGE: Config = Config {
     ..PLAIN
 };
 
+/// So many come to everything.
+const MANY: u64 = 10_000;
+
 /// Seeds come from `SHOVEL_WALK_SEED` on, `SHOVEL_WALKS` of them; each world is drawn from its own.
 #[test]
 fn no_random_walk_breaks_a_rule() {
@@ -48,7 +51,8 @@ fn no_random_walk_breaks_a_rule() {
     };
     let first: u64 = number("SHOVEL_WALK_SEED", 0);
     let mut seen = Vec::new();
-    for seed in first..first + number("SHOVEL_WALKS", 10_000) {
+    let walks = number("SHOVEL_WALKS", MANY);
+    for seed in first..first + walks {
         walk(seed, &mut seen);
         forget_repeats(&mut seen);
     }
@@ -73,7 +77,7 @@ fn no_random_walk_breaks_a_rule() {
         Seen::Finished,
         Seen::Ended,
     ];
-    for one in demanded {
+    for one in demanded.into_iter().filter(|_| walks >= MANY) {
         assert!(seen.contains(&one), "never saw {one:?}");
     }
 }

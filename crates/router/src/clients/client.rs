@@ -11,7 +11,7 @@ use shovel_protocol::{CloseCode, ConnectionUuid, MessageKind};
 
 use super::pressure::Pressure;
 use crate::counts::OfWorker;
-use crate::custody::Custody;
+use crate::custody::state::Custody;
 use crate::links::link::Link;
 
 /// The client of a connection.

@@ -9,7 +9,7 @@ use shovel_protocol::to_supervisor::Effects;
 use shovel_protocol::to_worker::RequestBytes;
 use shovel_protocol::{Again, Close, ConnectionUuid, LeaseId, ToWorker, WorkerId, WsMessage};
 
-use super::{Custody, Staged};
+use super::state::{Custody, Staged};
 use crate::clients::client::Handshake;
 use crate::clients::pressure::Pressure;
 use crate::counts::OfThread;

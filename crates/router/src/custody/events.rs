@@ -114,7 +114,7 @@ impl Router {
         self.break_off_all(worker, "the worker was lost", false);
         self.tell_custody(Event::Died { worker, death: link.death() });
         self.channels.borrow_mut().forget_worker(worker);
-        self.measures.bury(link);
+        self.measures.bury(link.index, link.tally.sums());
         self.reports.send(FromThread::Gone { worker });
     }
 

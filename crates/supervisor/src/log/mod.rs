@@ -1,12 +1,12 @@
 //! The log: one line per event on stderr, as text or JSON, written by a thread of its own
-//! ([`scribe`](shovel_router::scribe)).
+//! ([`shovel_scribe`]).
 
 mod pretty;
 
 use std::io::{self, IsTerminal, stderr};
 use std::sync::OnceLock;
 
-use shovel_router::scribe::{ACCESS, Cause, Entry, Pen, Scribe};
+use shovel_scribe::{ACCESS, Cause, Entry, Pen, Scribe};
 use tracing::Metadata;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;

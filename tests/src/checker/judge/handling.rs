@@ -14,6 +14,7 @@ pub(super) fn judge(case: &Case<'_>, conversation: &Conversation, violations: &m
         progress: conversation.progress(),
         owner: None,
         begun: 0,
+        begun_at: 0,
         closing: false,
         closed: false,
         crashed: 0,
@@ -22,14 +23,18 @@ pub(super) fn judge(case: &Case<'_>, conversation: &Conversation, violations: &m
     agrees_with_answers(conversation, traces, violations);
 }
 
+/// `--handler-timeout` of a trial, in nanoseconds.
+const HANDLER_TIMEOUT: u64 = 2_000_000_000;
+
 struct Handling<'a> {
     case: &'a Case<'a>,
     conversation: &'a Conversation,
     violations: &'a mut Violations,
     progress: Vec<Progress>,
     owner: Option<u32>,
-    /// The last message that was begun.
+    /// The last message that was begun, and when.
     begun: u64,
+    begun_at: u64,
     /// The close event was begun, by the present owner and by any.
     closing: bool,
     closed: bool,
@@ -64,7 +69,7 @@ impl Handling<'_> {
                     self.wrong(Rule::OutOfOrder, at, format!("{n} is begun after the close"));
                 }
                 self.check_turn(at, n, redelivered);
-                self.begun = self.begun.max(n);
+                (self.begun, self.begun_at) = (self.begun.max(n), at);
             }
             TraceEvent::Closed { redelivered, .. } => {
                 self.check_owner(trace);
@@ -127,10 +132,12 @@ impl Handling<'_> {
     }
 
     /// An owner has died since the message was sent, or was told to drop its handler: one that
-    /// waits for a slow client takes longer than it may.
+    /// waits for a slow client takes longer than it may, and so does any when the machine stands
+    /// still.
     fn may_be_marked(&self, sent: u64, at: u64) -> bool {
         let is_slow = self.conversation.role == Role::Slow;
-        self.crashed >= sent || is_slow || self.case.stalled(sent, at)
+        let took_long = at.saturating_sub(self.begun_at) >= HANDLER_TIMEOUT;
+        self.crashed >= sent || is_slow || took_long || self.case.stalled(sent, at)
     }
 
     fn wrong(&mut self, rule: Rule, at: u64, what: String) {
