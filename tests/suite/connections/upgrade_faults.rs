@@ -43,6 +43,23 @@ async fn a_handler_that_fails_after_upgrading_answers_its_error_and_nothing_was_
     assert!(is_alive(pid));
 }
 
+/// A10: a response that comes too late is not waited for, however long it is: its worker can leave.
+#[tokio::test]
+async fn a_handler_that_declines_too_late_holds_up_no_reload() {
+    let options = Options::app().workers(1).with("--upgrade-timeout", "200ms");
+    let pool = Pool::start(options).await;
+    let old = pool.workers()[0].pid;
+    let mut raw = Raw::connect(pool.address()).await;
+    raw.write(upgrade_request("/produce?bytes=1000000&gate=late", "")).await;
+    pool.wait_at_gate("late").await;
+    assert!(raw.head().await.starts_with("HTTP/1.1 504"));
+    pool.open_gate("late");
+    pool.reload(2).await;
+    pool.wait_until_exited(old).await;
+    let ends = pool.log().lines().iter().filter(|line| line.text("level") == "ERROR").count();
+    assert_eq!(ends, 0, "{}", pool.log());
+}
+
 in_both_modes!(a_client_that_leaves_before_the_handler_upgrades_leaves_nothing_behind);
 /// A9.
 async fn a_client_that_leaves_before_the_handler_upgrades_leaves_nothing_behind(pool: Pool) {

@@ -87,6 +87,18 @@ async fn over_the_shutdown_timeout_the_rest_is_killed_and_the_pool_fails() {
     assert!(begun.elapsed() >= Duration::from_millis(500));
 }
 
+/// F53: whoever is not finished when the time is up is told of the end, not of a dead worker.
+#[tokio::test]
+async fn a_connection_whose_handler_outlasts_the_end_is_closed_with_1001() {
+    let mut pool = Pool::start(Options::app().with("--shutdown-timeout", "500ms")).await;
+    let mut socket = shovel_tests::WebSocket::connect(pool.address(), "/ws").await;
+    socket.send("gate never").await;
+    pool.wait_at_gate("never").await;
+    pool.sigterm();
+    socket.expect_close_code(1001).await;
+    assert_eq!(pool.exit_status().await.code(), Some(1), "{}", pool.log());
+}
+
 /// F52.
 #[tokio::test]
 async fn a_worker_that_ignores_the_shutdown_cannot_keep_the_pool() {

@@ -1,7 +1,7 @@
 //! Moments, told by another clock.
 //!
-//! A process that reads this state back has another clock. And the search tells all moments relative
-//! to the present, so that equal situations are equal states.
+//! The search tells all moments relative to the present, so that equal situations are equal states.
+//! Whoever reads this state back in another process has another clock too.
 
 use super::connection::{State, Step, Wait};
 use super::rest::ASKING_PAUSE;

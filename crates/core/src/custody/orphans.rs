@@ -9,6 +9,7 @@ use shovel_protocol::control::AdoptCause;
 use super::connection::{Record, State, Wait};
 use super::strikes::Blame;
 use super::{Client, Command, Connection, Custody, Loss, Moment, Route, WorkerCell};
+use crate::fleet::{Death, DrainReason};
 
 /// What becomes of a connection whose worker has died.
 enum Orphaned {
@@ -31,7 +32,12 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
             return;
         };
         match outcome {
-            Orphaned::Lost(loss) => return self.end(route, loss, worker),
+            Orphaned::Lost(loss) => {
+                // Whoever has not finished when the pool's time is up is killed for it.
+                let is_late = self.is_ending && blame.death == Death::Ours;
+                let late = Loss::TimeUp(DrainReason::Terminate);
+                return self.end(route, if is_late { late } else { loss }, worker);
+            }
             Orphaned::Unowned => {}
             Orphaned::Quarantined { dropped } => {
                 let loss = Loss::Poison;

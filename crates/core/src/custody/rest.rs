@@ -59,13 +59,16 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
 
     pub(super) fn look_for_rest(&mut self, worker: WorkerId, activity: u64, now: Moment) {
         let Some(sleep_after) = self.settings.sleep_after else { return };
-        let can_spare = self.can_spare(worker);
         let Some(its) = self.workers.get_mut(&worker) else { return };
         let rest = &mut its.rest;
         if activity != rest.activity {
             (rest.activity, rest.since) = (activity, now);
         }
-        let is_idle = now - rest.since >= sleep_after && its.cell.adopts() && can_spare;
+        let rests = now - rest.since >= sleep_after && its.cell.adopts();
+        // Looked at last: it walks all connections.
+        let is_idle = rests && self.can_spare(worker);
+        let Some(its) = self.workers.get_mut(&worker) else { return };
+        let rest = &mut its.rest;
         let change = (is_idle != rest.is_idle).then_some(is_idle);
         rest.is_idle = is_idle;
         let is_idle_everywhere = its.cell.note_idle(change);

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use shovel_protocol::WorkerId;
 
 use super::connection::State;
-use super::workers::Worker;
+use super::workers::{Life, Worker};
 use super::{Client, Custody, Moment, Route, Slot, Tried, WorkerCell};
 
 /// How long a suspect waits for what is under way with its worker. Then it goes in company.
@@ -74,6 +74,10 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         let is_suspect = connection.suspect().is_some();
         let route = Route { slot, born: connection.born };
         let Some(its) = self.workers.get_mut(&worker) else { return false };
+        // What its link would drop was never begun, and is nobody's fault.
+        if its.life == Life::Gone {
+            return false;
+        }
         if its.is_tried(route) {
             return its.has_begun(route);
         }

@@ -177,3 +177,20 @@ fn a_handler_that_does_not_end_is_cut_off_when_the_time_is_up() {
     assert_eq!((house.tells_drained(FIRST), house.tells_drained(SECOND)), (1, 1));
     house.pass(OWNER_WAIT);
 }
+
+#[test]
+fn whoever_ends_with_a_worker_that_is_killed_at_the_end_is_told_of_the_end() {
+    for (is_ending, code) in [(true, CloseCode::GOING_AWAY), (false, CloseCode::INTERNAL_ERROR)] {
+        let mut house = House::of(&[FIRST]);
+        let route = house.plain(FIRST);
+        if is_ending {
+            end(&mut house);
+        }
+        house.die(FIRST, Death::Ours);
+        let closes = house.told().into_iter().filter_map(|told| match told {
+            Command::End { route: its, loss, .. } if its == route => Some(loss.close().code),
+            _ => None,
+        });
+        assert_eq!(closes.collect::<Vec<_>>(), [code]);
+    }
+}

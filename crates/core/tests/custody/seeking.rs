@@ -133,6 +133,19 @@ fn a_connection_goes_to_the_worker_with_the_least_to_do() {
 }
 
 #[test]
+fn what_comes_when_the_link_of_its_owner_has_ended_speaks_against_nothing() {
+    let mut house = House::of(&[FIRST, SECOND]);
+    let route = house.portable(FIRST);
+    house.offer(&[SECOND]);
+    house.happens(Event::LinkEnded { worker: FIRST });
+    house.message(route);
+    assert!(!house.get(route).is_handling(), "it would be dropped there");
+    house.die(FIRST, Death::Hang);
+    house.adopt(route);
+    assert_eq!(house.given(route), [(1, false, false)], "nobody has begun it");
+}
+
+#[test]
 fn a_worker_whose_link_has_ended_is_given_nothing() {
     let (mut house, route) = waiting(false);
     house.join(SECOND, SharedCell::able());

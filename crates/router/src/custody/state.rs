@@ -27,6 +27,6 @@ pub struct KeptMessage {
 pub struct Alarm {
     pub(super) due: Cell<Option<Moment>>,
     pub(super) changed: Notify,
-    /// [`Router::go_on`] runs: what is to be done comes after what is being done.
+    /// Commands are being done. Who asks for it meanwhile returns: the loop that runs does theirs.
     pub(super) is_busy: Cell<bool>,
 }

@@ -16,7 +16,7 @@ pub trait Letter {
     /// What it is about.
     type Topic: PartialEq;
 
-    /// Of two letters with the same topic only the newer is kept, in the place of the older. A letter
+    /// Of two letters with the same topic the older is removed, and the newer stands last. A letter
     /// without a topic replaces none.
     fn topic(&self) -> Option<Self::Topic>;
 
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_newest_about_a_topic_is_kept_and_stands_where_it_came() {
+    fn only_the_newest_about_a_topic_is_kept_and_stands_last() {
         let (sender, mut receiver) = mailbox();
         for note in [Note(Some(1), 1), Note(Some(2), 1), Note(None, 5), Note(None, 5)] {
             assert!(sender.send(note));

@@ -160,9 +160,12 @@ impl Sender {
 
 impl Queue {
     fn send(&self, entry: Crossing) {
-        self.fill.bytes.fetch_add(entry.bytes(), Ordering::AcqRel);
-        // A thread that has ended has no subscribers.
-        let _ = self.entries.send(entry);
+        let bytes = entry.bytes();
+        self.fill.bytes.fetch_add(bytes, Ordering::AcqRel);
+        // A thread that has ended has no subscribers, and nobody waits for it.
+        if self.entries.send(entry).is_err() {
+            self.fill.bytes.fetch_sub(bytes, Ordering::AcqRel);
+        }
     }
 }
 

@@ -102,17 +102,19 @@ impl Router {
         }
     }
 
-    /// The least busy worker; asks for one if there is none.
+    /// The least busy worker; asks for one as long as there is none.
     async fn pick(self: &Rc<Self>, timeout: Duration) -> Result<Rc<Link>, Failure> {
-        if self.custody.borrow().nobody_takes_work() {
-            self.custody.borrow_mut().want_work(self.now());
-        }
         let pick = || {
             let mut custody = self.custody.borrow_mut();
-            let picked = custody.pick(self.now())?;
-            custody.worker(picked).map(|its| its.0.clone())
+            let picked = custody.pick(self.now());
+            if picked.is_none() {
+                custody.want_work(self.now());
+            }
+            let link = picked.and_then(|worker| custody.worker(worker)).map(|its| its.0.clone());
+            drop(custody);
+            self.go_on_if_needed();
+            link
         };
-        self.go_on_if_needed();
         self.waiting.pick(timeout, pick).await
     }
 

@@ -6,7 +6,7 @@ use shovel_core::custody::Late;
 use shovel_edge::Failure;
 use shovel_protocol::control::ResponseHead;
 use shovel_protocol::head::Kind;
-use shovel_protocol::{BadFrame, RequestId};
+use shovel_protocol::{BadFrame, RequestId, ToWorker};
 
 use super::body::{Download, ResponseBody};
 use super::head::response_head;
@@ -26,8 +26,14 @@ impl Router {
     ) -> Result<(), BadFrame> {
         let mut requests = self.requests.borrow_mut();
         let request = requests.get_mut(id.0).filter(|found| Rc::ptr_eq(&found.link, link));
-        // Cancelled, or timed out.
-        let Some(request) = request else { return Ok(()) };
+        let Some(request) = request else {
+            // Cancelled, or timed out. The handler of an upgrade that came too late was not told, and
+            // would wait for ever for somebody to take its body.
+            if !end {
+                link.send(&ToWorker::Cancel { request: id });
+            }
+            return Ok(());
+        };
         if request.download.is_some() {
             let why = "the response has begun already";
             return Err(BadFrame::OutOfTurn { kind: Kind::HttpResponse.name(), why });
@@ -47,13 +53,11 @@ impl Router {
         let body = ResponseBody::new(download, link.clone(), self.clone(), id);
         let waiting = request.waiting.take();
         drop(requests);
-        let mut custody = self.custody.borrow_mut();
         if let Some(connection) = connection {
-            custody.give_up(connection, Late::TimedOut);
+            self.custody.borrow_mut().give_up(connection, Late::TimedOut);
         }
         if let Some(waiting) = waiting {
-            custody.answer_request(link.worker);
-            drop(custody);
+            self.custody.borrow_mut().answer_request(link.worker);
             // Whoever has stopped waiting has cancelled.
             let _ = waiting.send(Outcome::Response(response.map(|()| body)));
         }

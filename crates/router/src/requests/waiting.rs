@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use shovel_edge::Failure;
 use tokio::sync::Notify;
+use tokio::time::sleep;
 
 use crate::links::link::Link;
 
@@ -14,6 +15,9 @@ const WAITING_LIMIT: usize = 1024;
 
 /// What a client without an answer is told to wait.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How soon to ask for a worker again.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Those who wait for a worker.
 #[derive(Default)]
@@ -68,7 +72,12 @@ impl Waiting {
                 if self.has_ended.get() {
                     return None;
                 }
-                changed.await;
+                // Cancel-safe: what has changed is looked for again. A worker that was asked for may have
+                // been refused, because others were falling asleep.
+                tokio::select! {
+                    () = changed => {}
+                    () = sleep(ASK_AGAIN) => {}
+                }
             }
         };
         tokio::time::timeout(timeout, picked).await.ok().flatten().ok_or(unavailable)

@@ -26,7 +26,13 @@ pub(crate) async fn answer(event: FetchEvent<State>) -> Result<Response, Error> 
         "/info" => Ok(Json(info(&event, requests)).into_response()),
         "/mirror" => Ok(mirror(event)),
         "/count" => count(event).await,
-        "/produce" => Ok(Body::from_stream(produce(asked.value("bytes").parse()?)).into_response()),
+        "/produce" => {
+            let gate = asked.value("gate");
+            if !gate.is_empty() {
+                state.gates.pass(&gate, Value::Null).await;
+            }
+            Ok(Body::from_stream(produce(asked.value("bytes").parse()?)).into_response())
+        }
         "/gated" => {
             state.gates.pass(&asked.value("gate"), Value::Null).await;
             Ok(Json(info(&event, requests)).into_response())
