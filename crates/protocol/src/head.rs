@@ -18,8 +18,8 @@ pub mod flags {
     pub const END: u8 = 0x04;
     /// On `ws:send`: its handler has ended, which commits the next sequence number.
     pub const LAST: u8 = 0x08;
-    /// From worker to supervisor: takes effect with the next commit. On `ws:upgrade`: what
-    /// the connection is portable, and what handlers do to it will be staged.
+    /// From worker to supervisor: takes effect with the next commit. On `ws:upgrade`: the
+    /// connection is portable, and what handlers do to it will be staged.
     pub const STAGED: u8 = 0x10;
     /// From worker to supervisor: takes effect at once, though its handler has not ended. Never
     /// together with STAGED.
@@ -268,7 +268,7 @@ pub enum BadFrame {
         /// In a few words.
         why: &'static str,
     },
-    /// Not a peer of ours, or of a version that cannot be spoken with.
+    /// The other end does not speak this protocol, or no version that we speak.
     #[error(transparent)]
     Handshake(#[from] crate::handshake::Refusal),
 }

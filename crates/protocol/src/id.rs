@@ -36,7 +36,7 @@ impl fmt::Display for Generation {
     }
 }
 
-/// A place in a table and the lease under which it is held: a look-up is an index, and an id
+/// A place in a table and the lease under which it is taken: a look-up is an index, and an id
 /// whose lease has ended is caught by comparing one number.
 ///
 /// On the wire the slot is the low half of the `u64` and the lease the high half.

@@ -1,8 +1,9 @@
 //! What the supervisor and its workers agree on.
 //!
 //! Every byte on a link is described here: the frame header ([`head`]), the frames of each
-//! direction ([`to_worker`], [`to_supervisor`]), what an app does to a connection ([`act`]), the payloads of control frames ([`control`]),
-//! ids ([`id`]), close codes ([`close`]), limits ([`limits`]), credit ([`credit`]).
+//! direction ([`to_worker`], [`to_supervisor`]), what an app does to a connection ([`act`]), the
+//! payloads of control frames ([`control`]), ids ([`id`]), close codes ([`close`]), limits
+//! ([`limits`]), credit ([`credit`]).
 //!
 //! Bytes in, values out: this crate does no IO, reads no clock and knows no runtime.
 //!

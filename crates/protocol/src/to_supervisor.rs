@@ -254,7 +254,7 @@ impl<'a> From<WsSend<'a>> for ToSupervisor<'a> {
     }
 }
 
-/// The channel of the worker's own subscription. No handler is its own, so it takes place at once.
+/// The channel of the worker's own subscription. It belongs to no handler, so it takes place at once.
 fn read_own<'a>(name: &'static str, frame: Frame<'a>) -> Result<&'a str, BadFrame> {
     let channel = channel_payload::name(name, frame.payload)?;
     match When::of(name, frame)? {

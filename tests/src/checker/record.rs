@@ -166,7 +166,7 @@ impl Conversation {
     }
 
     /// Whether nothing is left of an order once it is handled, neither an answer nor progress: its
-    /// handler panics, on a connection that may move.
+    /// handler panics, on a portable connection.
     pub fn is_undone(&self, order: Order) -> bool {
         self.role.is_portable() && order.task == Task::Panic
     }

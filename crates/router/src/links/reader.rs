@@ -1,8 +1,7 @@
 //! Reads one link to its end.
 //!
 //! The walk: socket -> `Incoming` -> `WsSend`, which most are, or `Pieces` -> `ToSupervisor` ->
-//! [`super::frames`]. Everything readable is taken before anything that comes
-//! of it is written.
+//! [`super::frames`]. Everything readable is taken before what comes of it is written.
 
 use std::rc::Rc;
 

@@ -46,7 +46,7 @@ impl Supervisor {
         self.ids.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Does something to the state, and sees to what comes of it.
+    /// Does something to the state, and all that follows from it.
     pub(super) fn act<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         let done = {
             let mut state = lock(&self.state);

@@ -59,7 +59,7 @@ impl Workers {
         self.0.get(&id).map_or(Life::Ended, |worker| worker.life)
     }
 
-    /// It lives otherwise from now on. Returns how it lived before.
+    /// Changes its life. Returns what it was before.
     pub(super) fn set_life(&mut self, id: WorkerId, life: Life) -> Life {
         let worker = self.0.get_mut(&id);
         worker.map_or(Life::Ended, |worker| std::mem::replace(&mut worker.life, life))

@@ -124,7 +124,7 @@ async fn open(supervisor: &mut Supervisor, heard: &mut Heard, target: &str) -> S
     supervisor.send(&[upgrade_request(target)]).await;
     let seen = supervisor.next().await;
     let ToSupervisor::Upgrade { portable: true, effects, .. } = seen.read() else {
-        panic!("no upgrade that may move: {:?}", seen.read());
+        panic!("no upgrade of a portable connection: {:?}", seen.read());
     };
     let effects: Vec<_> = effects.map(Result::unwrap).collect();
     let [Effect::Attach { version: 2, data }] = effects[..] else { panic!("{effects:?}") };

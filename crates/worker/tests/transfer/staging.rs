@@ -8,7 +8,7 @@ use shovel_worker::AttachmentError;
 use crate::harness::{CONNECTION, Supervisor, closed, commit, sent, text};
 use crate::{app, attached, during, long, plain_app, published, staged, subscribed};
 
-/// Upgrades; returns whether the connection may move, and what is attached to it at once.
+/// Upgrades; returns whether the connection is portable, and what is attached to it at once.
 async fn open(supervisor: &mut Supervisor, target: &str) -> (bool, Option<Vec<u8>>) {
     supervisor.offer(target).await;
     let seen = supervisor.next().await;

@@ -57,7 +57,7 @@ impl Socket {
         }
     }
 
-    /// Whether nothing more can be waited for.
+    /// Whether there is nothing left to wait for.
     pub(crate) fn has_settled(&self) -> bool {
         let state = self.0.state.borrow();
         state.settling == Some(true) || !state.is_open()
