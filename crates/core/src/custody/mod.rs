@@ -12,7 +12,7 @@
 //!
 //! Rooms: [`connection`] the state of one, [`workers`] of one worker, [`moving`] between them,
 //! [`orphans`] those whose worker died, [`strikes`] and [`trials`] what kills workers, [`rest`] who
-//! is not needed, [`cell`] what crosses threads.
+//! is not needed, [`cell`] what crosses threads, [`roster`] how a worker is found.
 
 mod cell;
 mod connection;
@@ -24,13 +24,14 @@ mod moving;
 mod offer;
 mod orphans;
 mod rest;
+mod roster;
 mod strikes;
 mod table;
 mod trials;
 mod window;
 mod workers;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
@@ -51,6 +52,7 @@ pub use crate::fleet::Death;
 use crate::fleet::Rotation;
 use crate::slots::Slots;
 use line::Line;
+use roster::Roster;
 use workers::Worker;
 
 /// How soon to look again at what waits for another thread.
@@ -106,7 +108,7 @@ pub struct Custody<W, C, M, E> {
     connections: Slots<Connection<C, M, E>>,
     /// The last reservation of each slot that was not taken, by its lease, and why.
     late: Vec<(u32, Late)>,
-    workers: BTreeMap<WorkerId, Worker<W>>,
+    workers: Roster<Worker<W>>,
     offered: Vec<WorkerId>,
     rotation: Rotation,
     is_ending: bool,
@@ -171,7 +173,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
             now: Moment::default(),
             connections: Slots::default(),
             late: Vec::new(),
-            workers: BTreeMap::new(),
+            workers: Roster::default(),
             offered: Vec::new(),
             rotation: Rotation::default(),
             is_ending: false,
