@@ -66,11 +66,26 @@ impl Router {
         link: &Rc<Link>,
         send: WsSend<'_>,
     ) -> Result<(), BadFrame> {
-        match (send.when, send.last) {
+        // Taken apart where the short way ends: handed on whole, it would be put into memory for each.
+        let WsSend { connection, when, kind, data, last } = send;
+        match (when, last) {
             (When::Now, _) => self.send_now(link, send),
-            (When::Staged, true) => self.commit_with(link, send),
-            (When::Staged, false) | (When::During, _) => self.on_act(link, send.into()),
+            (When::Staged, true) => self.commit_with(link, connection, kind, data),
+            (When::Staged, false) | (When::During, _) => {
+                self.on_long_send(link, (connection, when, last), kind, data)
+            }
         }
+    }
+
+    /// A send as any other act.
+    fn on_long_send(
+        self: &Rc<Self>,
+        link: &Rc<Link>,
+        (connection, when, last): (LeaseId, When, bool),
+        kind: MessageKind,
+        data: &[u8],
+    ) -> Result<(), BadFrame> {
+        self.on_act(link, WsSend { connection, when, kind, data, last }.into())
     }
 
     /// A message, and with the last of its handler the commit, in one look at the connection: most
@@ -104,8 +119,13 @@ impl Router {
     }
 
     /// Stages the last act of a handler and commits it, without a copy of it.
-    fn commit_with(self: &Rc<Self>, link: &Rc<Link>, send: WsSend<'_>) -> Result<(), BadFrame> {
-        let id = send.connection;
+    fn commit_with(
+        self: &Rc<Self>,
+        link: &Rc<Link>,
+        id: LeaseId,
+        kind: MessageKind,
+        data: &[u8],
+    ) -> Result<(), BadFrame> {
         let bad = |why| out_of_turn(Kind::WsSend, why);
         let mut custody = self.custody.borrow_mut();
         let Some(staged) = custody.stage(id, link.worker).map_err(bad)? else {
@@ -113,13 +133,12 @@ impl Router {
         };
         if !staged.is_empty() {
             drop(custody);
-            self.on_act(link, send.into())?;
+            self.on_long_send(link, (id, When::Staged, true), kind, data)?;
             return self.on_commit(link, id, None);
         }
         let committed = custody.commit(id, link.worker, None).map_err(bad)?;
         drop(custody);
         let Some(Committed { left, .. }) = committed else { return Ok(()) };
-        let WsSend { kind, data, .. } = send;
         self.send_on(link, id, kind, data);
         self.after_commit(id, left);
         Ok(())

@@ -5,6 +5,8 @@
 //! to be handed over. A handler acts ([`Custody::act`], [`Custody::stage`]) and ends
 //! ([`Custody::commit`]).
 
+use std::hint::cold_path;
+
 use shovel_protocol::{Close, LeaseId, WorkerId};
 
 use super::connection::{Record, State};
@@ -19,6 +21,16 @@ pub enum Arrived<'a, W, C> {
     ToKeep,
     /// Nobody is there to take it, or its close has come.
     Dropped,
+}
+
+impl<W, C> Arrived<'_, W, C> {
+    /// The compiler is told that this is rare: behind so many tests, each as likely as not, it would
+    /// take the way of most for rare, and leave calls on it.
+    #[inline(always)]
+    fn dropped() -> Self {
+        cold_path();
+        Arrived::Dropped
+    }
 }
 
 /// A message of a connection that ends with its worker.
@@ -89,14 +101,14 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
     #[inline]
     pub fn hand_over(&mut self, route: Route, bytes: usize) -> Arrived<'_, W, C> {
         let Some((id, connection)) = self.connections.leased_at_mut(route.slot) else {
-            return Arrived::Dropped;
+            return Arrived::dropped();
         };
         if connection.born != route.born || connection.close.is_some() {
-            return Arrived::Dropped;
+            return Arrived::dropped();
         }
         let Record::Sizes(window) = &mut connection.record else { return Arrived::ToKeep };
-        let State::Owned { owner, .. } = connection.state else { return Arrived::Dropped };
-        let Some(worker) = self.workers.get(&owner) else { return Arrived::Dropped };
+        let State::Owned { owner, .. } = connection.state else { return Arrived::dropped() };
+        let Some(worker) = self.workers.get(&owner) else { return Arrived::dropped() };
         connection.sent += 1;
         window.push(bytes);
         Arrived::Goes(HandedOver {
@@ -234,10 +246,11 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
     ) -> Result<Option<Committed<E>>, OutOfTurn> {
         let Some(found) = self.of_owner_mut(connection, worker) else { return Ok(None) };
         let seq = seq.unwrap_or(found.acked + 1);
-        let before = found.standing();
+        // Of a connection that ends with its worker nothing changes that counts elsewhere.
+        let before = found.is_portable().then(|| found.standing());
         let committed = found.commit(seq)?;
-        let after = found.standing();
-        if found.is_portable() {
+        if let Some(before) = before {
+            let after = found.standing();
             self.note_standing(connection.0.slot, before, after);
             self.note_change(worker);
         }

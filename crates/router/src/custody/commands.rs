@@ -72,7 +72,8 @@ impl Router {
             match next.event {
                 Kept::Message(message) => {
                     let (kind, data) = (message.kind, &message.data[..]);
-                    next.worker.send_message(WsMessage { connection, seq, again, kind, data });
+                    let message = WsMessage { connection, seq, again, kind, data };
+                    next.worker.send(&ToWorker::Message(message));
                 }
                 Kept::Close(close) => {
                     let close = close.clone();
