@@ -7,13 +7,11 @@ use bytes::Bytes;
 use shovel_core::custody::{Arrived, Committed, Left, Route};
 use shovel_protocol::head::Kind;
 use shovel_protocol::to_supervisor::Effects;
-use shovel_protocol::{
-    Act, Again, BadFrame, Effect, LeaseId, MessageKind, When, WsMessage, WsSend,
-};
+use shovel_protocol::{Again, BadFrame, Effect, LeaseId, MessageKind, When, WsMessage, WsSend};
 
 use crate::counts::OfWorker;
 use crate::custody::state::KeptMessage;
-use crate::links::frames::{dropped, out_of_turn};
+use crate::links::frames::{drop_stray, out_of_turn};
 use crate::links::link::Link;
 use crate::router::Router;
 
@@ -54,7 +52,7 @@ impl Router {
         if let Some(link) = owner.and_then(|owner| custody.worker(owner)) {
             count_received(link, data.len());
         }
-        self.hand_over(&mut custody, id);
+        self.pump(&mut custody, id);
         drop(custody);
         self.look_at_route(route);
         self.go_on_if_needed();
@@ -68,16 +66,30 @@ impl Router {
         link: &Rc<Link>,
         send: WsSend<'_>,
     ) -> Result<(), BadFrame> {
-        if send.when == When::Now {
-            return self.send_now(link, send);
-        }
-        // Made of its parts, or the short way would have to put it into memory too.
+        // Taken apart where the short way ends: handed on whole, it would be put into memory for each.
         let WsSend { connection, when, kind, data, last } = send;
-        let effect = Effect::Send { binary: kind.is_binary(), data };
-        let act = Act { connection, when, effect, last };
         match (when, last) {
-            (When::Staged, true) => self.commit_with(link, act),
-            (_, _) => self.on_act(link, act),
+            (When::Now, _) => self.send_now(link, send),
+            (When::Staged, true) => self.commit_with(link, connection, kind, data),
+            (When::Staged, false) | (When::During, _) => {
+                self.on_long_send(link, (connection, when, last), kind, data)
+            }
+        }
+    }
+
+    /// A send as any other act.
+    fn on_long_send(
+        self: &Rc<Self>,
+        link: &Rc<Link>,
+        (connection, when, last): (LeaseId, When, bool),
+        kind: MessageKind,
+        data: &[u8],
+    ) -> Result<(), BadFrame> {
+        self.on_act(link, WsSend { connection, when, kind, data, last }.into())?;
+        // What is staged is committed by whoever staged it.
+        match last && when == When::During {
+            true => self.on_commit(link, connection, None),
+            false => Ok(()),
         }
     }
 
@@ -92,7 +104,7 @@ impl Router {
         let mut custody = self.custody.borrow_mut();
         let found = custody.accepted(id, link.worker);
         let Some(connection) = found.map_err(|why| out_of_turn(Kind::WsSend, why))? else {
-            return dropped(link, Kind::WsSend);
+            return drop_stray(link, Kind::WsSend);
         };
         connection.client.send(link, send.kind, send.data);
         if !send.last {
@@ -112,22 +124,27 @@ impl Router {
     }
 
     /// Stages the last act of a handler and commits it, without a copy of it.
-    fn commit_with(self: &Rc<Self>, link: &Rc<Link>, last: Act<'_>) -> Result<(), BadFrame> {
-        let id = last.connection;
+    fn commit_with(
+        self: &Rc<Self>,
+        link: &Rc<Link>,
+        id: LeaseId,
+        kind: MessageKind,
+        data: &[u8],
+    ) -> Result<(), BadFrame> {
         let bad = |why| out_of_turn(Kind::WsSend, why);
         let mut custody = self.custody.borrow_mut();
         let Some(staged) = custody.stage(id, link.worker).map_err(bad)? else {
-            return dropped(link, Kind::WsSend);
+            return drop_stray(link, Kind::WsSend);
         };
         if !staged.is_empty() {
             drop(custody);
-            self.on_act(link, last)?;
+            self.on_long_send(link, (id, When::Staged, true), kind, data)?;
             return self.on_commit(link, id, None);
         }
         let committed = custody.commit(id, link.worker, None).map_err(bad)?;
         drop(custody);
         let Some(Committed { left, .. }) = committed else { return Ok(()) };
-        self.do_act(link, id.0.slot, last.effect);
+        self.do_act(link, id.0.slot, Effect::Send { binary: kind.is_binary(), data });
         self.after_commit(id, left);
         Ok(())
     }
@@ -142,7 +159,7 @@ impl Router {
         let committed = self.custody.borrow_mut().commit(id, link.worker, seq);
         let committed = committed.map_err(|why| out_of_turn(Kind::WsCommit, why))?;
         let Some(Committed { acts, left }) = committed else {
-            return dropped(link, Kind::WsCommit);
+            return drop_stray(link, Kind::WsCommit);
         };
         self.do_acts(link, id.0.slot, Effects::new(&acts));
         self.after_commit(id, left);
@@ -155,7 +172,7 @@ impl Router {
         match left {
             Left::Closed => drop(custody.remove(id)),
             Left::Some { .. } | Left::Nothing => {
-                self.hand_over(&mut custody, id);
+                self.pump(&mut custody, id);
                 if let Some(client) = custody.client_mut(id) {
                     if client.socket.is_finishing() {
                         client.socket.nudge();

@@ -78,7 +78,7 @@ pub(super) enum Wait {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Record<M, E> {
     /// It ends with its worker: only the sizes of the events under way are known.
-    Sizes(Window),
+    Plain(Window),
     /// It may outlive its worker.
     Portable(Box<Portable<M, E>>),
 }
@@ -153,7 +153,7 @@ impl<C, M, E: Default> Connection<C, M, E> {
             acked: 0,
             sent: 0,
             close: None,
-            record: Record::Sizes(Window::default()),
+            record: Record::Plain(Window::default()),
             born,
         }
     }
@@ -249,7 +249,7 @@ impl<C, M, E: Default> Connection<C, M, E> {
     /// Whether another message may be read from the client.
     pub fn has_room(&self) -> bool {
         let has_room = match &self.record {
-            Record::Sizes(window) => window.is_open(),
+            Record::Plain(window) => window.is_open(),
             Record::Portable(portable) => portable.log.is_open(),
         };
         has_room && self.close.is_none() && self.is_accepted()
@@ -263,14 +263,14 @@ impl<C, M, E: Default> Connection<C, M, E> {
     /// The last number that has come.
     pub(super) fn read(&self) -> u64 {
         match &self.record {
-            Record::Sizes(_) => self.sent,
+            Record::Plain(_) => self.sent,
             Record::Portable(portable) => self.acked + portable.log.len(),
         }
     }
 
     pub(super) fn portable(&self) -> Option<&Portable<M, E>> {
         match &self.record {
-            Record::Sizes(_) => None,
+            Record::Plain(_) => None,
             Record::Portable(portable) => Some(portable),
         }
     }
@@ -339,7 +339,7 @@ impl<C, M, E: Default> Connection<C, M, E> {
 
     pub(super) fn take_staged(&mut self) -> E {
         match &mut self.record {
-            Record::Sizes(_) => E::default(),
+            Record::Plain(_) => E::default(),
             Record::Portable(portable) => std::mem::take(&mut portable.staged),
         }
     }

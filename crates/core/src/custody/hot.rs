@@ -5,6 +5,8 @@
 //! to be handed over. A handler acts ([`Custody::act`], [`Custody::stage`]) and ends
 //! ([`Custody::commit`]).
 
+use std::hint::cold_path;
+
 use shovel_protocol::{Close, LeaseId, WorkerId};
 
 use super::connection::{Record, State};
@@ -14,15 +16,25 @@ use super::{Client, Connection, Custody, OutOfTurn, Route, WorkerCell};
 /// A message that has come.
 pub enum Arrived<'a, W, C> {
     /// It goes to its owner now.
-    Goes(HandedOver<'a, W, C>),
+    Goes(PlainMessage<'a, W, C>),
     /// Its connection is portable: [`Custody::take_in`] it.
     ToKeep,
     /// Nobody is there to take it, or its close has come.
     Dropped,
 }
 
+impl<W, C> Arrived<'_, W, C> {
+    /// The compiler is told that this is rare: behind so many tests, each as likely as not, it would
+    /// take the way of most for rare, and leave calls on it.
+    #[inline(always)]
+    fn dropped() -> Self {
+        cold_path();
+        Arrived::Dropped
+    }
+}
+
 /// A message of a connection that ends with its worker.
-pub struct HandedOver<'a, W, C> {
+pub struct PlainMessage<'a, W, C> {
     /// Whose it is, as the owner knows it.
     pub connection: LeaseId,
     /// Its number.
@@ -37,7 +49,7 @@ pub struct HandedOver<'a, W, C> {
 
 /// An event to be handed to the owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HandOver<'a, W, M> {
+pub struct NextEvent<'a, W, M> {
     /// The owner.
     pub worker: &'a W,
     /// Its number.
@@ -104,17 +116,17 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
     #[inline]
     pub fn hand_over(&mut self, route: Route, bytes: usize) -> Arrived<'_, W, C> {
         let Some((id, connection)) = self.connections.leased_at_mut(route.slot) else {
-            return Arrived::Dropped;
+            return Arrived::dropped();
         };
         if connection.born != route.born || connection.close.is_some() {
-            return Arrived::Dropped;
+            return Arrived::dropped();
         }
-        let Record::Sizes(window) = &mut connection.record else { return Arrived::ToKeep };
-        let State::Owned { owner, .. } = connection.state else { return Arrived::Dropped };
-        let Some(worker) = self.workers.get(&owner) else { return Arrived::Dropped };
+        let Record::Plain(window) = &mut connection.record else { return Arrived::ToKeep };
+        let State::Owned { owner, .. } = connection.state else { return Arrived::dropped() };
+        let Some(worker) = self.workers.get(&owner) else { return Arrived::dropped() };
         connection.sent += 1;
         window.push(bytes);
-        Arrived::Goes(HandedOver {
+        Arrived::Goes(PlainMessage {
             connection: LeaseId(id),
             seq: connection.sent,
             has_room: window.is_open(),
@@ -169,7 +181,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
 
     /// The next event for the owner, which counts as sent from here on. `None` if there is none, or
     /// it may not be begun now: then a [`super::Command::HandOver`] comes when it may.
-    pub fn next(&mut self, connection: LeaseId) -> Option<HandOver<'_, W, M>> {
+    pub fn next(&mut self, connection: LeaseId) -> Option<NextEvent<'_, W, M>> {
         let found = self.connections.get(connection.0)?;
         if !found.has_next() {
             return None;
@@ -191,7 +203,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         let seq = found.sent;
         let redelivered = seq <= portable.maybe;
         let partial = redelivered && seq <= portable.partial;
-        Some(HandOver { worker: &worker.cell, seq, event, redelivered, partial })
+        Some(NextEvent { worker: &worker.cell, seq, event, redelivered, partial })
     }
 
     /// Where to put an act that waits until its handler ends. `None` if the connection is not its
@@ -264,10 +276,11 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
     ) -> Result<Option<Committed<E>>, OutOfTurn> {
         let Some(found) = self.of_owner_mut(connection, worker) else { return Ok(None) };
         let seq = seq.unwrap_or(found.acked + 1);
-        let before = found.standing();
+        // Of a connection that ends with its worker nothing changes that counts elsewhere.
+        let before = found.is_portable().then(|| found.standing());
         let committed = found.commit(seq)?;
-        let after = found.standing();
-        if found.is_portable() {
+        if let Some(before) = before {
+            let after = found.standing();
             self.note_standing(connection.0.slot, before, after);
             self.note_change(worker);
         }
@@ -281,7 +294,7 @@ impl<C, M, E: Default> Connection<C, M, E> {
     #[inline]
     pub fn commit_next_of_plain(&mut self) -> Option<Result<Left, OutOfTurn>> {
         match self.record {
-            Record::Sizes(_) => Some(self.commit(self.acked + 1).map(|committed| committed.left)),
+            Record::Plain(_) => Some(self.commit(self.acked + 1).map(|committed| committed.left)),
             Record::Portable(_) => None,
         }
     }
@@ -293,7 +306,7 @@ impl<C, M, E: Default> Connection<C, M, E> {
         let seq = self.read() + 1;
         self.close = Some(seq);
         match &mut self.record {
-            Record::Sizes(window) => {
+            Record::Plain(window) => {
                 self.sent = seq;
                 window.push(0);
                 Closing::HandOver(seq)
@@ -339,7 +352,7 @@ impl<C, M, E: Default> Connection<C, M, E> {
         let finished = seq - self.acked;
         self.acked = seq;
         match &mut self.record {
-            Record::Sizes(window) => window.pop(finished),
+            Record::Plain(window) => window.pop(finished),
             Record::Portable(portable) => {
                 (0..finished).for_each(|_| portable.log.pop());
                 portable.strikes.clear();

@@ -13,7 +13,7 @@
 //! Rooms: `connection` the state of one, `workers` of one worker; `moving` between them,
 //! `seeking` the next owner, `deadlines` of both; `orphans` those whose worker died, `strikes`
 //! and `trials` what kills workers; `rest` who is not needed; `cell` what crosses threads,
-//! `clock` what outlives a process.
+//! `clock` what outlives a process, `roster` how a worker is found.
 
 mod cell;
 mod clock;
@@ -27,6 +27,7 @@ mod moving;
 mod offer;
 mod orphans;
 mod rest;
+mod roster;
 mod seeking;
 mod strikes;
 mod table;
@@ -34,7 +35,7 @@ mod trials;
 mod window;
 mod workers;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ use shovel_protocol::WorkerId;
 pub use cell::{LoneCell, Proof, Tried, WorkerCell};
 pub use connection::{Attachment, Connection, Phase, Route};
 pub use event::{Command, Event, Loss, farewell};
-pub use hot::{Arrived, Closing, Committed, HandOver, HandedOver, LastEvent, Left};
+pub use hot::{Arrived, Closing, Committed, LastEvent, Left, NextEvent, PlainMessage};
 pub use log::Kept;
 pub use offer::Late;
 pub use seeking::UNDER_WAY;
@@ -55,6 +56,7 @@ pub use crate::fleet::Death;
 use crate::fleet::Rotation;
 use crate::slots::Slots;
 use line::Line;
+use roster::Roster;
 use workers::Worker;
 
 /// How soon to look again at what waits for another thread.
@@ -110,7 +112,7 @@ pub struct Custody<W, C, M, E> {
     connections: Slots<Connection<C, M, E>>,
     /// The last reservation of each slot that was not taken, by its lease, and why.
     late: Vec<(u32, Late)>,
-    workers: BTreeMap<WorkerId, Worker<W>>,
+    workers: Roster<Worker<W>>,
     offered: Vec<WorkerId>,
     rotation: Rotation,
     is_ending: bool,
@@ -176,7 +178,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
             now: Moment::default(),
             connections: Slots::default(),
             late: Vec::new(),
-            workers: BTreeMap::new(),
+            workers: Roster::default(),
             offered: Vec::new(),
             rotation: Rotation::default(),
             is_ending: false,

@@ -19,6 +19,7 @@ impl Window {
         self.bytes < CONNECTION_WINDOW_BYTES
     }
 
+    #[inline]
     pub(super) fn push(&mut self, bytes: usize) {
         let size = u32::try_from(bytes + MESSAGE_OVERHEAD_BYTES).unwrap_or(u32::MAX);
         self.sizes.push_back(size);

@@ -303,7 +303,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
     /// no connection left.
     pub(super) fn tell_drained(&mut self) {
         let is_needed = self.is_ending && !self.connections.is_empty();
-        for (id, worker) in &mut self.workers {
+        for (id, worker) in self.workers.iter_mut() {
             let Life::Draining(why) = worker.life else { continue };
             let may_be_needed = is_needed && worker.cell.adopts() && self.offered.contains(id);
             if worker.holds_nothing() && !may_be_needed {

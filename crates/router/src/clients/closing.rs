@@ -34,7 +34,7 @@ impl Router {
             }
             Closing::Kept => {
                 self.tell_closed(&connection.client, owner, &close);
-                self.hand_over(&mut custody, id);
+                self.pump(&mut custody, id);
             }
         }
         drop(custody);

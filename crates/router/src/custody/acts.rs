@@ -12,7 +12,7 @@ use shovel_protocol::to_supervisor::{Effects, put_effect};
 use shovel_protocol::{Act, BadFrame, CloseCode, MessageKind, PublishToken, When};
 
 use crate::clients::client::AllSubscriptions;
-use crate::links::frames::{dropped, out_of_turn};
+use crate::links::frames::{drop_stray, out_of_turn};
 use crate::links::link::Link;
 use crate::router::Router;
 
@@ -31,7 +31,7 @@ impl Router {
             When::During => custody.act(id, link.worker, true).map_err(bad)?,
             When::Staged => {
                 let staged = custody.stage(id, link.worker).map_err(bad)?;
-                let Some(staged) = staged else { return dropped(link, kind) };
+                let Some(staged) = staged else { return drop_stray(link, kind) };
                 put_effect(staged, &act.effect);
                 let most = self.settings.get().ws.max_message_bytes.saturating_add(STAGED_BYTES);
                 if staged.len() > most {
@@ -43,7 +43,7 @@ impl Router {
         };
         drop(custody);
         if !is_its {
-            return dropped(link, kind);
+            return drop_stray(link, kind);
         }
         self.do_act(link, id.0.slot, act.effect);
         Ok(())

@@ -24,7 +24,7 @@ impl Router {
     pub(super) fn obey(self: &Rc<Self>, command: Command<Staged>) {
         match command {
             Command::HandOver { connection } => {
-                self.hand_over(&mut self.custody.borrow_mut(), connection);
+                self.pump(&mut self.custody.borrow_mut(), connection);
             }
             Command::Release { worker, connection } => self.release(worker, connection),
             Command::Revoke { worker, connection } => {
@@ -65,14 +65,15 @@ impl Router {
     }
 
     /// Hands the owner all that has come, as far as it may be begun.
-    pub(crate) fn hand_over(&self, custody: &mut Custody, connection: LeaseId) {
+    pub(crate) fn pump(&self, custody: &mut Custody, connection: LeaseId) {
         while let Some(next) = custody.next(connection) {
             let again = Again { redelivered: next.redelivered, partial: next.partial };
             let seq = next.seq;
             match next.event {
                 Kept::Message(message) => {
                     let (kind, data) = (message.kind, &message.data[..]);
-                    next.worker.send_message(WsMessage { connection, seq, again, kind, data });
+                    let message = WsMessage { connection, seq, again, kind, data };
+                    next.worker.send(&ToWorker::Message(message));
                 }
                 Kept::Close(close) => {
                     let close = close.clone();

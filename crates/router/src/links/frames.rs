@@ -186,8 +186,8 @@ fn stranger(link: &Link, kind: Kind) {
     }
 }
 
-/// As [`stranger`], of a frame that is no fault of the link.
-pub(crate) fn dropped(link: &Link, kind: Kind) -> Result<(), BadFrame> {
+/// Drops a stray frame. The link stays open: the worker may have lost the connection a moment ago.
+pub(crate) fn drop_stray(link: &Link, kind: Kind) -> Result<(), BadFrame> {
     stranger(link, kind);
     Ok(())
 }

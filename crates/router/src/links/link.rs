@@ -89,7 +89,8 @@ impl Link {
         self.mark();
     }
 
-    /// Queues a message of a client's: what [`Link::send`] does, in a shorter way.
+    /// Queues a message of a client's: what [`Link::send`] does, in a shorter way. It has one
+    /// caller, which the compiler then makes it a part of.
     #[inline]
     pub fn send_message(&self, message: WsMessage<'_>) {
         if self.ended.get() {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use shovel_core::custody::{self, Arrived, Closing, HandedOver, Route, farewell};
+use shovel_core::custody::{self, Arrived, Closing, PlainMessage, Route, farewell};
 use shovel_core::fleet::DrainReason;
 use shovel_protocol::{Again, Close, LeaseId, ToWorker, WsMessage};
 
@@ -48,7 +48,7 @@ impl State {
     ) -> Result<u64, (u16, String)> {
         let (kind, data) = (message.kind(), message.as_bytes());
         match self.custody.hand_over(route, data.len()) {
-            Arrived::Goes(HandedOver { connection, seq, .. }) => {
+            Arrived::Goes(PlainMessage { connection, seq, .. }) => {
                 let again = Again::default();
                 let message = WsMessage { connection, seq, again, kind, data };
                 self.tell_owner(connection, &ToWorker::Message(message));

@@ -1,6 +1,6 @@
 //! What custody wants done: done at once, in order.
 
-use shovel_core::custody::{Command, Event, HandOver, Kept, Moment};
+use shovel_core::custody::{Command, Event, Kept, Moment, NextEvent};
 use shovel_protocol::control::{AdoptCause, AdoptHead, Names};
 use shovel_protocol::to_worker::RequestBytes;
 use shovel_protocol::{Again, LeaseId, ToWorker, WorkerId, WsMessage};
@@ -82,7 +82,7 @@ impl State {
         let owner = self.custody.get(connection).and_then(|found| found.owner());
         let Some(owner) = owner else { return };
         while let Some(next) = self.custody.next(connection) {
-            let HandOver { seq, event, redelivered, partial, .. } = next;
+            let NextEvent { seq, event, redelivered, partial, .. } = next;
             let again = Again { redelivered, partial };
             match event {
                 Kept::Message(message) => {
