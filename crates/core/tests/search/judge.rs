@@ -1,6 +1,7 @@
 //! Whether what custody does to a connection, or leaves undone, follows from what truly happened.
 
 use shovel_core::custody::{Death, Loss, Route};
+use shovel_core::fleet::DrainReason;
 
 use crate::witness::{Holder, Seen, Step, demand};
 use crate::world::{Client, Config, Life, Socket, Worker, World, place_of};
@@ -43,7 +44,10 @@ impl World {
         seen: &mut Vec<Seen>,
     ) -> Step {
         match loss {
-            Loss::WorkerDied => {
+            // What dies of our own kill when the pool ends is told of the end.
+            Loss::WorkerDied | Loss::TimeUp(DrainReason::Terminate) => {
+                let is_told_of_end = loss != Loss::WorkerDied;
+                demand(!is_told_of_end || self.fleet.is_ending, "the pool does not end")?;
                 seen.push(Seen::Lost);
                 let witness = self.witness(connection);
                 let could_stay = witness.is_accepted && witness.attached.is_some() && config.adopts;
@@ -73,7 +77,9 @@ impl World {
                 self.witness(connection).is_convicted(true)?;
                 self.judge_culprit(config, connection, 0)
             }
-            Loss::TimeUp(_) => demand(false, "it was in time"),
+            Loss::TimeUp(DrainReason::Reload | DrainReason::Recycle | DrainReason::Sleep) => {
+                demand(false, "it was in time")
+            }
             Loss::End => {
                 seen.push(Seen::EndUnheard);
                 demand(self.fleet.is_ending, "the pool does not end")?;
