@@ -1,12 +1,45 @@
 //! Looks at every state that a world can come to, nearest first.
 
 use std::collections::VecDeque;
+use std::fmt::Debug;
 use std::hash::{Hash, Hasher};
 use std::time::Instant;
 
 use crate::steps::Action;
-use crate::witness::{Seen, Violation};
+use crate::witness::{Seen, Step, Violation};
 use crate::world::{Config, World};
+
+/// A world that can be searched.
+pub trait Searched: Clone + Debug + Hash {
+    type Config;
+    type Action: Copy + Debug + 'static;
+    type Seen: Copy + Debug + Ord + 'static;
+
+    /// How time may pass until something is due.
+    const TIME_PASSES: &'static [Self::Action];
+
+    fn begin(config: &Self::Config) -> Self;
+    fn name(config: &Self::Config) -> &'static str;
+    /// What must have been seen at least once.
+    fn demands(config: &Self::Config) -> &'static [Self::Seen];
+    /// What must never be seen.
+    fn forbids(config: &Self::Config) -> &'static [Self::Seen];
+
+    /// What happens by itself. Empty when everything has settled but for time.
+    fn progress(&self, config: &Self::Config, actions: &mut Vec<Self::Action>);
+    /// What need not happen.
+    fn faults(&self, config: &Self::Config, actions: &mut Vec<Self::Action>);
+    fn step(
+        &mut self,
+        config: &Self::Config,
+        action: Self::Action,
+        seen: &mut Vec<Self::Seen>,
+    ) -> Step;
+    /// Whether anything is due at some time.
+    fn is_waiting(&self) -> bool;
+    /// Judges a world in which nothing happens any more.
+    fn is_settled(&self, config: &Self::Config, seen: &mut Vec<Self::Seen>) -> Step;
+}
 
 /// What is asked of it is only whether something is in it, never its order.
 #[expect(
@@ -20,23 +53,28 @@ const PATIENCE: usize = 40;
 
 /// Where a state came from, to tell how a fault came about.
 #[derive(Clone, Copy)]
-struct Step {
+struct Way<A> {
     before: u32,
-    action: Option<Action>,
+    action: Option<A>,
 }
 
 /// Searches a world, up to as many states as are asked for.
 pub fn look(config: Config) {
+    look_at::<World>(config);
+}
+
+/// The same, of a world of any kind.
+pub fn look_at<W: Searched>(config: W::Config) {
     let most = std::env::var("SHOVEL_NEMESIS_STATES").ok().and_then(|value| value.parse().ok());
-    search(&config, most.unwrap_or(300_000));
+    search::<W>(&config, most.unwrap_or(300_000));
 }
 
 /// Fails with the shortest way to a state in which a rule does not hold. Stops after `most` states.
-pub fn search(config: &Config, most: usize) {
+pub fn search<W: Searched>(config: &W::Config, most: usize) {
     let begun = Instant::now();
     let mut known = Fingerprints::default();
-    let mut steps = vec![Step { before: 0, action: None }];
-    let first = World::new(config);
+    let mut steps = vec![Way { before: 0, action: None }];
+    let first = W::begin(config);
     known.insert(fingerprint(&first));
     let mut waiting = VecDeque::from([(first, 0)]);
     let mut seen = Vec::new();
@@ -49,7 +87,7 @@ pub fn search(config: &Config, most: usize) {
             match settle(config, &world, &mut seen) {
                 Err(violation) => fail(config, &violation, &steps, at, None, &world),
                 Ok(true) => {}
-                Ok(false) => actions.push(Action::TimePasses),
+                Ok(false) => actions.extend_from_slice(W::TIME_PASSES),
             }
         }
         world.faults(config, &mut actions);
@@ -61,7 +99,7 @@ pub fn search(config: &Config, most: usize) {
             }
             if known.insert(fingerprint(&next)) && steps.len() < most {
                 waiting.push_back((next, steps.len() as u32));
-                steps.push(Step { before: at, action: Some(*action) });
+                steps.push(Way { before: at, action: Some(*action) });
             }
         }
         forget_repeats(&mut seen);
@@ -70,26 +108,30 @@ pub fn search(config: &Config, most: usize) {
     let capped = if is_whole { "" } else { ", not all" };
     println!(
         "{}: {} states{capped}, {taken} steps, {:.1} s",
-        config.name,
+        W::name(config),
         steps.len(),
         begun.elapsed().as_secs_f32()
     );
-    for forbidden in config.forbids {
-        assert!(!seen.contains(forbidden), "{}: has seen {forbidden:?}", config.name);
+    for forbidden in W::forbids(config) {
+        assert!(!seen.contains(forbidden), "{}: has seen {forbidden:?}", W::name(config));
     }
-    for demanded in config.demands.iter().filter(|_| is_whole) {
-        assert!(seen.contains(demanded), "{}: never saw {demanded:?}", config.name);
+    for demanded in W::demands(config).iter().filter(|_| is_whole) {
+        assert!(seen.contains(demanded), "{}: never saw {demanded:?}", W::name(config));
     }
 }
 
 /// Whether a world in which nothing can happen but that time passes has settled: nothing comes of
 /// that any more.
-pub fn settle(config: &Config, world: &World, seen: &mut Vec<Seen>) -> Result<bool, Violation> {
+pub fn settle<W: Searched>(
+    config: &W::Config,
+    world: &W,
+    seen: &mut Vec<W::Seen>,
+) -> Result<bool, Violation> {
     let mut later = world.clone();
     let mut passed = vec![fingerprint(&later)];
     let mut actions = Vec::new();
-    while later.custody.poll_timeout().is_some() {
-        later.step(config, Action::TimePasses, seen)?;
+    while later.is_waiting() {
+        later.step(config, W::TIME_PASSES[0], seen)?;
         later.progress(config, &mut actions);
         if !actions.is_empty() {
             return Ok(false);
@@ -110,7 +152,7 @@ pub fn settle(config: &Config, world: &World, seen: &mut Vec<Seen>) -> Result<bo
 
 /// A quick hash that does not change from run to run. With ten million states, two share one once in
 /// 400,000 runs.
-pub fn fingerprint(world: &World) -> u64 {
+pub fn fingerprint(world: &impl Hash) -> u64 {
     let mut hasher = Mixer(0);
     world.hash(&mut hasher);
     hasher.finish()
@@ -163,24 +205,68 @@ impl Hasher for Mixer {
     }
 }
 
-pub fn forget_repeats(seen: &mut Vec<Seen>) {
+pub fn forget_repeats<S: Ord>(seen: &mut Vec<S>) {
     seen.sort_unstable();
     seen.dedup();
 }
 
-fn fail(
-    config: &Config,
+fn fail<W: Searched>(
+    config: &W::Config,
     violation: &Violation,
-    steps: &[Step],
+    steps: &[Way<W::Action>],
     mut at: u32,
-    last: Option<Action>,
-    world: &World,
+    last: Option<W::Action>,
+    world: &W,
 ) -> ! {
-    let mut way: Vec<Action> = last.into_iter().collect();
+    let mut way: Vec<W::Action> = last.into_iter().collect();
     while let Some(action) = steps[at as usize].action {
         way.push(action);
         at = steps[at as usize].before;
     }
     way.reverse();
-    panic!("{}: {} after {way:?}\n{world:#?}", config.name, violation.0);
+    panic!("{}: {} after {way:?}\n{world:#?}", W::name(config), violation.0);
+}
+
+impl Searched for World {
+    type Config = Config;
+    type Action = Action;
+    type Seen = Seen;
+
+    const TIME_PASSES: &'static [Action] = &[Action::TimePasses];
+
+    fn begin(config: &Config) -> Self {
+        World::new(config)
+    }
+
+    fn name(config: &Config) -> &'static str {
+        config.name
+    }
+
+    fn demands(config: &Config) -> &'static [Seen] {
+        config.demands
+    }
+
+    fn forbids(config: &Config) -> &'static [Seen] {
+        config.forbids
+    }
+
+    fn progress(&self, config: &Config, actions: &mut Vec<Action>) {
+        self.progress(config, actions);
+    }
+
+    fn faults(&self, config: &Config, actions: &mut Vec<Action>) {
+        self.faults(config, actions);
+    }
+
+    fn step(&mut self, config: &Config, action: Action, seen: &mut Vec<Seen>) -> Step {
+        self.step(config, action, seen)
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.custody.poll_timeout().is_some()
+    }
+
+    fn is_settled(&self, config: &Config, seen: &mut Vec<Seen>) -> Step {
+        self.is_settled(config, seen)
+    }
 }

@@ -6,4 +6,5 @@
 mod ends;
 mod moves;
 mod poison;
+mod threads;
 mod times;
