@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use shovel_protocol::id::Leased;
 
-/// Values by leased id. Places are used again, leases never.
+/// Values by leased id. Places are used again; leases go up, and wrap after 2^32.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Slots<T> {
     slots: Vec<Slot<T>>,

@@ -267,8 +267,8 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         self.settle_trials(now);
         self.begin_moves(now);
         self.tell_drained();
-        // Each of these has seen what those before it made possible. What still waits is looked at
-        // again after a pause: at the same moment nothing would have changed.
+        // Each step has seen the results of those before it. What still waits is looked at again after
+        // a pause: now nothing would have changed.
         self.is_unsettled = false;
         self.retry_at = self.retry_in().map(|pause| now + pause);
     }

@@ -191,7 +191,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
 
     /// A worker has one connection less.
     fn let_go(&mut self, worker: WorkerId) {
-        // One that joined after it was given something has less than it lets go of.
+        // A worker may join after a connection was reserved for it: then it has one less than it loses.
         if let Some(its) = self.workers.get_mut(&worker)
             && its.connections > 0
         {

@@ -188,11 +188,11 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         self.offered.contains(&worker) && self.takes_work(worker)
     }
 
-    /// Who would take a connection over now: `rather` this one. All workers that serve run the same
+    /// Who would take a connection over now, `preferred` if it can. All workers that serve run the same
     /// program.
-    pub(super) fn adopter(&mut self, rather: Option<WorkerId>) -> Adopter {
-        let rather = rather.filter(|worker| self.is_offered(*worker));
-        match rather.or_else(|| self.pick_least_busy()) {
+    pub(super) fn adopter(&mut self, preferred: Option<WorkerId>) -> Adopter {
+        let preferred = preferred.filter(|worker| self.is_offered(*worker));
+        match preferred.or_else(|| self.pick_least_busy()) {
             None => Adopter::None,
             Some(worker) if self.worker(worker).is_some_and(WorkerCell::adopts) => {
                 Adopter::Ready(worker)

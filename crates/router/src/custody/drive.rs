@@ -53,7 +53,7 @@ pub async fn run(router: Rc<Router>) {
         }
         router.custody.borrow_mut().handle_timeout(router.now());
         router.go_on();
-        // The same moment may be due again, and would not be told as a change.
+        // Kept even if it equals the last one: `go_on` tells of changes only.
         router.alarm.due.set(router.custody.borrow().poll_timeout());
     }
 }

@@ -56,7 +56,7 @@ impl Tenure {
 
     pub(crate) fn close(&self, code: CloseCode, reason: &str) {
         let effect = Effect::Close { code: code.0, reason };
-        // Of what is closed already nothing is left to close.
+        // Closing a closed connection does nothing.
         if self.act(&mut lock(&self.state), Deed::Close, &effect).is_ok() {
             self.relieved.notify_waiters();
         }
