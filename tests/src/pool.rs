@@ -197,6 +197,11 @@ impl Pool {
         File::create(self.gates.path().join(name)).expect("gate");
     }
 
+    /// From now on whoever comes to this gate waits.
+    pub fn shut_gate(&self, name: &str) {
+        std::fs::remove_file(self.gates.path().join(name)).expect("an open gate");
+    }
+
     /// Waits until a handler stands at this gate; returns what it told.
     pub async fn wait_at_gate(&self, name: &str) -> Value {
         let is_it = |event: &Value| event["event"] == "waiting" && event["gate"] == name;

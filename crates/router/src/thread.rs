@@ -169,6 +169,7 @@ fn obey(router: &Rc<Router>, command: ToThread) {
         ToThread::Cut { worker } => router.cut(worker),
         ToThread::Shutdown { worker } => router.tell(worker, &ToWorker::Shutdown),
         ToThread::Reaped { worker, death } => router.reaped(worker, death),
+        ToThread::EndWaits => router.end_waits(),
         ToThread::Probe => router.reports.send(FromThread::Alive),
         // Those are about the server, and are obeyed where it is.
         ToThread::Inspect(_)

@@ -9,6 +9,7 @@ mod convicting;
 mod crash;
 mod deadlines;
 mod failing;
+mod needed;
 mod offer;
 mod pressure;
 mod quarantine;

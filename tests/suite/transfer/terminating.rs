@@ -9,7 +9,7 @@ use crate::harness::watched::Watched;
 const MESSAGES: usize = 3;
 
 /// So many clients, and all that they have sent was read by the pool.
-async fn clients_with(watched: &Watched, clients: usize, text: &str) -> Vec<Counted> {
+pub(super) async fn clients_with(watched: &Watched, clients: usize, text: &str) -> Vec<Counted> {
     let mut connected = Vec::new();
     for _ in 0..clients {
         let mut client = Counted::connect(&watched.pool, "").await;
@@ -26,7 +26,7 @@ async fn clients_with(watched: &Watched, clients: usize, text: &str) -> Vec<Coun
 }
 
 /// Every answer comes, then 1001 and one close event for each.
-async fn expect_all(mut pool: Pool, clients: Vec<Counted>) {
+pub(super) async fn expect_all(mut pool: Pool, clients: Vec<Counted>) {
     let count = clients.len();
     for mut client in clients {
         client.settle().await;

@@ -47,8 +47,10 @@ pub enum Event {
         /// All that it has done, as a number that grows with each thing.
         activity: u64,
     },
-    /// No more workers will come: the pool ends.
+    /// The pool ends: nothing new comes. Workers may still, for what was read.
     EndBegan,
+    /// No worker will come any more: who waits for one ends.
+    WaitsEnded,
 }
 
 /// Something to do, in the order in which it was given.
@@ -156,6 +158,9 @@ pub enum Command<E> {
     },
     /// Tell the fleet that a worker is needed, or one more.
     WorkWanted,
+    /// The pool ends: tell the fleet that nothing is left here that a worker would have to be started
+    /// for. Told once.
+    Emptied,
     /// Tell the fleet that a worker does not give a connection up. Told again while that lasts.
     Stuck {
         /// Which.

@@ -115,7 +115,9 @@ pub struct Custody<W, C, M, E> {
     workers: Roster<Worker<W>>,
     offered: Vec<WorkerId>,
     rotation: Rotation,
-    is_ending: bool,
+    ending: Ending,
+    /// Requests that are asked, or wait for a worker to ask.
+    questions: u32,
     /// Those that are to leave their workers.
     leaving: Line,
     /// Those that cannot move and whose workers leave: each is closed at its time.
@@ -144,6 +146,16 @@ pub struct Custody<W, C, M, E> {
     /// Room for a look at all loads.
     #[serde(skip)]
     loads: Vec<u32>,
+}
+
+/// How far the pool is with its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+enum Ending {
+    No,
+    /// What was read is handled, if a worker has to be started for it.
+    Began,
+    /// No worker is started any more.
+    Last,
 }
 
 /// A frame that its connection's state does not allow: the link that it came on must end.
@@ -181,7 +193,8 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
             workers: Roster::default(),
             offered: Vec::new(),
             rotation: Rotation::default(),
-            is_ending: false,
+            ending: Ending::No,
+            questions: 0,
             leaving: Line::default(),
             farewells: BTreeSet::new(),
             seeking: Line::default(),

@@ -63,20 +63,34 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         }
         self.commands.push_back(Command::CountReleased { cut });
         self.commands.push_back(Command::Act { worker, slot, acts });
-        let sleeps = self.draining(worker) == Some(DrainReason::Sleep) && !self.is_ending;
         if is_hopeless {
             self.lose(route, Loss::NoWorker);
-        } else if sleeps && self.on_route(route).is_some_and(|(_, its)| its.is_idle()) {
-            self.wait(route, Wait::Asleep);
         } else {
-            // It waits for its turn: slow ones did not count as under way, so many may come back at
-            // once.
-            self.seek(route);
+            self.go_on_without(worker, route, cause);
         }
         // Its client may have been paused because of the worker that it left.
         self.commands.push_back(Command::Look { route });
         self.settle(now);
         Ok(true)
+    }
+
+    /// What a connection does that its worker has given up: it waits for another, or sleeps.
+    fn go_on_without(&mut self, worker: WorkerId, route: Route, cause: AdoptCause) {
+        let is_idle = self.on_route(route).is_some_and(|(_, its)| its.is_idle());
+        let was_to_sleep = match self.is_ending() {
+            false => self.draining(worker) == Some(DrainReason::Sleep),
+            true => cause == AdoptCause::Wake && self.nobody_takes_work(),
+        };
+        if !was_to_sleep || !is_idle {
+            // It waits for its turn: slow ones did not count as under way, so many may come back at
+            // once.
+            self.seek(route);
+        } else if self.is_ending() {
+            // As those that slept when the end began: nobody is woken for it.
+            self.lose(route, Loss::End);
+        } else {
+            self.wait(route, Wait::Asleep);
+        }
     }
 
     /// A worker has taken a connection over, or refuses it.
@@ -137,7 +151,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         let (can_move, is_open) = (connection.can_move(), connection.client.is_open());
         let Some(why) = self.draining(owner) else { return };
         // When the pool ends nobody is to move.
-        let why = if self.is_ending { DrainReason::Terminate } else { why };
+        let why = if self.is_ending() { DrainReason::Terminate } else { why };
         let cause = match why {
             DrainReason::Reload | DrainReason::Recycle => AdoptCause::Reload,
             DrainReason::Sleep => AdoptCause::Wake,
@@ -165,7 +179,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
     /// the closes are spread, so that clients do not all come back at once.
     pub(super) fn plan_farewells(&mut self, routes: Vec<Route>, why: DrainReason, now: Moment) {
         let spread = match why {
-            DrainReason::Reload | DrainReason::Recycle if !self.is_ending => {
+            DrainReason::Reload | DrainReason::Recycle if !self.is_ending() => {
                 self.settings.close_spread
             }
             DrainReason::Reload

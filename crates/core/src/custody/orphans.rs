@@ -34,7 +34,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         match outcome {
             Orphaned::Lost(loss) => {
                 // Whoever has not finished when the pool's time is up is killed for it.
-                let is_late = self.is_ending && blame.death == Death::Ours;
+                let is_late = self.is_ending() && blame.death == Death::Ours;
                 let late = Loss::TimeUp(DrainReason::Terminate);
                 return self.end(route, if is_late { late } else { loss }, worker);
             }

@@ -8,7 +8,7 @@ use shovel_protocol::WorkerId;
 
 use super::connection::{State, Wait};
 use super::workers::Adopter;
-use super::{Client, Command, Custody, Loss, Moment, Proof, Route, WorkerCell};
+use super::{Client, Command, Custody, Ending, Loss, Moment, Proof, Route, WorkerCell};
 
 /// Connections of a thread that are on their way at once.
 pub const UNDER_WAY: u32 = 64;
@@ -24,7 +24,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
                 self.lose(route, Loss::Unable);
                 return true;
             }
-            Adopter::None if self.is_ending => {
+            Adopter::None if self.ending == Ending::Last => {
                 self.lose(route, Loss::End);
                 return true;
             }
@@ -73,7 +73,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
     /// first, and among them those that are no suspects.
     pub(super) fn begin_moves(&mut self, now: Moment) {
         let is_waiting = !self.seeking.is_empty() || !self.seeking_suspects.is_empty();
-        if is_waiting && !self.is_ending && self.adopter(None) == Adopter::None {
+        if is_waiting && self.ending != Ending::Last && self.adopter(None) == Adopter::None {
             // They are looked at again when there is a worker.
             self.want_work(now);
         } else {
@@ -121,7 +121,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
             (Proof::None, _) | (_, Proof::None) => Proof::None,
             (Proof::Given, Proof::Given) => Proof::Given,
         });
-        self.is_ending
+        self.is_ending()
             || match least {
                 Proof::Given => true,
                 Proof::None => self.under_way == 0 && self.seeking.is_empty(),

@@ -94,7 +94,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         let removed = self.connections.remove(connection.0)?;
         self.drop_kept(removed.standing().kept_bytes);
         // Workers that stayed in case this one needs them may leave now.
-        self.is_unsettled |= self.is_ending && self.connections.is_empty();
+        self.is_unsettled |= self.is_ending() && self.connections.is_empty();
         Some(removed.client)
     }
 

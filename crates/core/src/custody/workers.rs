@@ -6,7 +6,7 @@ use shovel_protocol::WorkerId;
 use super::line::Line;
 use super::rest::Rest;
 use super::trials::Trial;
-use super::{Client, Command, Custody, Event, Moment, Route, WorkerCell};
+use super::{Client, Command, Custody, Ending, Event, Moment, Route, WorkerCell};
 use crate::fleet::{Death, DrainReason};
 
 /// Added to the load of a worker that is to be left alone if there is another.
@@ -116,7 +116,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
 
     /// Whether [`Event::EndBegan`] has come.
     pub fn is_ending(&self) -> bool {
-        self.is_ending
+        self.ending != Ending::No
     }
 
     /// Whether nobody would take a request now.
@@ -130,6 +130,18 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         let picked = self.pick_least_busy()?;
         self.want_help(picked, now);
         Some(picked)
+    }
+
+    /// A request is to be answered by whichever worker. Until [`Custody::end_question`] one may have to
+    /// be started for it.
+    pub fn begin_question(&mut self) {
+        self.questions += 1;
+    }
+
+    /// It was answered, or will not be.
+    pub fn end_question(&mut self) {
+        self.questions = self.questions.saturating_sub(1);
+        self.is_unsettled |= self.is_ending();
     }
 
     /// A worker is given a request.
@@ -176,6 +188,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
             Event::TimeUp { worker } => self.end_time(worker),
             Event::Looked { worker, activity } => self.look_for_rest(worker, activity, now),
             Event::EndBegan => self.begin_end(),
+            Event::WaitsEnded => self.ending = Ending::Last,
         }
         self.settle(now);
     }
@@ -254,9 +267,12 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         self.plan_farewells(others, why, now);
     }
 
-    /// No more workers will come: connections that sleep end now.
+    /// Connections that sleep end now: for what they have nobody is woken.
     fn begin_end(&mut self) {
-        self.is_ending = true;
+        if self.is_ending() {
+            return;
+        }
+        self.ending = Ending::Began;
         // There is nothing to come back to, and no time.
         let farewells = std::mem::take(&mut self.farewells);
         farewells.into_iter().for_each(|(_, route)| self.leaving.push(route));
@@ -299,13 +315,20 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
     }
 
     /// Tells which workers have nothing left. While the pool ends, a worker that may be needed to take
-    /// a connection over, or to hear of its close, counts as having something until this thread has
-    /// no connection left.
+    /// a connection over, to hear of its close or to answer a request counts as having something until
+    /// this thread has none of them left.
     pub(super) fn tell_drained(&mut self) {
-        let is_needed = self.is_ending && !self.connections.is_empty();
+        let (has_connections, has_questions) = (!self.connections.is_empty(), self.questions > 0);
+        if self.ending == Ending::Began && !has_connections && !has_questions {
+            self.ending = Ending::Last;
+            self.commands.push_back(Command::Emptied);
+        }
+        let is_ending = self.is_ending();
         for (id, worker) in self.workers.iter_mut() {
             let Life::Draining(why) = worker.life else { continue };
-            let may_be_needed = is_needed && worker.cell.adopts() && self.offered.contains(id);
+            let may_be_needed = is_ending
+                && self.offered.contains(id)
+                && (has_questions || (has_connections && worker.cell.adopts()));
             if worker.holds_nothing() && !may_be_needed {
                 worker.life = Life::Drained(why);
                 self.commands.push_back(Command::Drained { worker: *id });

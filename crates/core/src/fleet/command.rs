@@ -34,8 +34,8 @@ pub enum Command {
         worker: WorkerId,
     },
     /// From now on give new work to these workers and no others. While the pool ends, those that were
-    /// offered when that began stay offered until all leave, though they drain or are empty: they
-    /// take over what others release and leave behind.
+    /// offered when that began, or were started since, stay offered until all leave, though they drain
+    /// or are empty: they take over what others release and leave behind.
     Offer {
         /// In the order of their ids; empty if there is nobody.
         workers: Vec<WorkerId>,
@@ -68,8 +68,10 @@ pub enum Command {
         /// by itself.
         at_fault: bool,
     },
-    /// Take no more clients.
+    /// Take no more clients: the pool ends. `Emptied` is expected.
     StopAccepting,
+    /// No worker will come any more: end what waits for one.
+    EndWaits,
     /// Tell the operator.
     Report(Report),
     /// End the supervisor. The last command of all.

@@ -86,6 +86,8 @@ pub enum Event {
     },
     /// There is work and no worker for it, or the workers have much to do.
     WorkWanted,
+    /// The pool ends, and nothing is left that a worker would have to be started for, nor will be.
+    Emptied,
     /// A draining worker was told to give a connection up and does not answer. Told again while that
     /// lasts.
     Stuck {

@@ -39,6 +39,7 @@ pub use worker::{WorkerState, WorkerView};
 use recycle::Recycle;
 use reload::Reload;
 use restart::{Load, Random};
+use shutdown::End;
 use worker::{State, Worker};
 
 /// What the operator chose. Timeouts beyond ten years count as ten years.
@@ -91,9 +92,7 @@ pub struct Fleet {
 enum Phase {
     Running,
     /// Workers finish what they have.
-    Terminating {
-        deadline: Instant,
-    },
+    Terminating(End),
     /// All workers were killed.
     Leaving {
         outcome: Outcome,
@@ -151,6 +150,7 @@ impl Fleet {
             Event::Reconfigured { config } => self.config = config.clamped(),
             Event::Idle { worker } => self.on_idle(worker, now),
             Event::WorkWanted => self.on_work_wanted(now),
+            Event::Emptied => self.on_emptied(now),
             Event::ScaleRequested { workers } => self.on_scale_requested(workers, now),
             Event::TerminateRequested => self.on_terminate_requested(now),
         }
@@ -180,7 +180,7 @@ impl Fleet {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let phase = match self.phase {
             Phase::Running => None,
-            Phase::Terminating { deadline } => Some(deadline),
+            Phase::Terminating(End { deadline, .. }) => Some(deadline),
             Phase::Leaving { give_up_at, .. } => Some(give_up_at),
             Phase::Exited => return None,
         };
@@ -273,8 +273,10 @@ impl Fleet {
                 self.ids_where(|worker| worker.generation == serving && worker.is_ready())
             }
             // Clients that are connected already are served until their worker stops.
-            Phase::Terminating { .. } => self.ids_where(|worker| {
-                worker.is_serving() && self.offered.binary_search(&worker.id).is_ok()
+            Phase::Terminating(_) => self.ids_where(|worker| {
+                let is_new = worker.generation == serving && worker.is_ready();
+                let was_offered = self.offered.binary_search(&worker.id).is_ok();
+                is_new || (worker.is_serving() && was_offered)
             }),
             Phase::Leaving { .. } | Phase::Exited => Vec::new(),
         };

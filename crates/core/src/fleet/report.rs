@@ -39,6 +39,11 @@ pub enum Report {
         /// The new worker of the place.
         worker: WorkerId,
     },
+    /// The pool ends, and something that was read has no worker.
+    WorkerNeeded {
+        /// The worker that is started for it.
+        worker: WorkerId,
+    },
     /// A worker ended that had been told to.
     WorkerStopped {
         /// Which worker.
@@ -105,6 +110,11 @@ pub enum Report {
         generation: Generation,
         /// What was wrong with it.
         why: String,
+    },
+    /// The pool ends before the new generation serves.
+    ReloadCutShort {
+        /// The new one.
+        generation: Generation,
     },
     /// A reload was asked for while one runs: there will be one more after it.
     ReloadCoalesced,
@@ -175,9 +185,11 @@ impl Report {
             | Report::WorkerStopped { .. }
             | Report::WorkerSleeps { .. }
             | Report::WorkerWakes { .. }
+            | Report::WorkerNeeded { .. }
             | Report::ReloadStarted { .. }
             | Report::ReloadSwitched { .. }
             | Report::ReloadFinished { .. }
+            | Report::ReloadCutShort { .. }
             | Report::ReloadCoalesced
             | Report::Scaled { .. }
             | Report::RecycleStarted { .. }
@@ -229,6 +241,9 @@ impl fmt::Display for Report {
             Report::WorkerWakes { worker } => {
                 write!(f, "worker {worker} is started, since there is work")
             }
+            Report::WorkerNeeded { worker } => {
+                write!(f, "worker {worker} is started, since something is left to handle")
+            }
             Report::HandlerStuck { worker } => {
                 write!(f, "worker {worker} does not let go of a connection; killing it")
             }
@@ -246,6 +261,9 @@ impl fmt::Display for Report {
             }
             Report::ReloadAbandoned { generation, why } => {
                 write!(f, "reload to generation {generation} abandoned: {why}")
+            }
+            Report::ReloadCutShort { generation } => {
+                write!(f, "reload to generation {generation} ends with the pool")
             }
             Report::ReloadCoalesced => {
                 f.write_str("reload requested while one runs: one more will follow")

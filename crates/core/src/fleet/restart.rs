@@ -219,6 +219,8 @@ impl Fleet {
         };
         if !held_place {
             self.report(Report::WorkerFailed { worker: id, why, restart_in: None });
+        } else if matches!(self.phase, Phase::Terminating(_)) {
+            self.on_last_start_failed(id, worker.index, why, now);
         } else if !self.on_replacement_failed(id, &why, now) {
             self.on_place_failed(id, worker.index, worker.generation, why, was_healthy, now);
         }
@@ -257,7 +259,7 @@ impl Fleet {
     }
 
     /// Has the place taken again after its pause, unless another worker has it.
-    fn plan_restart(
+    pub(super) fn plan_restart(
         &mut self,
         index: WorkerIndex,
         generation: Generation,
@@ -279,9 +281,9 @@ impl Fleet {
         Some(delay)
     }
 
-    /// The generation, if it serves or is about to and the pool is not ending.
+    /// The generation, if it serves or is about to and workers may still be started.
     fn active_load_mut(&mut self, generation: Generation) -> Option<&mut Load> {
-        if !matches!(self.phase, Phase::Running) {
+        if matches!(self.phase, Phase::Leaving { .. } | Phase::Exited) {
             return None;
         }
         if self.serving.generation == generation {

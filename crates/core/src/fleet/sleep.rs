@@ -36,15 +36,17 @@ impl Fleet {
 
     /// There is work, and nobody for it, or only workers that have much.
     pub(super) fn on_work_wanted(&mut self, now: Instant) {
-        let serving = self.serving.generation;
-        let is_waking = self
-            .workers
-            .values()
-            .any(|worker| worker.generation == serving && worker.is_starting());
-        if !matches!(self.phase, Phase::Running) || is_waking {
-            return;
+        match self.phase {
+            Phase::Running if !self.is_starting() => self.wake_one(now),
+            Phase::Terminating(_) => self.start_for_the_rest(now),
+            Phase::Running | Phase::Leaving { .. } | Phase::Exited => {}
         }
-        self.wake_one(now);
+    }
+
+    /// Whether a worker of the generation that serves will be ready soon.
+    pub(super) fn is_starting(&self) -> bool {
+        let serving = self.serving.generation;
+        self.workers.values().any(|worker| worker.generation == serving && worker.is_starting())
     }
 
     /// Wakes as many as there must be, after places with workers were taken away.

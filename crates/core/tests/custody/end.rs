@@ -104,15 +104,105 @@ fn a_connection_without_an_owner_and_without_anything_to_handle_ends_at_once() {
     house.release(busy);
     house.message(busy);
     house.happens(Event::EndBegan);
-    let ends: Vec<_> = house
-        .told()
-        .into_iter()
-        .filter_map(|told| if let Command::End { loss, .. } = told { Some(loss) } else { None })
-        .collect();
-    // Nobody is offered, so that the other one has nobody to wait for either.
-    assert_eq!(ends, [Loss::End, Loss::End]);
-    assert_eq!(ends[0].close().code, CloseCode::GOING_AWAY);
-    assert!(house.custody.is_empty());
+    assert_eq!(ends(&mut house), [Loss::End]);
+    assert_eq!(Loss::End.close().code, CloseCode::GOING_AWAY);
+    assert!(!house.is_there(idle) && house.is_there(busy), "the other one waits for a worker");
+}
+
+fn ends(house: &mut House<SharedCell>) -> Vec<Loss> {
+    let told = house.told().into_iter();
+    told.filter_map(|told| if let Command::End { loss, .. } = told { Some(loss) } else { None })
+        .collect()
+}
+
+/// The only worker is dead, and had something to handle, when the pool ends.
+fn left_alone() -> (House<SharedCell>, shovel_core::custody::Route) {
+    let mut house = House::of(&[FIRST]);
+    let route = house.portable(FIRST);
+    house.message(route);
+    house.die(FIRST, Death::Fault);
+    house.offer(&[]);
+    house.told();
+    house.happens(Event::EndBegan);
+    (house, route)
+}
+
+#[test]
+fn a_worker_is_asked_for_as_long_as_the_end_has_something_to_handle() {
+    let (mut house, route) = left_alone();
+    let asks = |house: &House<SharedCell>| house.count(|told| *told == Command::WorkWanted);
+    let before = asks(&house);
+    house.pass(Duration::from_secs(1));
+    assert!(asks(&house) > before, "it asks again");
+    house.join(SECOND, SharedCell::able());
+    house.offer(&[SECOND]);
+    house.drain(SECOND, DrainReason::Terminate);
+    assert_eq!(house.owner(route), Some(SECOND));
+    house.adopt(route);
+    house.commit(route, 1);
+    house.close(route);
+    assert_eq!(house.count(|told| *told == Command::Emptied), 0);
+    house.commit(route, 2);
+    assert_eq!(house.count(|told| *told == Command::Emptied), 1);
+    assert!(is_told(&house, SECOND));
+}
+
+#[test]
+fn what_waits_for_a_worker_ends_when_nobody_comes_any_more() {
+    let (mut house, route) = left_alone();
+    house.told();
+    house.happens(Event::WaitsEnded);
+    assert_eq!(ends(&mut house), [Loss::End]);
+    assert!(!house.is_there(route));
+    // Nor does anything wait that loses its worker later.
+    let (mut house, _) = reloading(1);
+    end(&mut house);
+    house.happens(Event::WaitsEnded);
+    house.offer(&[]);
+    house.told();
+    house.die(FIRST, Death::Ours);
+    assert_eq!(ends(&mut house), [Loss::End]);
+}
+
+#[test]
+fn it_is_empty_once_when_nothing_is_left_and_nothing_is_asked() {
+    let mut house = House::of(&[FIRST]);
+    let emptied = |house: &House<SharedCell>| house.count(|told| *told == Command::Emptied);
+    house.custody.begin_question();
+    house.happens(Event::EndBegan);
+    house.drain(FIRST, DrainReason::Terminate);
+    assert_eq!(emptied(&house), 0, "a request may have to be asked of another worker");
+    assert!(!is_told(&house, FIRST));
+    house.custody.end_question();
+    house.obey();
+    assert_eq!(emptied(&house), 1);
+    assert!(is_told(&house, FIRST));
+    house.happens(Event::EndBegan);
+    house.pass(OWNER_WAIT);
+    assert_eq!(emptied(&house), 1);
+    // A pool without anything is empty at once.
+    let mut house = House::of(&[FIRST]);
+    house.happens(Event::EndBegan);
+    assert_eq!(emptied(&house), 1);
+}
+
+/// It was about to sleep, and nobody is woken for it.
+#[test]
+fn a_connection_that_falls_asleep_as_the_pool_ends_ends_with_its_worker() {
+    for (is_busy, phase) in [(false, None), (true, Some(Phase::Unowned))] {
+        let mut house = House::of(&[FIRST]);
+        let route = house.portable(FIRST);
+        house.offer(&[]);
+        house.drain(FIRST, DrainReason::Sleep);
+        if is_busy {
+            house.message(route);
+        }
+        house.happens(Event::EndBegan);
+        house.drain(FIRST, DrainReason::Terminate);
+        house.release(route);
+        let found = house.custody.on_route(route).map(|(_, its)| its.phase());
+        assert_eq!(found, phase);
+    }
 }
 
 #[test]

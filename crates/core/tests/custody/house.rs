@@ -182,6 +182,7 @@ impl<W: WorkerCell> House<W> {
                 | Command::Drained { .. }
                 | Command::Idle { .. }
                 | Command::WorkWanted
+                | Command::Emptied
                 | Command::Stuck { .. } => {}
             }
             self.told.push(command);

@@ -123,6 +123,7 @@ impl Fool {
                 Event::Looked { worker, activity: self.random.u64(0..2) }
             }
             7 if self.random.u32(0..8) > 0 => Event::TimeUp { worker },
+            7 if self.random.u32(0..4) == 0 => Event::WaitsEnded,
             7 => Event::EndBegan,
             _ => {
                 let random = &mut self.random;
@@ -281,6 +282,7 @@ impl Fool {
                 | Command::Drained { .. }
                 | Command::Idle { .. }
                 | Command::WorkWanted
+                | Command::Emptied
                 | Command::Stuck { .. } => {}
             }
             told.push(command);

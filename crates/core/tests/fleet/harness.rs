@@ -158,6 +158,16 @@ impl Simulation {
         self.event(Event::TerminateRequested)
     }
 
+    /// Nothing is left that a worker would have to be started for.
+    pub(crate) fn emptied(&mut self) -> Vec<Command> {
+        self.event(Event::Emptied)
+    }
+
+    /// Something has no worker.
+    pub(crate) fn work(&mut self) -> Vec<Command> {
+        self.event(Event::WorkWanted)
+    }
+
     pub(crate) fn state(&self, id: u32) -> Option<WorkerState> {
         self.fleet.workers().find(|view| view.id == worker(id)).map(|view| view.state)
     }

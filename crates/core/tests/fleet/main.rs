@@ -4,6 +4,7 @@
 mod harness;
 mod health;
 mod mending;
+mod needed;
 mod nonsense;
 mod reconfigure;
 mod recycle;

@@ -30,6 +30,7 @@ fn nonsense(random: &mut Rng) -> Event {
         30 => Event::ReloadRequested,
         _ if random.u32(0..3) == 0 => Event::Idle { worker },
         _ if random.u32(0..8) == 0 => Event::WorkWanted,
+        _ if random.u32(0..30) == 0 => Event::Emptied,
         _ if random.u32(0..8) == 0 => Event::Stuck { worker, has_requests: random.bool() },
         _ if random.u32(0..8) == 0 => Event::Reconfigured { config: config(random.u32(0..6)) },
         _ if random.u32(0..8) == 0 => Event::ReloadRefused { why },

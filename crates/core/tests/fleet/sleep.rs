@@ -17,10 +17,6 @@ fn idle(simulation: &mut Simulation, id: u32) -> Vec<Command> {
     simulation.event(Event::Idle { worker: worker(id) })
 }
 
-fn work(simulation: &mut Simulation) -> Vec<Command> {
-    simulation.event(Event::WorkWanted)
-}
-
 fn running(workers: u32, min_workers: u32) -> Simulation {
     Simulation::running_with(Config { min_workers, ..config(workers) })
 }
@@ -110,15 +106,15 @@ fn work_wakes_one_place_at_a_time_the_lowest_first() {
         fall_asleep(&mut simulation, id);
     }
     simulation.reports.clear();
-    assert_eq!(work(&mut simulation), [spawn(4, 0, 1)]);
+    assert_eq!(simulation.work(), [spawn(4, 0, 1)]);
     assert_eq!(simulation.reports, [Report::WorkerWakes { worker: worker(4) }]);
-    assert_eq!(work(&mut simulation), []);
+    assert_eq!(simulation.work(), []);
     assert_eq!(simulation.bring_up(4), [offer(&[4])]);
-    assert_eq!(work(&mut simulation), [spawn(5, 1, 1)]);
+    assert_eq!(simulation.work(), [spawn(5, 1, 1)]);
     simulation.bring_up(5);
-    assert_eq!(work(&mut simulation), [spawn(6, 2, 1)]);
+    assert_eq!(simulation.work(), [spawn(6, 2, 1)]);
     simulation.bring_up(6);
-    assert_eq!(work(&mut simulation), [], "all are awake");
+    assert_eq!(simulation.work(), [], "all are awake");
     let restarts: Vec<_> = simulation.fleet.workers().map(|view| view.restarts).collect();
     assert_eq!(restarts, [0; 3]);
 }
@@ -127,7 +123,7 @@ fn work_wakes_one_place_at_a_time_the_lowest_first() {
 fn a_place_may_be_woken_before_its_worker_has_left() {
     let mut simulation = running(1, 0);
     assert_eq!(idle(&mut simulation, 1), [offer(&[]), sleep(1)]);
-    assert_eq!(work(&mut simulation), [spawn(2, 0, 1)]);
+    assert_eq!(simulation.work(), [spawn(2, 0, 1)]);
     simulation.drained(1);
     assert_eq!(simulation.bring_up(2), [offer(&[2])]);
     assert_eq!(simulation.finishes(1), []);
@@ -151,18 +147,18 @@ fn a_worker_that_dies_falling_asleep_is_not_restarted_and_its_place_can_be_woken
     assert_eq!(simulation.gone(2, CRASH), []);
     assert_eq!(simulation.pass(seconds(60)), []);
     assert_eq!(simulation.fleet.asleep(), 1);
-    assert_eq!(work(&mut simulation), [spawn(3, 1, 1)]);
+    assert_eq!(simulation.work(), [spawn(3, 1, 1)]);
 }
 
 #[test]
 fn a_woken_worker_that_crashes_is_restarted_after_a_pause_that_grows() {
     let mut simulation = running(1, 0);
     fall_asleep(&mut simulation, 1);
-    work(&mut simulation);
+    simulation.work();
     let mut pauses = Vec::new();
     for id in 2..6 {
         assert_eq!(simulation.gone(id, CRASH), []);
-        assert_eq!(work(&mut simulation), [], "it is in its pause");
+        assert_eq!(simulation.work(), [], "it is in its pause");
         let (_, at) = simulation.fleet.pauses().next().unwrap();
         pauses.push(at - simulation.now);
         assert_eq!(simulation.pass(at - simulation.now), [spawn(id + 1, 0, 1)]);
@@ -198,7 +194,7 @@ fn work_during_a_reload_wakes_a_worker_of_the_generation_that_serves() {
     let mut simulation = running(1, 0);
     fall_asleep(&mut simulation, 1);
     simulation.reload();
-    assert_eq!(work(&mut simulation), [spawn(2, 0, 1)]);
+    assert_eq!(simulation.work(), [spawn(2, 0, 1)]);
     assert_eq!(simulation.image_loaded(2), [spawn(3, 0, 2)]);
     assert_eq!(simulation.bring_up(2), [offer(&[2])]);
     assert_eq!(simulation.bring_up(3), [offer(&[3]), drain(2, DrainReason::Reload)]);
@@ -216,14 +212,14 @@ fn a_generation_that_sleeps_whole_is_replaced_at_once() {
 }
 
 #[test]
-fn a_pool_that_sleeps_ends_at_once_and_is_woken_no_more() {
+fn a_pool_that_sleeps_ends_at_once_and_wakes_nobody() {
     let mut simulation = running(2, 0);
     fall_asleep(&mut simulation, 1);
     idle(&mut simulation, 2);
     let terminate = drain(2, DrainReason::Terminate);
     assert_eq!(simulation.terminate(), [Command::StopAccepting, terminate]);
-    assert_eq!(work(&mut simulation), []);
-    simulation.drained(2);
+    assert_eq!(simulation.emptied(), []);
+    assert_eq!(simulation.drained(2), [shutdown(2)]);
     let commands = simulation.finishes(2);
     assert!(matches!(commands[..], [Command::Exit(_)]), "{commands:?}");
 }
@@ -239,7 +235,7 @@ fn scaling_down_takes_sleeping_places_away_and_hurries_those_that_fall_asleep() 
     assert_eq!(simulation.pass(seconds(61)), [Command::Cut { worker: worker(3) }]);
     simulation.drained(3);
     assert_eq!(simulation.finishes(3), []);
-    assert_eq!(work(&mut simulation), []);
+    assert_eq!(simulation.work(), []);
 }
 
 /// Places 0 and 1 sleep, and the one that is awake is taken away.
@@ -271,7 +267,7 @@ fn a_worker_that_falls_asleep_needs_no_replacement() {
     assert_eq!(simulation.event(Event::RecycleWanted { worker: worker(2), why }), []);
     simulation.drained(2);
     simulation.finishes(2);
-    assert_eq!(work(&mut simulation), [spawn(3, 1, 1)]);
+    assert_eq!(simulation.work(), [spawn(3, 1, 1)]);
     simulation.bring_up(3);
     assert_eq!(simulation.pass(seconds(60)), []);
     assert_eq!(simulation.gone(3, Exit::Code(0)), [offer(&[1])]);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shovel_core::fleet::{Event, Exit, Report, WorkerState};
+use shovel_core::fleet::{Command, Event, Exit, Report, WorkerState};
 use shovel_protocol::id::Generation;
 
 use crate::harness::*;
@@ -109,7 +109,7 @@ fn three_failed_starts_with_none_ever_ready_end_the_pool() {
     let why = "out of memory".to_string();
     assert_eq!(simulation.event(Event::SpawnFailed { worker: worker(3), why }), []);
     assert_eq!(simulation.pass(seconds(1)), [spawn(4, 0, 1)]);
-    assert_eq!(simulation.gone(4, Exit::Code(1)), [dismiss(2)]);
+    assert_eq!(simulation.gone(4, Exit::Code(1)), [Command::EndWaits, dismiss(2)]);
     let commands = simulation.gone(2, Exit::Signal(9));
     assert_eq!(
         failure(&commands),

@@ -13,11 +13,21 @@ fn drain(id: u32) -> Command {
 
 const SUCCESS: Command = Command::Exit(Outcome::Success);
 
+/// A pool of so many that was told to end.
+fn ending(workers: u32) -> Simulation {
+    let mut simulation = Simulation::running(workers);
+    let drains = (1..=workers).map(drain);
+    let commands: Vec<_> = [Command::StopAccepting].into_iter().chain(drains).collect();
+    assert_eq!(simulation.terminate(), commands);
+    simulation.reports.clear();
+    simulation
+}
+
 #[test]
 fn a_pool_told_to_end_stops_accepting_drains_everybody_and_exits_in_success() {
-    let mut simulation = Simulation::running(2);
-    assert_eq!(simulation.terminate(), [Command::StopAccepting, drain(1), drain(2)]);
+    let mut simulation = ending(2);
     assert_eq!(simulation.drained(1), []);
+    assert_eq!(simulation.emptied(), []);
     assert_eq!(simulation.drained(2), [offer(&[]), shutdown(1), shutdown(2)]);
     assert_eq!(simulation.finishes(1), []);
     assert_eq!(simulation.finishes(2), [SUCCESS]);
@@ -25,12 +35,21 @@ fn a_pool_told_to_end_stops_accepting_drains_everybody_and_exits_in_success() {
 }
 
 #[test]
+fn nobody_leaves_before_it_is_known_that_nobody_is_needed() {
+    let mut simulation = ending(1);
+    assert_eq!(simulation.drained(1), []);
+    assert_eq!(simulation.emptied(), [offer(&[]), shutdown(1)]);
+    assert_eq!(simulation.emptied(), []);
+    assert_eq!(simulation.finishes(1), [SUCCESS]);
+}
+
+#[test]
 fn past_the_deadline_everybody_is_killed_and_the_pool_exits_in_failure() {
-    let mut simulation = Simulation::running(2);
-    simulation.terminate();
+    let mut simulation = ending(2);
     simulation.drained(1);
     assert_eq!(simulation.pass(Duration::from_millis(24_999)), []);
-    assert_eq!(simulation.pass(Duration::from_millis(1)), [offer(&[]), dismiss(1), dismiss(2)]);
+    let commands = [Command::EndWaits, offer(&[]), dismiss(1), dismiss(2)];
+    assert_eq!(simulation.pass(Duration::from_millis(1)), commands);
     simulation.gone(1, Exit::Signal(9));
     let commands = simulation.gone(2, Exit::Signal(9));
     assert_eq!(failure(&commands), Some("workers did not finish within 25s"));
@@ -38,8 +57,7 @@ fn past_the_deadline_everybody_is_killed_and_the_pool_exits_in_failure() {
 
 #[test]
 fn a_worker_that_cannot_even_be_killed_does_not_hold_up_the_exit() {
-    let mut simulation = Simulation::running(1);
-    simulation.terminate();
+    let mut simulation = ending(1);
     simulation.pass(seconds(25));
     assert_eq!(simulation.pass(Duration::from_millis(1_999)), []);
     assert!(failure(&simulation.pass(Duration::from_millis(1))).is_some());
@@ -47,9 +65,8 @@ fn a_worker_that_cannot_even_be_killed_does_not_hold_up_the_exit() {
 
 #[test]
 fn a_second_request_kills_at_once() {
-    let mut simulation = Simulation::running(1);
-    simulation.terminate();
-    assert_eq!(simulation.terminate(), [offer(&[]), dismiss(1)]);
+    let mut simulation = ending(1);
+    assert_eq!(simulation.terminate(), [Command::EndWaits, offer(&[]), dismiss(1)]);
     assert_eq!(simulation.terminate(), []);
     let commands = simulation.gone(1, Exit::Signal(9));
     assert_eq!(failure(&commands), Some("told twice to terminate"));
@@ -61,37 +78,41 @@ fn a_worker_that_crashes_meanwhile_is_not_restarted() {
     simulation.gone(1, CRASH);
     simulation.terminate();
     assert_eq!(simulation.pass(seconds(1)), []);
+    simulation.emptied();
     assert_eq!(simulation.gone(2, CRASH), [offer(&[]), SUCCESS]);
 }
 
 #[test]
-fn a_pool_without_a_worker_exits_at_once() {
+fn a_pool_that_has_never_served_exits_at_once() {
     let mut simulation = Simulation::new(config(1));
-    assert_eq!(simulation.terminate(), [Command::StopAccepting, SUCCESS]);
+    assert_eq!(simulation.terminate(), [Command::StopAccepting, Command::EndWaits, SUCCESS]);
     assert_eq!(simulation.image_loaded(1), []);
 }
 
 #[test]
-fn workers_that_are_only_starting_are_killed() {
+fn workers_that_are_only_starting_are_killed_if_nobody_was_ever_ready() {
     let mut simulation = Simulation::new(config(1));
     simulation.image_loaded(1);
-    assert_eq!(simulation.terminate(), [Command::StopAccepting, dismiss(1)]);
+    let commands = [Command::StopAccepting, Command::EndWaits, dismiss(1)];
+    assert_eq!(simulation.terminate(), commands);
     assert_eq!(simulation.gone(1, Exit::Signal(9)), [SUCCESS]);
 }
 
 #[test]
-fn a_reload_under_way_is_abandoned() {
+fn a_reload_under_way_is_cut_short() {
     let mut simulation = Simulation::running(2);
     simulation.reload();
     simulation.image_loaded(2);
     simulation.bring_up(3);
     let commands = simulation.terminate();
     assert_eq!(commands, [Command::StopAccepting, dismiss(4), drain(1), drain(2), drain(3)]);
-    assert_eq!(simulation.abandonment(), Some("the pool is terminating"));
+    let cut_short = Report::ReloadCutShort { generation: Generation(2) };
+    assert!(simulation.reports.contains(&cut_short), "{:?}", simulation.reports);
     assert_eq!(simulation.event(Event::Ready { worker: worker(4) }), []);
     assert_eq!(simulation.gone(3, CRASH), []);
     assert_eq!(simulation.gone(4, Exit::Signal(9)), []);
     simulation.gone(1, CRASH);
+    simulation.emptied();
     assert_eq!(simulation.gone(2, CRASH), [offer(&[]), SUCCESS]);
 }
 
@@ -128,6 +149,7 @@ fn a_new_worker_that_owns_nothing_leaves_only_with_the_old_ones() {
     let mut simulation = ending_in_a_reload();
     assert_eq!(simulation.drained(2), []);
     assert_eq!(simulation.pass(seconds(20)), []);
+    simulation.emptied();
     assert_eq!(simulation.drained(1), [offer(&[]), shutdown(1), shutdown(2)]);
     simulation.finishes(1);
     assert_eq!(simulation.finishes(2), [SUCCESS]);
@@ -153,6 +175,7 @@ fn an_empty_worker_that_waits_for_others_is_not_late() {
 fn old_workers_of_a_reload_are_told_that_the_pool_ends() {
     let mut simulation = ending_in_a_reload();
     assert_eq!(simulation.fleet.generation(), Generation(2));
+    simulation.emptied();
     simulation.gone(1, CRASH);
     assert_eq!(simulation.gone(2, CRASH), [offer(&[]), SUCCESS]);
 }

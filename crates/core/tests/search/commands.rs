@@ -108,6 +108,7 @@ impl World {
                 self.fleet.is_wanted = true;
                 Ok(())
             }
+            Command::Emptied => self.on_emptied(),
             Command::Stuck { worker, .. } => {
                 seen.push(Seen::Stuck);
                 let its = self.worker(worker);
@@ -141,7 +142,11 @@ impl World {
         let connection = found.client.connection;
         let place = self.client(connection).witness.place();
         demand(place == Some(place_of(worker)), "asked of another than its owner")?;
-        self.witness(connection).is_leaving |= frame == Down::Release;
+        if frame == Down::Release {
+            let falls_asleep = self.worker(worker).is_sleepy;
+            let witness = self.witness(connection);
+            (witness.is_leaving, witness.falls_asleep) = (true, falls_asleep);
+        }
         self.down(worker, connection, lease, frame);
         Ok(())
     }
@@ -167,7 +172,6 @@ impl World {
         demand(is_free, "adopted while another has it")?;
         client.witness.holder = Holder::Adopter(place as u8);
         client.witness.is_asleep = false;
-        client.witness.has_waited = false;
         let pressed = client.pressure.is_on;
         client.pressure = Pressure { is_on: pressed, unanswered: 0, was_found: pressed };
         self.down(worker, connection, lease, Down::Adopt { state, committed, pressed });

@@ -25,7 +25,7 @@ impl World {
             let worker = &self.workers[*place];
             let was_offered = self.fleet.offered.contains(&id_of(*place));
             match worker.life {
-                Life::Ready => !is_ending || was_offered,
+                Life::Ready => true,
                 // Clients that are connected already are served until their worker stops.
                 Life::Draining(_) => is_ending && was_offered,
                 Life::Absent | Life::Starting | Life::Stopping => false,
@@ -65,7 +65,46 @@ impl World {
                 || (worker.life == Life::Starting && !worker.is_newer)
         };
         let is_coming = self.workers.iter().any(is_there);
-        is_wanted && !is_coming && !self.fleet.is_ending && !config.barren
+        let may_come = match self.fleet.is_ending {
+            false => !config.barren,
+            true => self.may_come_at_the_end(),
+        };
+        is_wanted && !is_coming && may_come
+    }
+
+    fn may_come_at_the_end(&self) -> bool {
+        self.fleet.is_needed && self.fleet.offered.is_empty()
+    }
+
+    /// Nobody comes though somebody is needed, and the pool gives that up.
+    pub(super) fn may_end_waits(&self, config: &Config) -> bool {
+        let is_wanted = self.fleet.is_ending && self.fleet.is_wanted;
+        config.barren && is_wanted && self.may_come_at_the_end()
+    }
+
+    pub(super) fn end_waits(&mut self) {
+        self.fleet.is_needed = false;
+        self.fleet.has_ended_waits = true;
+        self.custody.handle_event(Event::WaitsEnded, NOW);
+        self.settle_end();
+    }
+
+    /// Nothing is left that a worker would have to be started for.
+    pub(super) fn on_emptied(&mut self) -> Step {
+        demand(self.fleet.is_ending && self.fleet.is_needed, "nobody asks whether it is empty")?;
+        let has_none = self.clients.iter().all(|client| client.route.is_none());
+        demand(has_none, "it is empty and has connections")?;
+        self.fleet.is_needed = false;
+        self.dismiss_starting(|_| true);
+        self.settle_end();
+        Ok(())
+    }
+
+    fn dismiss_starting(&mut self, is_needless: impl Fn(&Worker) -> bool) {
+        let is_starting = |worker: &Worker| worker.life == Life::Starting;
+        for place in self.places_where(|worker| is_starting(worker) && is_needless(worker)) {
+            self.workers[place] = Worker::absent();
+        }
     }
 
     pub(super) fn start(&mut self, config: &Config) {
@@ -109,6 +148,9 @@ impl World {
         self.fleet.is_wanted = false;
         if !std::mem::take(&mut self.workers[place].is_newer) {
             self.tell_offered();
+            if self.fleet.is_ending {
+                self.drain(place, DrainReason::Terminate);
+            }
             return;
         }
         let old = self.places_where(|worker| worker.life == Life::Ready);
@@ -151,23 +193,40 @@ impl World {
     }
 
     pub(super) fn on_drained(&mut self, worker: WorkerId) -> Step {
-        let is_offered = self.fleet.offered.contains(&worker);
-        let is_ending = self.fleet.is_ending;
         let its = self.worker(worker);
         let is_draining = matches!(its.life, Life::Draining(_));
         let is_dead = matches!(its.life, Life::Dead(_) | Life::LinkEnded(_));
         demand(is_draining || is_dead, "nothing is left of one that does not drain")?;
-        if is_draining {
-            its.life = Life::Stopping;
-            its.down.push(ToWorker::Shutdown);
-            self.fleet.has_let_go |= is_ending && is_offered && self.worker(worker).adopts;
+        its.is_empty = is_draining;
+        if is_draining && !self.fleet.is_ending {
+            self.shut_down(crate::world::place_of(worker));
         }
+        self.settle_end();
         let place = crate::world::place_of(worker);
         let mut witnesses = self.clients.iter().map(|client| &client.witness);
         let has_any = witnesses.any(|witness| {
             witness.place() == Some(place) && !matches!(witness.holder, Holder::Nobody)
         });
         demand(!has_any, "nothing is left of one that has a connection")
+    }
+
+    fn shut_down(&mut self, place: usize) {
+        self.workers[place].life = Life::Stopping;
+        self.workers[place].down.push(ToWorker::Shutdown);
+    }
+
+    /// While the pool ends all leave together: nobody is needed, and none has anything left.
+    fn settle_end(&mut self) {
+        let is_done = |worker: &Worker| match worker.life {
+            Life::Absent | Life::Stopping => true,
+            Life::Draining(_) => worker.is_empty,
+            Life::Starting | Life::Ready | Life::Dead(_) | Life::LinkEnded(_) => false,
+        };
+        let may_leave = self.fleet.is_ending && !self.fleet.is_needed;
+        if may_leave && self.workers.iter().all(is_done) {
+            let draining = |worker: &Worker| matches!(worker.life, Life::Draining(_));
+            self.places_where(draining).into_iter().for_each(|place| self.shut_down(place));
+        }
     }
 
     /// Whether a worker that was told to has left.
@@ -190,6 +249,7 @@ impl World {
         }
         self.bury(id_of(place), death);
         self.workers[place] = Worker::absent();
+        self.settle_end();
         self.tell_offered();
         self.reload_again(config);
         Ok(())
@@ -205,9 +265,9 @@ impl World {
                 client.socket = Socket::Closed;
             }
         }
-        for place in self.places_where(|worker| worker.life == Life::Starting) {
-            self.workers[place] = Worker::absent();
-        }
+        self.fleet.is_needed = true;
+        let serves = !self.fleet.offered.is_empty();
+        self.dismiss_starting(|worker| serves || worker.is_newer);
         self.custody.handle_event(Event::EndBegan, NOW);
         for place in self.places_where(Worker::is_serving) {
             self.drain(place, DrainReason::Terminate);

@@ -55,9 +55,8 @@ impl World {
             }
             Loss::NoWorker => {
                 seen.push(Seen::NoWorker);
-                let witness = self.witness(connection);
-                let is_excused = witness.has_waited || std::mem::take(&mut witness.is_given_up);
-                demand(is_excused || !self.could_adopt(), "nobody is asked to take it over")
+                let is_refused = std::mem::take(&mut self.witness(connection).is_given_up);
+                demand(is_refused || !self.could_adopt(), "nobody is asked to take it over")
             }
             Loss::Unable => {
                 seen.push(Seen::Lost);
@@ -89,8 +88,8 @@ impl World {
                 };
                 let witness = self.witness(connection);
                 let has_all = witness.done >= read && witness.close.is_none();
-                let nobody_left = !self.could_adopt() && !self.fleet.has_let_go;
-                demand((is_asleep && has_all) || nobody_left, "the end loses what was read")
+                let nobody_comes = self.fleet.has_ended_waits && !self.could_adopt();
+                demand((is_asleep && has_all) || nobody_comes, "the end loses what was read")
             }
         }
     }
@@ -206,6 +205,7 @@ impl World {
             | Life::LinkEnded(_) => true,
         };
         seen.extend(self.fleet.is_ending.then_some(Seen::Ended));
+        demand(!self.fleet.is_needed, "it is never said that nobody is needed")?;
         demand(!self.workers.iter().any(is_left), "a worker never stops")
     }
 

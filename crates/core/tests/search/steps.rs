@@ -8,7 +8,7 @@ use shovel_core::tenure::Outcome;
 
 use crate::sdk::{Object, Running};
 use crate::witness::{Holder, Seen, Step, Violation, demand};
-use crate::world::{Client, Config, Life, NOW, Socket, World, id_of};
+use crate::world::{Config, Life, NOW, Socket, World, id_of};
 
 /// One thing that happens. Fields are a connection, or a worker and what it has, or how much of a
 /// link arrives.
@@ -41,6 +41,7 @@ pub enum Action {
     BecomeReady(u8),
     Look(u8),
     Terminate,
+    EndWaits,
     TimeUp(u8),
     Stop(u8),
     Crash(u8, u8),
@@ -68,6 +69,9 @@ impl World {
         }
         if self.needs_worker(config) && self.free_place().is_some() {
             actions.push(Action::Spawn);
+        }
+        if self.may_end_waits(config) {
+            actions.push(Action::EndWaits);
         }
     }
 
@@ -216,6 +220,7 @@ impl World {
             }
             Action::Receive(worker) => self.receive(config, place(worker), seen)?,
             Action::Spawn
+            | Action::EndWaits
             | Action::Reload
             | Action::Recycle(_)
             | Action::BecomeReady(_)
@@ -241,6 +246,7 @@ impl World {
         let place = usize::from;
         match action {
             Action::Spawn => self.start(config),
+            Action::EndWaits => self.end_waits(),
             Action::Reload => self.reload(config),
             Action::Recycle(worker) => {
                 self.faults.recycles -= 1;
@@ -311,10 +317,6 @@ impl World {
     /// Until something is due that is not just another look at what others do.
     fn pass_time(&mut self, config: &Config, seen: &mut Vec<Seen>) -> Step {
         let due = self.custody.poll_deadline().map(|at| at - NOW);
-        if !self.could_adopt() {
-            let waits = |client: &&mut Client| client.witness.holder == Holder::Nobody;
-            self.clients.iter_mut().filter(waits).for_each(|its| its.witness.has_waited = true);
-        }
         let was_wanted = self.needs_worker(config);
         let mut passed = Duration::ZERO;
         for _ in 0..10_000 {

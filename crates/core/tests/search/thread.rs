@@ -288,7 +288,11 @@ impl World {
     }
 
     fn note_released(&mut self, connection: u8, place: usize, started: u8) -> Step {
-        let is_asleep = self.workers[place].is_sleepy && !self.fleet.is_ending;
+        let is_ending = self.fleet.is_ending;
+        let is_asleep = match is_ending {
+            false => self.workers[place].is_sleepy,
+            true => self.client(connection).witness.falls_asleep && !self.could_adopt(),
+        };
         let client = self.client_mut(connection);
         if matches!(client.witness.holder, Holder::Adopter(_)) && client.witness.adopts_slowly() {
             client.witness.is_given_up = true;

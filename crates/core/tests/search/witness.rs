@@ -130,9 +130,9 @@ pub struct Witness {
     pub is_lost: bool,
     /// Its owner was asked to give it up, and has not.
     pub is_leaving: bool,
-    /// It has waited while there was no worker.
-    pub has_waited: bool,
-    /// The owner gave it up because nobody needed it.
+    /// The owner was asked to give it up because nobody needed it.
+    pub falls_asleep: bool,
+    /// It gave it up because of that.
     pub is_asleep: bool,
     event_strikes: Strikes,
     adopt_strikes: Strikes,

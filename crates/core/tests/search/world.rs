@@ -91,7 +91,7 @@ pub struct Config {
     pub poison_program: bool,
     /// The handler of the first ends only when that of the second has: a connection and a message.
     pub waits_for: Option<((u8, u8), (u8, u8))>,
-    /// No worker comes any more once the first ones are gone.
+    /// No worker comes any more once the first ones are gone; or it may not when the pool ends.
     pub barren: bool,
     /// How long a connection may wait for a worker.
     pub owner_wait: Duration,
@@ -222,8 +222,10 @@ pub struct Fleet {
     /// A worker is needed.
     pub is_wanted: bool,
     pub is_ending: bool,
-    /// While the pool ends, one that could have taken connections over was told to leave.
-    pub has_let_go: bool,
+    /// The pool ends, and a worker is started if somebody asks for one.
+    pub is_needed: bool,
+    /// It was told that nobody comes any more.
+    pub has_ended_waits: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -242,6 +244,8 @@ pub struct Worker {
     pub is_stuck: bool,
     /// Nobody needs it for now.
     pub is_sleepy: bool,
+    /// It has nothing left, and waits for others to have nothing left.
+    pub is_empty: bool,
     /// A request of it has ended behind its link: it may be what it died of.
     pub had_company: bool,
     /// The link to the supervisor.
@@ -335,6 +339,7 @@ impl Worker {
             is_blocked: false,
             is_stuck: false,
             is_sleepy: false,
+            is_empty: false,
             had_company: false,
             up: Vec::new(),
             down: Vec::new(),

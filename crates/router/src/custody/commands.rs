@@ -58,6 +58,11 @@ impl Router {
             Command::Drained { worker } => self.reports.send(FromThread::Drained { worker }),
             Command::Idle { worker } => self.reports.send(FromThread::Idle { worker }),
             Command::WorkWanted => self.reports.send(FromThread::WorkWanted),
+            Command::Emptied => {
+                // Nobody waits, and whoever comes now waits in vain.
+                self.waiting.end();
+                self.reports.send(FromThread::Emptied);
+            }
             Command::Stuck { worker, connection, is_first } => {
                 self.tell_stuck(worker, connection, is_first);
             }
@@ -183,6 +188,10 @@ impl Router {
             Loss::NoWorker => tracing::warn!(
                 connection = %client.uuid, dropped,
                 "no worker could adopt a connection in time; it is closed"
+            ),
+            Loss::End if dropped > 0 => tracing::warn!(
+                connection = %client.uuid, dropped,
+                "the pool ends before a worker has handled what was read of a connection"
             ),
             Loss::WorkerDied | Loss::Unable | Loss::Refused | Loss::TimeUp(_) | Loss::End => {}
         }

@@ -72,9 +72,14 @@ impl Router {
         self.waiting.look_again();
     }
 
-    /// No more workers will come.
+    /// The pool ends.
     pub(crate) fn begin_end(self: &Rc<Self>) {
         self.tell_custody(Event::EndBegan);
+    }
+
+    /// No worker will come any more.
+    pub(crate) fn end_waits(self: &Rc<Self>) {
+        self.tell_custody(Event::WaitsEnded);
         self.waiting.end();
     }
 

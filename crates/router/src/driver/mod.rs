@@ -42,8 +42,10 @@ pub enum ToThread {
     /// Other settings, for what begins from now on. The longest message stays as it was: links and
     /// workers have been told of it.
     Configure { settings: Settings, http: http::Settings },
-    /// Close the listeners; no more workers will come.
+    /// Close the listeners: the pool ends.
     StopAccepting,
+    /// No worker will come any more: end what waits for one.
+    EndWaits,
     /// End once no client is left, or the time is over.
     Finish { within: Duration },
 }
@@ -74,6 +76,8 @@ pub enum FromThread {
     Idle { worker: WorkerId },
     /// There is work and no worker for it, or the workers have much to do.
     WorkWanted,
+    /// The pool ends, and nothing is left here that a worker would have to be started for.
+    Emptied,
     /// The worker was told to give a connection up, and does not answer. Told again while that lasts.
     /// `has_requests`: on whichever thread, so that its end would fail them.
     Stuck { worker: WorkerId, has_requests: bool },

@@ -59,6 +59,7 @@ pub enum Topic {
     Shutdown,
     Idleness,
     WantOfWork,
+    Emptiness,
     Stuck,
     Requests,
 }
@@ -70,6 +71,7 @@ impl Letter for Report {
         let (worker, topic) = match &self.what {
             FromThread::Alive => (None, Topic::Alive),
             FromThread::WorkWanted => (None, Topic::WantOfWork),
+            FromThread::Emptied => (None, Topic::Emptiness),
             FromThread::Ready { worker } => (Some(*worker), Topic::Ready),
             FromThread::Refused { worker, .. } => (Some(*worker), Topic::Refusal),
             FromThread::Ponged { worker } => (Some(*worker), Topic::Pong),
@@ -99,6 +101,7 @@ pub enum Order {
     Probe,
     Settings,
     StopAccepting,
+    EndWaits,
     Finish,
 }
 
@@ -120,6 +123,7 @@ impl Letter for ToThread {
             ToThread::Probe => Some(Order::Probe),
             ToThread::Configure { .. } => Some(Order::Settings),
             ToThread::StopAccepting => Some(Order::StopAccepting),
+            ToThread::EndWaits => Some(Order::EndWaits),
             ToThread::Finish { .. } => Some(Order::Finish),
         }
     }

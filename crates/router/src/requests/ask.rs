@@ -81,6 +81,7 @@ impl Router {
         };
         let mut may_retry = question.parts.method.is_idempotent() && question.body.is_none();
         let mut deadline = None;
+        let _open = Open::begin(self);
         loop {
             let link = self.pick(settings.queue_timeout).await?;
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + timeout);
@@ -126,6 +127,23 @@ impl Router {
         if max_requests.is_some_and(|max| (before + 1).is_multiple_of(max)) {
             self.reports.send(FromThread::HadItsRequests { worker: link.worker });
         }
+    }
+}
+
+/// A request that is to be answered: the pool does not end before it is, or cannot be.
+struct Open<'a>(&'a Rc<Router>);
+
+impl<'a> Open<'a> {
+    fn begin(router: &'a Rc<Router>) -> Self {
+        router.custody.borrow_mut().begin_question();
+        Open(router)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.custody.borrow_mut().end_question();
+        self.0.go_on_if_needed();
     }
 }
 

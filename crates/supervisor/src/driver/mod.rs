@@ -46,6 +46,9 @@ const RSS_INTERVAL: Duration = Duration::from_secs(1);
 /// How long to wait for the last output of workers that are gone; a grandchild may hold the pipe.
 const OUTPUT_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// How long clients may take to read why they are closed, when there is no time left.
+const FAREWELL_TIMEOUT: Duration = Duration::from_millis(200);
+
 /// Runs the pool until it ends.
 ///
 /// # Errors
@@ -82,6 +85,8 @@ struct Driver {
     development: Development,
     loading: JoinSet<(Generation, Result<Image, ImageError>)>,
     terminating_since: Option<Instant>,
+    /// I/O threads for which nobody has to be started any more.
+    emptied: usize,
 }
 
 struct Signals {
@@ -166,6 +171,7 @@ impl Driver {
             development: Development::new(watch),
             loading: JoinSet::new(),
             terminating_since: None,
+            emptied: 0,
         })
     }
 
@@ -217,10 +223,17 @@ impl Driver {
     }
 
     fn on_report(&mut self, report: shovel_router::Report) -> Option<Event> {
-        if let FromThread::Alive = report.what {
-            self.service.on_alive();
+        match report.what {
+            FromThread::Alive => {
+                self.service.on_alive();
+                None
+            }
+            FromThread::Emptied => {
+                self.emptied += 1;
+                (self.emptied == self.threads.len()).then_some(Event::Emptied)
+            }
+            _ => self.workers.on_report(report),
         }
-        self.workers.on_report(report)
     }
 
     /// Takes in what was told before it looks at deadlines: on a busy machine a worker's answer may
@@ -316,6 +329,7 @@ impl Driver {
                 self.workers.close_listeners();
                 self.tell_all(|| ToThread::StopAccepting);
             }
+            Command::EndWaits => self.tell_all(|| ToThread::EndWaits),
             Command::Report(_) | Command::Exit(_) => {}
         }
     }
@@ -394,7 +408,7 @@ impl Driver {
             (Outcome::Success, Some(deadline)) => {
                 deadline.saturating_duration_since(Instant::now())
             }
-            _ => Duration::ZERO,
+            _ => FAREWELL_TIMEOUT,
         };
         self.tell_all(|| ToThread::Finish { within });
         let _ = timeout(OUTPUT_TIMEOUT, self.workers.output_ended()).await;

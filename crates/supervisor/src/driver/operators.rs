@@ -106,6 +106,10 @@ impl Operators {
                 self.remember(Some(*generation), Err(why.clone()), now);
                 self.answer(*generation, Err(why.clone()));
             }
+            Report::ReloadCutShort { generation } => {
+                self.history.reloads_abandoned += 1;
+                self.remember(Some(*generation), Err("the pool ended".to_owned()), now);
+            }
             Report::ReloadRefused { why } => {
                 self.history.reloads_refused += 1;
                 self.remember(None, Err(why.clone()), now);
@@ -131,6 +135,7 @@ impl Operators {
             | Report::HandlerStuck { .. }
             | Report::WorkerSleeps { .. }
             | Report::WorkerWakes { .. }
+            | Report::WorkerNeeded { .. }
             | Report::StopTimedOut { .. }
             | Report::ReloadSwitched { .. }
             | Report::ReloadCoalesced

@@ -201,7 +201,8 @@ impl Workers {
     /// What an I/O thread says, as an event of the fleet.
     pub fn on_report(&mut self, Report { thread, what }: Report) -> Option<Event> {
         match what {
-            FromThread::Alive => None,
+            // Those are about the thread, and no worker.
+            FromThread::Alive | FromThread::Emptied => None,
             FromThread::Ready { worker } => Some(Event::Ready { worker }),
             FromThread::Refused { worker, why } => {
                 let why = format!("was refused: {why}");

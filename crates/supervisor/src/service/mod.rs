@@ -131,6 +131,7 @@ impl ServiceManager {
             | Report::HandlerStuck { .. }
             | Report::WorkerSleeps { .. }
             | Report::WorkerWakes { .. }
+            | Report::WorkerNeeded { .. }
             | Report::WorkerReady { .. }
             | Report::WorkerStopped { .. }
             | Report::WorkerFailed { .. }
@@ -141,6 +142,7 @@ impl ServiceManager {
             | Report::ReloadSwitched { .. }
             | Report::ReloadCoalesced
             | Report::ReloadIgnored
+            | Report::ReloadCutShort { .. }
             | Report::Scaled { .. }
             | Report::ScaleIgnored
             | Report::RecycleStarted { .. }

@@ -316,7 +316,9 @@ impl TestApp {
         let drain = Event::DrainWanted { worker: worker.id, why: DrainReason::Terminate };
         self.supervisor.act(|state| state.take_in(Event::EndBegan));
         self.supervisor.act(|state| state.take_in(drain));
-        worker.ended().await
+        let ended = worker.ended().await;
+        self.supervisor.act(|state| state.take_in(Event::WaitsEnded));
+        ended
     }
 
     /// At once, but while a worker that has crashed is being replaced.

@@ -82,8 +82,11 @@ struct World {
     was_ever_ready: bool,
     terminating_since: Option<Instant>,
     outcome: Option<Outcome>,
+    /// The pool ends, and something that was read may have no worker.
+    is_needed: bool,
     slept: u32,
     woken: u32,
+    started_last: u32,
 }
 
 impl World {
@@ -110,8 +113,10 @@ impl World {
             was_ever_ready: false,
             terminating_since: None,
             outcome: None,
+            is_needed: false,
             slept: 0,
             woken: 0,
+            started_last: 0,
         };
         world.obey_all();
         world
@@ -163,6 +168,10 @@ impl World {
             }
             Event::ImageFailed { generation, .. } => {
                 self.images.remove(generation);
+                None
+            }
+            Event::Emptied => {
+                self.is_needed = false;
                 None
             }
             Event::TerminateRequested => {
@@ -255,7 +264,13 @@ impl World {
                 }
                 self.establish(worker, Fact::Killed);
             }
-            Command::StopAccepting => assert!(self.terminating_since.is_some()),
+            Command::StopAccepting => {
+                assert!(self.terminating_since.is_some());
+                self.is_needed = true;
+                let longest = if self.fault(10) { 40_000 } else { 5_000 };
+                self.later(longest, Event::Emptied);
+            }
+            Command::EndWaits => self.is_needed = false,
             Command::Report(report) => {
                 self.woken += u32::from(matches!(report, Report::WorkerWakes { .. }));
                 assert!(!report.to_string().is_empty());
@@ -279,7 +294,10 @@ impl World {
     fn spawn(&mut self, worker: WorkerId, index: WorkerIndex, generation: Generation) {
         assert!(worker > self.newest_worker, "an id comes twice");
         assert!(self.loaded.contains(&generation), "{generation} has no image to run");
-        assert!(self.terminating_since.is_none() && index.0 < self.config.workers);
+        assert!(index.0 < self.config.workers);
+        let is_ending = self.terminating_since.is_some();
+        assert!(!is_ending || (self.is_needed && self.offer.is_empty()), "nobody needs {worker}");
+        self.started_last += u32::from(is_ending);
         let process = Process { index, generation, facts: BTreeSet::new() };
         self.processes.insert(worker, process);
         self.newest_worker = worker;
@@ -358,6 +376,23 @@ impl World {
         }
     }
 
+    /// Now and then all of them die just before the end.
+    fn lose_workers(&mut self) {
+        if self.random.u32(0..3) == 0 {
+            let spawned = |process: &Process| process.is(Fact::Spawned);
+            let processes = self.processes.iter().filter(|(_, process)| spawned(process));
+            let living: Vec<_> = processes.map(|(id, _)| *id).collect();
+            living.into_iter().for_each(|id| self.end(id, Exit::Signal(9)));
+        }
+    }
+
+    /// As a thread does at the end that has something without a worker.
+    fn ask_for_workers(&mut self) {
+        if self.is_needed && self.offer.is_empty() && self.random.bool() {
+            self.deliver(Event::WorkWanted);
+        }
+    }
+
     fn is_alive(&self, generation: Generation) -> bool {
         self.processes.values().any(|process| process.generation == generation)
     }
@@ -385,7 +420,7 @@ impl World {
 #[test]
 fn whatever_happens_the_invariants_hold_and_the_pool_recovers_and_ends() {
     let (mut recoveries, mut reloads) = (0, 0);
-    let (mut slept, mut woken) = (0, 0);
+    let (mut slept, mut woken, mut started_last) = (0, 0, 0);
     for seed in 0..100 {
         println!("seed {seed}");
         let mut world = World::new(seed);
@@ -412,15 +447,20 @@ fn whatever_happens_the_invariants_hold_and_the_pool_recovers_and_ends() {
             world.step();
         }
         let is_patient = world.random.u32(0..4) > 0;
+        world.lose_workers();
         world.deliver(Event::TerminateRequested);
         if !is_patient {
             world.later(1_000, Event::TerminateRequested);
         }
-        while world.outcome.is_none() && world.step() {}
+        while world.outcome.is_none() && world.step() {
+            world.ask_for_workers();
+        }
         assert!(world.outcome.is_some(), "no exit");
+        started_last += world.started_last;
     }
     assert!(recoveries > 75 && reloads > 500, "{recoveries} recoveries, {reloads} reloads");
     assert!(slept > 50 && woken > 50, "{slept} slept, {woken} woken");
+    assert!(started_last > 20, "{started_last} were started for what was left");
 }
 
 #[test]

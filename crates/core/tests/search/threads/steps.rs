@@ -231,6 +231,7 @@ impl World {
             | Command::CountReleased { .. }
             | Command::Drained { .. }
             | Command::Idle { .. }
+            | Command::Emptied
             | Command::Stuck { .. } => {
                 return Err(missing(&format!("nobody asked for {command:?}")));
             }

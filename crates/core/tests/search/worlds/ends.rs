@@ -165,3 +165,51 @@ fn an_end_that_cuts_off_the_first_adoption() {
         ..TWO
     });
 }
+
+#[test]
+fn an_end_without_a_worker() {
+    look(Config {
+        name: "end, two crashes, close",
+        messages: 2,
+        faults: Faults { ends: 1, crashes: 2, client_closes: 1, ..NONE },
+        demands: &[Seen::Moved, Seen::Redelivered, Seen::Ended, Seen::Finished],
+        forbids: &[Seen::EndUnheard, Seen::NoWorker],
+        ..PLAIN
+    });
+}
+
+#[test]
+fn an_end_without_a_worker_for_two() {
+    look(Config {
+        name: "two connections, end, crash, sleep",
+        connections: 2,
+        messages: 1,
+        faults: Faults { ends: 1, crashes: 1, sleeps: 1, ..NONE },
+        demands: &[Seen::Moved, Seen::Redelivered, Seen::Asleep, Seen::EndUnheard, Seen::Ended],
+        forbids: &[Seen::NoWorker],
+        ..PLAIN
+    });
+}
+
+#[test]
+fn an_end_while_the_old_program_wakes() {
+    look(Config {
+        name: "end, sleep, reload",
+        messages: 2,
+        faults: Faults { ends: 1, sleeps: 1, reloads: 1, ..NONE },
+        demands: &[Seen::Moved, Seen::Asleep, Seen::EndUnheard, Seen::Ended],
+        ..PLAIN
+    });
+}
+
+#[test]
+fn an_end_for_which_nobody_comes() {
+    look(Config {
+        name: "end, crash, sleep, nobody comes",
+        messages: 2,
+        barren: true,
+        faults: Faults { ends: 1, crashes: 1, sleeps: 1, ..NONE },
+        demands: &[Seen::EndUnheard, Seen::NoWorker, Seen::Ended],
+        ..PLAIN
+    });
+}

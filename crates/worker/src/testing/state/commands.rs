@@ -73,6 +73,7 @@ impl State {
             // The test alone starts and ends workers.
             | Command::Idle { .. }
             | Command::WorkWanted
+            | Command::Emptied
             | Command::Stuck { .. } => {}
         }
     }
