@@ -36,8 +36,8 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
             State::Unowned { wait: Wait::Queued { .. }, .. } if is_idle => {
                 self.wait(route, Wait::Asleep);
             }
-            // There is a worker, whose trial will end.
-            State::Unowned { wait: Wait::Queued { .. }, .. } if self.has_trials() => {
+            // Somebody serves: what it waits for there comes, a turn or the end of a trial.
+            State::Unowned { wait: Wait::Queued { .. }, .. } if self.has_adopter() => {
                 self.wait(route, Wait::Queued { until: now + self.settings.owner_wait });
             }
             State::Unowned { wait: Wait::Queued { .. }, .. } => self.lose(route, Loss::NoWorker),
@@ -48,14 +48,8 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         }
     }
 
-    /// Whether the worker that would adopt takes nothing over before a trial of this thread has ended.
-    fn has_trials(&mut self) -> bool {
-        match self.adopter(None) {
-            Adopter::Ready(worker) => {
-                self.workers.get(&worker).is_some_and(|its| its.trial.is_some())
-            }
-            Adopter::None | Adopter::Unable => false,
-        }
+    fn has_adopter(&mut self) -> bool {
+        matches!(self.adopter(None), Adopter::Ready(_))
     }
 
     fn be_impatient(

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use shovel_core::custody::{COMPANY_ENDS_IN, Death, Phase, Route, WorkerCell};
+use shovel_core::custody::{COMPANY_ENDS_IN, Death, Phase, Route, Tried, WorkerCell};
 use shovel_core::fleet::DrainReason;
 use shovel_protocol::WorkerId;
 
 use crate::cell::SharedCell;
-use crate::house::{FIRST, House, MOMENT, SECOND, THIRD};
+use crate::house::{FIRST, House, MOMENT, OWNER_WAIT, SECOND, THIRD};
 
 /// Two threads that have two workers in common; the first worker is not offered.
 struct Common {
@@ -202,6 +202,30 @@ fn a_suspect_without_an_owner_waits_until_every_other_has_one() {
     adopting(&house).into_iter().for_each(|route| house.adopt(route));
     house.pass(MOMENT);
     assert_eq!(house.phase(suspect), Phase::Adopting);
+}
+
+/// Each takes its time, and they are tried one after the other.
+#[test]
+fn a_suspect_is_not_lost_while_it_waits_for_its_turn_with_those_who_serve() {
+    for of_another_thread in [false, true] {
+        let mut house = House::of(&[FIRST, SECOND]);
+        let suspects = suspects(&mut house, 2);
+        let stranger = Tried { thread: 1, slot: 0 };
+        if of_another_thread {
+            assert!(house.cell(SECOND).clone().seek_trial(stranger));
+        }
+        house.offer(&[SECOND]);
+        house.pass(OWNER_WAIT * 3);
+        assert!(suspects.iter().all(|route| house.is_there(*route)));
+        if of_another_thread {
+            house.cell(SECOND).clone().end_trial(stranger);
+        }
+        house.offer(&[]);
+        house.die(FIRST, Death::Ours);
+        house.die(SECOND, Death::Ours);
+        house.pass(OWNER_WAIT * 2);
+        assert!(!suspects.iter().any(|route| house.is_there(*route)), "nobody serves any more");
+    }
 }
 
 #[test]

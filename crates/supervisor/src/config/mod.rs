@@ -151,7 +151,7 @@ pub struct Config {
     #[arg(value_parser = units::some_duration)]
     pub adopt_timeout: Duration,
 
-    /// How long a connection that has something to handle may be without a worker; then it is
+    /// How long a connection that has something to handle may wait while no worker serves; then it is
     /// closed with 1011
     #[arg(long, help_heading = WEBSOCKETS, value_name = "DURATION", default_value = "30s")]
     #[arg(value_parser = units::some_duration)]
