@@ -3,11 +3,13 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::PATIENCE;
+use crate::checker::now;
 
 /// One line that the supervisor wrote.
 #[derive(Clone, Debug)]
@@ -31,6 +33,26 @@ impl Line {
     /// Which part of the program wrote it.
     pub fn target(&self) -> &str {
         self.value["target"].as_str().unwrap_or_default()
+    }
+
+    /// How much it matters, such as `WARN`; empty if the line is no log line.
+    pub fn level(&self) -> &str {
+        self.value["level"].as_str().unwrap_or_default()
+    }
+
+    /// When it was written, as [`now`] counts, if that was within the last day.
+    pub fn time(&self) -> Option<u64> {
+        const DAY: u64 = 86_400_000_000_000;
+        let (_, time) = self.value["timestamp"].as_str()?.split_once('T')?;
+        let (whole, fraction) = time.trim_end_matches('Z').split_once('.')?;
+        let seconds = whole.split(':').try_fold(0, |sum, part| {
+            let part: u64 = part.parse().ok()?;
+            Some(sum * 60 + part)
+        })?;
+        let micros: u64 = format!("{fraction:0<6}").parse().ok()?;
+        let written = seconds * 1_000_000_000 + micros * 1000;
+        let today = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_nanos() as u64 % DAY;
+        Some(now().saturating_sub((today + DAY - written) % DAY))
     }
 
     /// Whether this is the message.

@@ -11,6 +11,7 @@ mod client;
 mod footprint;
 mod growth;
 mod judge;
+mod machine;
 mod nemesis;
 mod record;
 mod trial;

@@ -16,11 +16,12 @@ use super::client::{Client, Season, Weather};
 use super::footprint::Footprint;
 use super::growth::Growth;
 use super::judge::{Rule, Violation, judge};
+use super::machine::Machine;
 use super::nemesis::{Nemesis, Schedule, schedule};
 use super::record::{Conversation, Deed, Published, Record, Role};
 use super::verdict::Verdict;
 use super::words::{Trace, now};
-use crate::{Deploy, Options, PATIENCE, Pool, is_alive, program, until};
+use crate::{Deploy, Line, Options, PATIENCE, Pool, is_alive, program, until};
 
 /// How a run is to be.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +90,7 @@ impl Trial {
     /// If the pool itself fails: it does not start, does not settle or does not end in order.
     pub async fn run(self) -> Verdict {
         let plan = schedule(self.seed, self.lasts);
+        let machine = Machine::watch();
         let traces = TempDir::new().expect("temporary folder");
         let deploy = Deploy::of_program("fixture-checked", "first");
         let pool = Arc::new(Pool::start(self.options(&deploy, traces.path())).await);
@@ -96,7 +98,7 @@ impl Trial {
         let before = settle(&pool).await;
 
         let mut crowd = Crowd::gather(pool.clone(), self, 0);
-        let (deeds, published) = crowd.live_through(&deploy, &plan).await;
+        let (mut deeds, published) = crowd.live_through(&deploy, &plan).await;
         let is_whole = crowd.reload_calmly(&deeds).await;
         let (conversations, Asked { answered, failed }) = crowd.disperse().await;
         drop(crowd);
@@ -104,13 +106,23 @@ impl Trial {
         let after = settle_to(&pool, before).await;
         let growth = if is_whole { self.grow(&pool).await } else { Growth::default() };
         let mut last = match is_whole {
-            true => self.terminate(pool).await,
+            true => self.terminate(pool.clone()).await,
             false => {
                 eprintln!("log of a pool whose reload does not end:\n{}", pool.log());
                 Record::default()
             }
         };
 
+        let mut pool = Arc::into_inner(pool).expect("nobody else has it");
+        if is_whole {
+            let status = pool.exit_status().await;
+            assert_eq!(status.code(), Some(0), "{}", pool.log());
+        }
+        let log = pool.log().lines();
+        let warnings = warnings_in(&log);
+        last.deeds = machine.deeds(&log);
+        deeds.extend(last.deeds.iter().cloned());
+        deeds.sort_by_key(|deed| deed.from);
         let traces = read_traces(traces.path());
         last.traces.clone_from(&traces);
         let terminated = None;
@@ -134,7 +146,7 @@ impl Trial {
             violations.push(Violation { rule: Rule::Stuck, key: 0, at: now(), what });
         }
         let footprints = format!("{before} before, {after} after; {growth}");
-        Verdict { seed: self.seed, record, violations, footprints }
+        Verdict { seed: self.seed, record, violations, footprints, warnings }
     }
 
     /// Ends the pool while all are busy.
@@ -146,10 +158,6 @@ impl Trial {
         let supervisor = pool.pid();
         until("the supervisor's end", || !is_alive(supervisor)).await;
         let (conversations, Asked { answered, failed }) = crowd.disperse().await;
-        drop(crowd);
-        let mut pool = Arc::into_inner(pool).expect("nobody else has it");
-        let status = pool.exit_status().await;
-        assert_eq!(status.code(), Some(0), "{}", pool.log());
         Record { conversations, answered, failed, terminated, ..Record::default() }
     }
 
@@ -365,6 +373,13 @@ fn has_reloaded(pool: &Pool, before: usize) -> bool {
         (ends || line.is("reload started")).then_some(ends)
     });
     is_over == Some(true)
+}
+
+/// What the pool has warned of, as it stands in its log.
+fn warnings_in(log: &[Line]) -> Vec<(u64, String)> {
+    let is_warning = |line: &&Line| matches!(line.level(), "WARN" | "ERROR");
+    let warnings = log.iter().filter(is_warning);
+    warnings.map(|line| (line.time().unwrap_or_default(), line.raw.clone())).collect()
 }
 
 fn supervisor_knows(flag: &str) -> bool {

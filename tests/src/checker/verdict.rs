@@ -27,6 +27,8 @@ pub struct Verdict {
     pub violations: Vec<Violation>,
     /// Resources before and after.
     pub(super) footprints: String,
+    /// Lines of the pool's log, each with its time.
+    pub(super) warnings: Vec<(u64, String)>,
 }
 
 impl Verdict {
@@ -110,7 +112,11 @@ impl fmt::Display for Verdict {
         let mut count = BTreeMap::<Rule, usize>::new();
         self.violations.iter().for_each(|found| *count.entry(found.rule).or_default() += 1);
         writeln!(f, "\n{count:?}")?;
-        self.violations.iter().take(TOLD).try_for_each(|violation| self.tell(f, violation))
+        self.violations.iter().take(TOLD).try_for_each(|violation| self.tell(f, violation))?;
+        writeln!(f, "\nwarnings of the pool")?;
+        let begin = self.begin();
+        let mut warnings = self.warnings.iter();
+        warnings.try_for_each(|(at, line)| writeln!(f, "{} {line:.400}", Time(*at, begin)))
     }
 }
 

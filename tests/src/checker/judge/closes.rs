@@ -125,9 +125,11 @@ fn judge_events(
         End::NeverOpened | End::Broken => true,
         End::Theirs(1011) => true,
         End::Own(_) | End::Gone | End::Theirs(_) => {
-            case.is_left_at_the_end(conversation)
-                || is_portable && case.may_be_adopted_by_none(conversation, ended)
-                || !is_portable && case.harm(opened, ended + SHOWS_WITHIN) > 0
+            let is_left = case.is_left_at_the_end(conversation);
+            match is_portable {
+                true => case.may_be_adopted_by_none(conversation, ended),
+                false => is_left || case.harm(opened, ended + SHOWS_WITHIN) > 0,
+            }
         }
     };
     if events.is_empty() && !may_be_missing {
