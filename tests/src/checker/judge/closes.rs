@@ -7,6 +7,12 @@ use crate::checker::words::{TraceEvent, Word};
 /// How long what was done to a worker may take to show, in nanoseconds.
 const SHOWS_WITHIN: u64 = 10_000_000_000;
 
+/// How long before the end clients come that are to be busy then, in nanoseconds.
+const COMES_WITHIN: u64 = 2_000_000_000;
+
+/// How long a client may take to read its close frame, in nanoseconds.
+const CLOSES_WITHIN: u64 = 1_000_000_000;
+
 /// What clients are told when the pool ends.
 const SHUTDOWN: u16 = 1001;
 
@@ -38,7 +44,9 @@ pub(super) fn judge(case: &Case<'_>, conversation: &Conversation, violations: &m
                 // Whoever does not read for longer than a close may take, and writes then, resets
                 // what it has not read.
                 let is_deaf = conversation.role == Role::Slow && case.is_terminated(*at);
-                if !is_deaf {
+                // So does one that could not read within that time because nothing ran.
+                let is_late = case.stalled(at.saturating_sub(CLOSES_WITHIN), *at);
+                if !is_deaf && !is_late {
                     let what = format!("ended without a close frame: {why}");
                     violations.add(Rule::CloseCode, conversation, *at, what);
                 }
@@ -64,7 +72,10 @@ pub(super) fn judge_end(case: &Case<'_>, violations: &mut Violations) {
     let is_there = |one: &&Conversation| one.opened().is_some() && case.is_terminated(one.ended());
     let (there, told) =
         (conversations.clone().filter(is_there).count(), conversations.filter(is_told).count());
-    if told == 0 || told < there / 2 {
+    // Nor do clients come and ask while nothing runs.
+    let end = case.record.terminated.unwrap_or_default();
+    let has_stood_still = case.stalled(end.saturating_sub(COMES_WITHIN), end);
+    if (told == 0 || told < there / 2) && !has_stood_still {
         let what =
             format!("{told} of {there} connections were busy at the end: this run does not count");
         violations.0.push(Violation { rule: Rule::ShowsNothing, key: 0, at: 0, what });
