@@ -83,8 +83,8 @@ impl Client {
 
 impl Origin {
     /// Of a client that asked for this path and query.
-    pub fn new(client: &shovel_edge::Client, url: &str) -> Self {
-        Origin { peer: client.address, url: url.into() }
+    pub fn new(peer: &shovel_edge::Peer, url: &str) -> Self {
+        Origin { peer: peer.address, url: url.into() }
     }
 }
 

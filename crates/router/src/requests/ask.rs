@@ -9,7 +9,7 @@ use http::request::Parts;
 use hyper::body::Incoming;
 use shovel_core::custody::{Late, Route};
 use shovel_edge::ws::Socket;
-use shovel_edge::{Client as Peer, Failure, Notes};
+use shovel_edge::{Failure, Notes, Peer};
 use shovel_protocol::control::OfferedConnection;
 use shovel_protocol::{RequestId, ToWorker};
 use tokio::sync::oneshot;
@@ -29,7 +29,7 @@ use crate::router::Router;
 /// What a client asks for.
 pub struct Question {
     pub parts: Parts,
-    pub client: Rc<Peer>,
+    pub peer: Rc<Peer>,
     /// Where to note who has it.
     pub notes: Notes,
     /// `None` if there is none, or it is known to be empty.
@@ -176,7 +176,7 @@ impl<'a> Pending<'a> {
         custody.begin_request(link.worker);
         link.cell.asked.fetch_add(1, Ordering::Relaxed);
         let offer = question.socket.as_ref().map(|socket| {
-            let origin = Origin::new(&question.client, target(&question.parts));
+            let origin = Origin::new(&question.peer, target(&question.parts));
             let client = Client::new(socket.clone(), origin);
             let uuid = client.uuid;
             (custody.reserve(client, link.worker, id), uuid)
@@ -189,7 +189,7 @@ impl<'a> Pending<'a> {
             OfferedConnection { connection, uuid }
         });
         let body = question.body.take();
-        let head = request_head(&question.parts, &question.client, offer);
+        let head = request_head(&question.parts, &question.peer, offer);
         let adopts = link.cell.adopts.load(Ordering::Relaxed);
         let client = connection.filter(|_| adopts).and_then(|its| custody.client_mut(its));
         if let Some(client) = client {
