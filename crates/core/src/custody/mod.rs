@@ -3,7 +3,8 @@
 //!
 //! One value per I/O thread; docs/transfer.md is its specification. It does no IO and reads no
 //! clock: it is told what happened, and says what is to be done. It never looks into messages or
-//! acts, and of clients and workers it knows only what the traits [`Client`] and [`WorkerCell`] say.
+//! acts, and knows of clients and workers only what the traits [`ClientHandle`] and
+//! [`WorkerCell`] say.
 //!
 //! The walk: [`Custody::reserve`] -> [`Custody::accept`], the upgrade's commit -> messages are taken
 //! in and handed over, handlers commit (`hot`: direct calls) -> the close, once, the last event ->
@@ -93,7 +94,7 @@ pub struct Settings {
 }
 
 /// What the caller keeps of a client.
-pub trait Client {
+pub trait ClientHandle {
     /// Whether messages can still be sent to it: its socket is open and not closing.
     fn is_open(&self) -> bool;
 }
@@ -181,7 +182,7 @@ pub enum OutOfTurn {
     NotPortable,
 }
 
-impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
+impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
     /// Of the thread with this number, without connections and workers.
     pub fn new(thread: u32, settings: Settings) -> Self {
         Custody {

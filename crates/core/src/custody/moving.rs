@@ -14,11 +14,11 @@ use super::connection::{Record, State, Step, Wait};
 use super::strikes::Blame;
 use super::workers::Adopter;
 use super::{
-    Client, Command, Connection, Custody, Loss, Moment, OutOfTurn, Phase, Route, WorkerCell,
+    ClientHandle, Command, Connection, Custody, Loss, Moment, OutOfTurn, Phase, Route, WorkerCell,
 };
 use crate::fleet::{Death, DrainReason};
 
-impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
+impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
     /// The owner has given a connection up. `handled` is the last event that it finished, `started`
     /// the last that it began. A worker that was revoked while it adopted may answer that after it
     /// has adopted: the two have crossed.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use shovel_protocol::{Close, CloseCode, LeaseId, RequestId, WorkerId};
 
 use super::connection::{Portable, Record, State};
-use super::{Client, Connection, Custody, Route, WorkerCell};
+use super::{ClientHandle, Connection, Custody, Route, WorkerCell};
 
 /// Why an upgrade comes too late.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ impl Late {
     }
 }
 
-impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
+impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
     /// Reserves an id for an upgrade that is offered to a worker by this request.
     pub fn reserve(&mut self, client: C, worker: WorkerId, request: RequestId) -> LeaseId {
         let id = self

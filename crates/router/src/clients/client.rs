@@ -88,7 +88,7 @@ impl Origin {
     }
 }
 
-impl custody::Client for Client {
+impl custody::ClientHandle for Client {
     fn is_open(&self) -> bool {
         self.socket.is_open()
     }

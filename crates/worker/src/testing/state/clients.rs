@@ -24,7 +24,7 @@ pub(in crate::testing) struct Client {
     pub(in crate::testing) closed: Option<(u16, String)>,
 }
 
-impl custody::Client for Client {
+impl custody::ClientHandle for Client {
     fn is_open(&self) -> bool {
         self.closed.is_none()
     }
