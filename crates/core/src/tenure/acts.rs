@@ -2,8 +2,8 @@
 
 use super::events::{Turn, What};
 use super::{
-    Client, Fate, OFFERED_BYTES, OwnClose, Plain, Portable, Running, STAGED_BYTES, Staging, State,
-    Tenure,
+    ClientState, Fate, OFFERED_BYTES, OwnClose, Plain, Portable, Running, STAGED_BYTES, Staging,
+    State, Tenure,
 };
 
 /// What an app does to a connection, as far as it matters here.
@@ -124,11 +124,11 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
                     running.attached = Some(attachment);
                     Attach::AtEnd
                 }
-                (None, Client::Gone) => {
+                (None, ClientState::Gone) => {
                     portable.attachment = Some(attachment);
                     Attach::Nowhere
                 }
-                (None, Client::Reads | Client::Lags | Client::Dismissed) => {
+                (None, ClientState::Reads | ClientState::Lags | ClientState::Dismissed) => {
                     Attach::Now(portable.attachment.insert(attachment))
                 }
             },
@@ -164,11 +164,11 @@ impl<E> Plain<E> {
     fn act(&mut self, deed: Deed) -> Result<(), Refused> {
         match (deed, self.client) {
             (Deed::Publish { .. }, _) => Ok(()),
-            (Deed::Send { .. }, Client::Lags) => Err(Refused::Pressed),
-            (_, Client::Dismissed | Client::Gone) => Err(Refused::Closed),
-            (Deed::Send { .. } | Deed::Subscribe, Client::Reads | Client::Lags) => Ok(()),
-            (Deed::Close, Client::Reads | Client::Lags) => {
-                self.client = Client::Dismissed;
+            (Deed::Send { .. }, ClientState::Lags) => Err(Refused::Pressed),
+            (_, ClientState::Dismissed | ClientState::Gone) => Err(Refused::Closed),
+            (Deed::Send { .. } | Deed::Subscribe, ClientState::Reads | ClientState::Lags) => Ok(()),
+            (Deed::Close, ClientState::Reads | ClientState::Lags) => {
+                self.client = ClientState::Dismissed;
                 self.mailbox.forget_messages();
                 Ok(())
             }
@@ -180,7 +180,7 @@ impl<E, S: Staging, A> Portable<E, S, A> {
     fn act(&mut self, deed: Deed) -> Result<Place<'_, S>, Refused> {
         let takes_sends = self.takes_sends();
         // The adopt handler does not wait: until it has ended nobody has the connection.
-        let lags = self.client == Client::Lags
+        let lags = self.client == ClientState::Lags
             && !matches!(&self.running, Some(Running { turn: Turn::Of(What::Adopt), .. }));
         match deed {
             Deed::Publish { .. } => {}

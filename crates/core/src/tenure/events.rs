@@ -6,7 +6,8 @@
 //! worker's.
 
 use super::{
-    Asked, Client, Mailbox, OwnClose, Plain, Portable, Running, Staging, State, Tenure, Waiting,
+    Asked, ClientState, Mailbox, OwnClose, Plain, Portable, Running, Staging, State, Tenure,
+    Waiting,
 };
 
 /// Which event it is.
@@ -235,7 +236,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
     /// A connection that can be given back.
     fn leaving(&mut self) -> Option<&mut Portable<E, S, A>> {
         match &mut self.0 {
-            State::Portable(portable) if portable.client != Client::Gone => Some(portable),
+            State::Portable(portable) if portable.client != ClientState::Gone => Some(portable),
             State::Portable(_)
             | State::Plain(_)
             | State::Offered { .. }
@@ -285,7 +286,7 @@ impl<E, S: Staging, A> Portable<E, S, A> {
             // Nobody is told, and nothing was staged.
             Turn::Of(What::Close(None)) | Turn::Release { .. } => {}
         }
-        if asked != Asked::Nothing && self.client != Client::Gone {
+        if asked != Asked::Nothing && self.client != ClientState::Gone {
             return Some(self.begin_release(self.committed, asked == Asked::Revoke));
         }
         let Waiting { what, event } = self.mailbox.0.pop_front()?;
@@ -345,14 +346,14 @@ impl What {
         }
     }
 
-    fn is_unwanted_of(self, client: Client) -> bool {
-        matches!(self, What::Message(_)) && client == Client::Dismissed
+    fn is_unwanted_of(self, client: ClientState) -> bool {
+        matches!(self, What::Message(_)) && client == ClientState::Dismissed
     }
 }
 
 impl<E> Next<E> {
     /// The event, whose turn it is.
-    fn of(what: What, event: E, client: Client) -> Self {
+    fn of(what: What, event: E, client: ClientState) -> Self {
         match what.is_unwanted_of(client) {
             true => Next::Skip,
             false => Next::Handle(event),
@@ -361,7 +362,7 @@ impl<E> Next<E> {
 }
 
 impl<E> Mailbox<E> {
-    fn push(&mut self, what: What, event: E, client: Client) {
+    fn push(&mut self, what: What, event: E, client: ClientState) {
         let event = (!what.is_unwanted_of(client)).then_some(event);
         self.0.push_back(Waiting { what, event });
     }

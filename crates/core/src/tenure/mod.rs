@@ -73,7 +73,7 @@ enum Fate<A> {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Plain<E> {
-    client: Client,
+    client: ClientState,
     committed: u64,
     /// The event whose handler runs, or the first of a row.
     running: Option<What>,
@@ -82,7 +82,7 @@ struct Plain<E> {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Portable<E, S, A> {
-    client: Client,
+    client: ClientState,
     committed: u64,
     /// As the supervisor knows it.
     attachment: Option<A>,
@@ -128,7 +128,7 @@ enum OwnClose {
 
 /// How the client stands to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Client {
+enum ClientState {
     Reads,
     /// It reads too slowly.
     Lags,
@@ -178,7 +178,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
     /// A connection that another worker had, whose handlers have finished events up to `committed`.
     /// Its first event is [`What::Adopt`].
     pub fn adopted(committed: u64, pressed: bool, attachment: A) -> Self {
-        let client = if pressed { Client::Lags } else { Client::Reads };
+        let client = if pressed { ClientState::Lags } else { ClientState::Reads };
         Tenure(State::portable(client, committed, Some(attachment)))
     }
 
@@ -200,7 +200,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
     pub fn accept(&mut self) -> Option<Accepted<S>> {
         let State::Offered { acts, fate, closed } = &mut self.0 else { return None };
         let acts = std::mem::take(acts);
-        let client = if *closed { Client::Dismissed } else { Client::Reads };
+        let client = if *closed { ClientState::Dismissed } else { ClientState::Reads };
         let (state, portable) = match std::mem::replace(fate, Fate::Ends) {
             Fate::Ends => (State::plain(client), false),
             Fate::Moves { attached } => (State::portable(client, 0, attached), true),
@@ -222,8 +222,8 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
     pub fn client_gone(&mut self) {
         match &mut self.0 {
             State::Offered { .. } => self.0 = State::GivenUp,
-            State::Plain(plain) => plain.client = Client::Gone,
-            State::Portable(portable) => portable.client = Client::Gone,
+            State::Plain(plain) => plain.client = ClientState::Gone,
+            State::Portable(portable) => portable.client = ClientState::Gone,
             State::GivenUp | State::Moved { .. } => {}
         }
     }
@@ -236,10 +236,10 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
             State::Offered { .. } | State::GivenUp | State::Moved { .. } => None,
         };
         match client {
-            Some(client @ (Client::Reads | Client::Lags)) => {
-                *client = if over { Client::Lags } else { Client::Reads };
+            Some(client @ (ClientState::Reads | ClientState::Lags)) => {
+                *client = if over { ClientState::Lags } else { ClientState::Reads };
             }
-            Some(Client::Dismissed | Client::Gone) | None => {}
+            Some(ClientState::Dismissed | ClientState::Gone) | None => {}
         }
         match (over, self.staged_by()) {
             (false, _) => Pressure::Relieve,
@@ -264,7 +264,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
     /// Whether all that is done to it goes out at once: it is open, will not move, and its client
     /// reads well.
     pub fn is_plain(&self) -> bool {
-        matches!(&self.0, State::Plain(Plain { client: Client::Reads, .. }))
+        matches!(&self.0, State::Plain(Plain { client: ClientState::Reads, .. }))
     }
 
     /// Whether it is not decided yet if it is accepted.
@@ -281,8 +281,8 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
     pub fn is_over(&self) -> bool {
         match &self.0 {
             State::Offered { .. } => false,
-            State::Plain(plain) => plain.client == Client::Gone,
-            State::Portable(portable) => portable.client == Client::Gone,
+            State::Plain(plain) => plain.client == ClientState::Gone,
+            State::Portable(portable) => portable.client == ClientState::Gone,
             State::GivenUp | State::Moved { .. } => true,
         }
     }
@@ -314,12 +314,12 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
 }
 
 impl<E, S: Staging, A> State<E, S, A> {
-    fn plain(client: Client) -> Self {
+    fn plain(client: ClientState) -> Self {
         let mailbox = Mailbox::default();
         State::Plain(Plain { client, committed: 0, running: None, mailbox })
     }
 
-    fn portable(client: Client, committed: u64, attachment: Option<A>) -> Self {
+    fn portable(client: ClientState, committed: u64, attachment: Option<A>) -> Self {
         let (running, staged, mailbox) = (None, S::default(), Mailbox::default());
         let portable = Portable { client, committed, attachment, running, staged, mailbox };
         State::Portable(Box::new(portable))
@@ -348,18 +348,20 @@ impl OwnClose {
     }
 }
 
-impl Client {
+impl ClientState {
     fn dismissed(self) -> Self {
         match self {
-            Client::Reads | Client::Lags | Client::Dismissed => Client::Dismissed,
-            Client::Gone => Client::Gone,
+            ClientState::Reads | ClientState::Lags | ClientState::Dismissed => {
+                ClientState::Dismissed
+            }
+            ClientState::Gone => ClientState::Gone,
         }
     }
 
     fn is_open(self) -> bool {
         match self {
-            Client::Reads | Client::Lags => true,
-            Client::Dismissed | Client::Gone => false,
+            ClientState::Reads | ClientState::Lags => true,
+            ClientState::Dismissed | ClientState::Gone => false,
         }
     }
 }
