@@ -78,7 +78,7 @@ impl Router {
             latencies: self.measures.latencies.sums(),
             unowned: all.saturating_sub(owned),
             kept_bytes: custody.kept_bytes() as u64,
-            requests_waiting: self.waiting.len() as u64,
+            requests_waiting: self.queue.len() as u64,
             channels: self.channels.borrow().len() as u64,
             outbox_bytes: self.turn.waiting_bytes() as u64,
             crossing_bytes: self.publisher.crossing_bytes() as u64,

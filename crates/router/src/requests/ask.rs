@@ -116,7 +116,7 @@ impl Router {
             self.go_on_if_needed();
             link
         };
-        self.waiting.pick(timeout, pick).await
+        self.queue.pick(timeout, pick).await
     }
 
     fn count_request(&self, link: &Link) {
