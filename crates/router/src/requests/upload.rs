@@ -18,11 +18,12 @@ use crate::links::link::Link;
 
 /// A body that is being passed on. Dropping it stops that.
 pub struct Upload {
-    credit: Rc<Waiting>,
+    credit: Rc<SharedCredit>,
     task: AbortHandle,
 }
 
-struct Waiting {
+/// How much may be sent: granted here, spent by the task.
+struct SharedCredit {
     credit: RefCell<Credit>,
     window_bytes: u32,
     granted: Notify,
@@ -38,7 +39,7 @@ impl Upload {
         give_up: impl FnOnce() + 'static,
     ) -> Self {
         let credit = RefCell::new(Credit::new(window_bytes));
-        let credit = Rc::new(Waiting { credit, window_bytes, granted: Notify::new() });
+        let credit = Rc::new(SharedCredit { credit, window_bytes, granted: Notify::new() });
         let task = Task { link, request, credit: credit.clone() };
         let task = spawn_local(async move {
             if task.run(body).await.is_err() {
@@ -68,7 +69,7 @@ impl Drop for Upload {
 struct Task {
     link: Rc<Link>,
     request: RequestId,
-    credit: Rc<Waiting>,
+    credit: Rc<SharedCredit>,
 }
 
 impl Task {
