@@ -16,13 +16,13 @@ pub struct Operators {
     asked: mpsc::Receiver<Asked>,
     started: Instant,
     history: History,
-    waiting: Vec<Waiting>,
+    waiting: Vec<ReloadWaiter>,
     /// The places of workers that are not gone: the report of an end names only the worker.
     places: BTreeMap<WorkerId, WorkerIndex>,
 }
 
 /// Somebody waits for a reload.
-struct Waiting {
+struct ReloadWaiter {
     /// Which, once it has started.
     generation: Option<Generation>,
     answer: oneshot::Sender<Result<Done, String>>,
@@ -79,7 +79,7 @@ impl Operators {
     fn wait_for(&mut self, request: &Event, answer: oneshot::Sender<Result<Done, String>>) {
         match request {
             Event::ReloadRefused { why } => drop(answer.send(Err(why.clone()))),
-            _ => self.waiting.push(Waiting { generation: None, answer }),
+            _ => self.waiting.push(ReloadWaiter { generation: None, answer }),
         }
     }
 
