@@ -7,7 +7,7 @@
 
 use super::{
     Asked, ClientState, Mailbox, OwnClose, Plain, Portable, Running, Staging, State, Tenure,
-    Waiting,
+    WaitingEvent,
 };
 
 /// Which event it is.
@@ -254,7 +254,7 @@ impl<E> Plain<E> {
             self.committed = seq;
             write(Report::Plain { seq, is_next });
         }
-        let Waiting { what, event } = self.mailbox.0.pop_front()?;
+        let WaitingEvent { what, event } = self.mailbox.0.pop_front()?;
         self.running = Some(what);
         Some(event.map_or(Next::Skip, Next::Handle))
     }
@@ -289,7 +289,7 @@ impl<E, S: Staging, A> Portable<E, S, A> {
         if asked != Asked::Nothing && self.client != ClientState::Gone {
             return Some(self.begin_release(self.committed, asked == Asked::Revoke));
         }
-        let Waiting { what, event } = self.mailbox.0.pop_front()?;
+        let WaitingEvent { what, event } = self.mailbox.0.pop_front()?;
         self.running = Some(Running::new(Turn::Of(what)));
         Some(event.map_or(Next::Skip, Next::Handle))
     }
@@ -364,7 +364,7 @@ impl<E> Next<E> {
 impl<E> Mailbox<E> {
     fn push(&mut self, what: What, event: E, client: ClientState) {
         let event = (!what.is_unwanted_of(client)).then_some(event);
-        self.0.push_back(Waiting { what, event });
+        self.0.push_back(WaitingEvent { what, event });
     }
 
     /// The app has closed the connection: its messages are dropped, but committed.

@@ -140,11 +140,11 @@ enum ClientState {
 
 /// Events that wait for those before them. The supervisor's window for the connection bounds them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Mailbox<E>(VecDeque<Waiting<E>>);
+struct Mailbox<E>(VecDeque<WaitingEvent<E>>);
 
 /// An event that waits; `None` is a message that nobody will handle.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Waiting<E> {
+struct WaitingEvent<E> {
     what: What,
     event: Option<E>,
 }
