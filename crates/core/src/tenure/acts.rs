@@ -1,6 +1,6 @@
 //! What an app does to a connection: at once, or staged until its running handler ends.
 
-use super::events::{Turn, What};
+use super::events::{Subject, What};
 use super::{
     ClientState, Fate, OFFERED_BYTES, OwnClose, Plain, Portable, Running, STAGED_BYTES, Staging,
     State, Tenure,
@@ -181,7 +181,7 @@ impl<E, S: Staging, A> Portable<E, S, A> {
         let takes_sends = self.takes_sends();
         // The adopt handler does not wait: until it has ended nobody has the connection.
         let lags = self.client == ClientState::Lags
-            && !matches!(&self.running, Some(Running { turn: Turn::Of(What::Adopt), .. }));
+            && !matches!(&self.running, Some(Running { subject: Subject::Event(What::Adopt), .. }));
         match deed {
             Deed::Publish { .. } => {}
             Deed::Send { .. } | Deed::Subscribe | Deed::Close if !takes_sends => {
@@ -225,6 +225,6 @@ impl<A> Running<A> {
     /// Whether something says at its end that what it did takes place. Only the end of a connection
     /// that the supervisor does not have is told to nobody.
     fn is_committed(&self) -> bool {
-        self.turn != Turn::Of(What::Close(None))
+        self.subject != Subject::Event(What::Close(None))
     }
 }

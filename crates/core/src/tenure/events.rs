@@ -90,8 +90,8 @@ pub enum Answer {
 
 /// What the running handler of a portable connection is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Turn {
-    Of(What),
+pub(super) enum Subject {
+    Event(What),
     Release { started: u64, revoked: bool },
 }
 
@@ -113,7 +113,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
                     portable.mailbox.push(what, event, portable.client);
                     return None;
                 }
-                portable.running = Some(Running::new(Turn::Of(what)));
+                portable.running = Some(Running::new(Subject::Event(what)));
                 Some(Next::of(what, event, portable.client))
             }
             State::GivenUp => Some(Next::Handle(event)),
@@ -135,7 +135,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
             State::Plain(plain) => plain.end(write),
             State::Portable(portable) => {
                 let running = portable.running.take()?;
-                if let Turn::Release { started, revoked } = running.turn {
+                if let Subject::Release { started, revoked } = running.subject {
                     let keep = !revoked && outcome != Outcome::Panicked;
                     // Behind the answer nobody hears that the pressure is known.
                     let running = Running { owed: 0, ..running };
@@ -217,17 +217,17 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
         let State::Portable(portable) = &self.0 else { return false };
         portable.running.as_ref().is_some_and(|running| {
             running.asked == Asked::Revoke
-                && !matches!(running.turn, Turn::Release { revoked: true, .. })
+                && !matches!(running.subject, Subject::Release { revoked: true, .. })
         })
     }
 
     /// The running handler was dropped, really: nothing that it staged happens.
     pub fn dropped(&mut self) -> Option<Next<E>> {
         let State::Portable(portable) = &mut self.0 else { return None };
-        let started = match portable.running.take()?.turn {
-            Turn::Of(What::Message(seq) | What::Close(Some(seq))) => seq,
-            Turn::Release { started, .. } => started,
-            Turn::Of(What::Adopt | What::Close(None)) => portable.committed,
+        let started = match portable.running.take()?.subject {
+            Subject::Event(What::Message(seq) | What::Close(Some(seq))) => seq,
+            Subject::Release { started, .. } => started,
+            Subject::Event(What::Adopt | What::Close(None)) => portable.committed,
         };
         portable.staged.clear();
         Some(portable.begin_release(started, true))
@@ -268,8 +268,8 @@ impl<E, S: Staging, A> Portable<E, S, A> {
         write: impl FnOnce(Report<'_, S, A>),
     ) -> Option<Next<E>> {
         let asked = running.asked;
-        match running.turn {
-            Turn::Of(What::Adopt) => {
+        match running.subject {
+            Subject::Event(What::Adopt) => {
                 let taken = outcome == Outcome::Done;
                 self.report(running, taken, Answer::Adopted { taken }, write);
                 if !taken {
@@ -277,20 +277,20 @@ impl<E, S: Staging, A> Portable<E, S, A> {
                     self.dismiss();
                 }
             }
-            Turn::Of(What::Message(seq) | What::Close(Some(seq))) => {
+            Subject::Event(What::Message(seq) | What::Close(Some(seq))) => {
                 let is_next = seq == self.committed + 1;
                 self.committed = seq;
                 let keep = outcome != Outcome::Panicked;
                 self.report(running, keep, Answer::Commit { seq, is_next }, write);
             }
             // Nobody is told, and nothing was staged.
-            Turn::Of(What::Close(None)) | Turn::Release { .. } => {}
+            Subject::Event(What::Close(None)) | Subject::Release { .. } => {}
         }
         if asked != Asked::Nothing && self.client != ClientState::Gone {
             return Some(self.begin_release(self.committed, asked == Asked::Revoke));
         }
         let WaitingEvent { what, event } = self.mailbox.0.pop_front()?;
-        self.running = Some(Running::new(Turn::Of(what)));
+        self.running = Some(Running::new(Subject::Event(what)));
         Some(event.map_or(Next::Skip, Next::Handle))
     }
 
@@ -317,14 +317,14 @@ impl<E, S: Staging, A> Portable<E, S, A> {
     }
 
     fn begin_release(&mut self, started: u64, revoked: bool) -> Next<E> {
-        self.running = Some(Running::new(Turn::Release { started, revoked }));
+        self.running = Some(Running::new(Subject::Release { started, revoked }));
         Next::Release { revoked }
     }
 }
 
 impl<A> Running<A> {
-    fn new(turn: Turn) -> Self {
-        Running { turn, asked: Asked::Nothing, attached: None, close: OwnClose::No, owed: 0 }
+    fn new(subject: Subject) -> Self {
+        Running { subject, asked: Asked::Nothing, attached: None, close: OwnClose::No, owed: 0 }
     }
 
     /// Nothing that is staged happens; what was let out stays.

@@ -24,7 +24,7 @@ use std::collections::VecDeque;
 pub use acts::{Attach, Deed, Flush, Place, Refused};
 pub use events::{Answer, Next, Outcome, Report, What};
 
-use events::Turn;
+use events::Subject;
 
 /// What was done to a connection and waits.
 ///
@@ -95,7 +95,7 @@ struct Portable<E, S, A> {
 /// A handler of a portable connection, and what it did that is not in [`Portable::staged`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Running<A> {
-    turn: Turn,
+    subject: Subject,
     asked: Asked,
     /// Attached since it began.
     attached: Option<A>,
