@@ -62,8 +62,8 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
         Some(route)
     }
 
-    /// Ends a reservation that was not taken. `None` if it was, or has ended.
-    pub fn give_up(&mut self, connection: LeaseId, late: Late) -> Option<C> {
+    /// Withdraws an offer: ends a reservation that was not taken. `None` if it was, or has ended.
+    pub fn withdraw(&mut self, connection: LeaseId, late: Late) -> Option<C> {
         self.get(connection)?.request()?;
         let client = self.remove(connection)?;
         let slot = connection.0.slot as usize;

@@ -104,7 +104,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
             }
             State::Plain(plain) => plain.act(deed).map(|()| Place::Now),
             State::Portable(portable) => portable.act(deed),
-            State::GivenUp => match deed {
+            State::Withdrawn => match deed {
                 Deed::Publish { .. } => Ok(Place::Now),
                 Deed::Send { .. } | Deed::Subscribe | Deed::Close => Err(Refused::Closed),
             },
@@ -136,7 +136,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
                 *last = Some(attachment);
                 Attach::Nowhere
             }
-            State::Offered { fate: Fate::Ends, .. } | State::Plain(_) | State::GivenUp => {
+            State::Offered { fate: Fate::Ends, .. } | State::Plain(_) | State::Withdrawn => {
                 Attach::NotPortable
             }
         }

@@ -116,7 +116,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
                 portable.running = Some(Running::new(Subject::Event(what)));
                 Some(Next::of(what, event, portable.client))
             }
-            State::GivenUp => Some(Next::Handle(event)),
+            State::Withdrawn => Some(Next::Handle(event)),
             // Nothing happens before it is accepted, and what comes too late is the next worker's.
             State::Offered { .. } | State::Moved { .. } => None,
         }
@@ -147,7 +147,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
                 }
                 portable.end(running, outcome, write)
             }
-            State::Offered { .. } | State::GivenUp | State::Moved { .. } => None,
+            State::Offered { .. } | State::Withdrawn | State::Moved { .. } => None,
         }
     }
 
@@ -240,7 +240,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
             State::Portable(_)
             | State::Plain(_)
             | State::Offered { .. }
-            | State::GivenUp
+            | State::Withdrawn
             | State::Moved { .. } => None,
         }
     }

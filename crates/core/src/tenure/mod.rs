@@ -59,7 +59,7 @@ enum State<E, S, A> {
     /// Accepted or adopted. It may outlive this worker.
     Portable(Box<Portable<E, S, A>>),
     /// It was never accepted; at most its close is handled.
-    GivenUp,
+    Withdrawn,
     /// Another worker has it, or will. What was attached can still be read.
     Moved { attachment: Option<A> },
 }
@@ -196,7 +196,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
         }
     }
 
-    /// The fetch handler's response accepts it. `None` if it has been given up meanwhile.
+    /// The fetch handler's response accepts it. `None` if it has been withdrawn meanwhile.
     pub fn accept(&mut self) -> Option<Accepted<S>> {
         let State::Offered { acts, fate, closed } = &mut self.0 else { return None };
         let acts = std::mem::take(acts);
@@ -209,11 +209,11 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
         Some(Accepted { acts, portable })
     }
 
-    /// Gives it up unless it has been accepted. `true` if it was still open to that.
-    pub fn give_up(&mut self) -> bool {
+    /// Withdraws the offer unless it has been accepted. `true` if it was still open to that.
+    pub fn withdraw(&mut self) -> bool {
         let was_offered = self.is_offered();
         if was_offered {
-            self.0 = State::GivenUp;
+            self.0 = State::Withdrawn;
         }
         was_offered
     }
@@ -221,10 +221,10 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
     /// The client's socket has closed: nobody need wait to send any longer.
     pub fn client_gone(&mut self) {
         match &mut self.0 {
-            State::Offered { .. } => self.0 = State::GivenUp,
+            State::Offered { .. } => self.0 = State::Withdrawn,
             State::Plain(plain) => plain.client = ClientState::Gone,
             State::Portable(portable) => portable.client = ClientState::Gone,
-            State::GivenUp | State::Moved { .. } => {}
+            State::Withdrawn | State::Moved { .. } => {}
         }
     }
 
@@ -233,7 +233,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
         let client = match &mut self.0 {
             State::Plain(plain) => Some(&mut plain.client),
             State::Portable(portable) => Some(&mut portable.client),
-            State::Offered { .. } | State::GivenUp | State::Moved { .. } => None,
+            State::Offered { .. } | State::Withdrawn | State::Moved { .. } => None,
         };
         match client {
             Some(client @ (ClientState::Reads | ClientState::Lags)) => {
@@ -257,7 +257,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
             State::Offered { closed, .. } => !closed,
             State::Plain(plain) => plain.client.is_open(),
             State::Portable(portable) => portable.takes_sends(),
-            State::GivenUp | State::Moved { .. } => false,
+            State::Withdrawn | State::Moved { .. } => false,
         }
     }
 
@@ -274,7 +274,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
 
     /// Whether it was accepted or adopted.
     pub fn was_accepted(&self) -> bool {
-        !matches!(self.0, State::Offered { .. } | State::GivenUp)
+        !matches!(self.0, State::Offered { .. } | State::Withdrawn)
     }
 
     /// Whether the client's socket has closed, or the connection has been given up.
@@ -283,7 +283,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
             State::Offered { .. } => false,
             State::Plain(plain) => plain.client == ClientState::Gone,
             State::Portable(portable) => portable.client == ClientState::Gone,
-            State::GivenUp | State::Moved { .. } => true,
+            State::Withdrawn | State::Moved { .. } => true,
         }
     }
 
@@ -301,7 +301,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
                 new.or(portable.attachment.as_ref())
             }
             State::Moved { attachment } => attachment.as_ref(),
-            State::Offered { fate: Fate::Ends, .. } | State::Plain(_) | State::GivenUp => None,
+            State::Offered { fate: Fate::Ends, .. } | State::Plain(_) | State::Withdrawn => None,
         }
     }
 

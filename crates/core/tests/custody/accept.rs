@@ -66,7 +66,7 @@ fn an_upgrade_that_finds_no_reservation_is_told_why() {
     let mut house = House::of(&[FIRST]);
     for why in [Late::ClientGone, Late::TimedOut] {
         let id = house.reserve(FIRST);
-        assert!(house.custody.give_up(id, why).is_some());
+        assert!(house.custody.withdraw(id, why).is_some());
         assert_eq!(house.custody.accept(id, FIRST, request(1), true), None);
         assert_eq!(house.custody.late(id), why);
     }
@@ -79,7 +79,7 @@ fn a_reservation_that_was_taken_cannot_be_given_up() {
     let mut house = House::of(&[FIRST]);
     let route = house.portable(FIRST);
     let id = house.id(route);
-    assert!(house.custody.give_up(id, Late::TimedOut).is_none());
+    assert!(house.custody.withdraw(id, Late::TimedOut).is_none());
     assert!(house.message(route));
 }
 

@@ -214,7 +214,7 @@ impl Fool {
         let (id, _) = self.id();
         match (self.random.u32(0..6), self.route()) {
             (0, _) => format!("{:?}", self.custody.remove(id)),
-            (1, _) => format!("{:?}", self.custody.give_up(id, Late::ClientGone)),
+            (1, _) => format!("{:?}", self.custody.withdraw(id, Late::ClientGone)),
             (2, Some(route)) => format!("{:?}", self.custody.close(route, bye())),
             (2, None) => format!("{:?}", self.custody.late(id)),
             _ => String::new(),

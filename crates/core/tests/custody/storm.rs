@@ -200,7 +200,7 @@ impl Storm {
         let (committed, is_handling) = (connection.committed(), connection.is_handling());
         match connection.phase() {
             Phase::Offered if is_cut => {
-                house.custody.give_up(id, Late::ClientGone);
+                house.custody.withdraw(id, Late::ClientGone);
                 house.obey();
             }
             Phase::Offered => {

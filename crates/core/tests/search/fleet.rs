@@ -244,7 +244,7 @@ impl World {
             let client = self.client(connection);
             let was_offered = client.route.is_some() && !client.witness.is_accepted;
             if was_offered && client.witness.place().is_none() {
-                self.give_up_offer(connection, Late::TimedOut)?;
+                self.withdraw(connection, Late::TimedOut)?;
             }
         }
         self.bury(id_of(place), death);

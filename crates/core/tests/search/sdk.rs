@@ -100,7 +100,7 @@ impl World {
                 object.tenure.begin(What::Close(Some(marked.seq.into())), Mail::Close(marked))
             }
             Down::Cancel => {
-                if object.tenure.give_up() {
+                if object.tenure.withdraw() {
                     worker.objects.remove(at);
                 }
                 return Ok(());

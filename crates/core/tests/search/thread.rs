@@ -91,7 +91,7 @@ impl World {
     }
 
     /// The request is answered otherwise than by an upgrade.
-    pub fn give_up_offer(&mut self, connection: u8, late: Late) -> Step {
+    pub fn withdraw(&mut self, connection: u8, late: Late) -> Step {
         let lease = self.lease(connection)?;
         if let Holder::Offered(place) = self.client(connection).witness.holder {
             let worker = id_of(usize::from(place));
@@ -103,8 +103,8 @@ impl World {
                 self.down(worker, connection, lease, Down::Cancel);
             }
         }
-        let kept = self.custody.give_up(lease, late);
-        demand(kept.is_some(), "an offer could not be given up")?;
+        let kept = self.custody.withdraw(lease, late);
+        demand(kept.is_some(), "an offer could not be withdrawn")?;
         let client = self.client_mut(connection);
         client.route = None;
         client.socket = Socket::Closed;
@@ -180,7 +180,7 @@ impl World {
     /// The client's socket has ended, whoever closed it.
     pub fn end_socket(&mut self, config: &Config, connection: u8) -> Step {
         if matches!(self.client(connection).witness.holder, Holder::Offered(_)) {
-            return self.give_up_offer(connection, Late::ClientGone);
+            return self.withdraw(connection, Late::ClientGone);
         }
         self.set_socket(connection, Socket::Closed);
         self.close(config, connection)

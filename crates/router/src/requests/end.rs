@@ -50,7 +50,7 @@ impl Router {
     pub(crate) fn take_request(self: &Rc<Self>, id: RequestId, late: Late) -> Option<Request> {
         let request = self.forget_request(id)?;
         if let Some(connection) = request.connection {
-            self.custody.borrow_mut().give_up(connection, late);
+            self.custody.borrow_mut().withdraw(connection, late);
         }
         self.go_on_if_needed();
         Some(request)

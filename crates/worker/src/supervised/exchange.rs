@@ -56,7 +56,7 @@ pub(crate) enum Settled {
     Upgrade,
     /// A response, to be sent.
     Response,
-    /// A response that accepts another request's upgrade, or one given up meanwhile.
+    /// A response that accepts another request's upgrade, or one withdrawn meanwhile.
     Stray,
 }
 
@@ -116,7 +116,7 @@ impl Exchange {
             }
             (stage, accepted) => {
                 if let Stage::Upgraded(tenure) = stage {
-                    tenure.give_up();
+                    tenure.withdraw();
                 }
                 if accepted.is_some() { Settled::Stray } else { Settled::Response }
             }
@@ -135,7 +135,7 @@ impl Exchange {
         }
         self.close_upload();
         match stage {
-            Stage::Upgraded(tenure) if tenure.give_up() => Some(Connection { tenure }),
+            Stage::Upgraded(tenure) if tenure.withdraw() => Some(Connection { tenure }),
             _ => None,
         }
     }

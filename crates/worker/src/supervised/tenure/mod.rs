@@ -92,7 +92,7 @@ impl Tenure {
         &self.link
     }
 
-    /// Accepts the request as this connection. `false` if it has been given up meanwhile.
+    /// Accepts the request as this connection. `false` if it has been withdrawn meanwhile.
     pub(crate) fn accept(self: &Arc<Self>, request: RequestId, headers: Headers<'_>) -> bool {
         let mut state = lock(&self.state);
         let Some(Accepted { acts, portable }) = state.decided.accept() else { return false };
@@ -196,9 +196,9 @@ impl Tenure {
         }
     }
 
-    /// Gives the connection up unless it has been accepted. `true` if it was still open to that.
-    pub(crate) fn give_up(&self) -> bool {
-        let was_offered = lock(&self.state).decided.give_up();
+    /// Withdraws the offer unless it has been accepted. `true` if it was still open to that.
+    pub(crate) fn withdraw(&self) -> bool {
+        let was_offered = lock(&self.state).decided.withdraw();
         if was_offered {
             self.relieved.notify_waiters();
         }

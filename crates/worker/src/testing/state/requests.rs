@@ -94,7 +94,7 @@ impl State {
         let after = exchange.stage;
         if before == Stage::Asked && after != Stage::Asked {
             let untaken = exchange.offered.take();
-            untaken.and_then(|connection| self.custody.give_up(connection, Late::ClientGone));
+            untaken.and_then(|connection| self.custody.withdraw(connection, Late::ClientGone));
             self.custody.answer_request(worker);
         }
         if before != Stage::Ended && after == Stage::Ended {
