@@ -98,7 +98,7 @@ impl Router {
                     pending.done();
                     return Ok(outcome);
                 }
-                Ok(Err(_dropped)) => return Err(Failure::BadGateway("request given up")),
+                Ok(Err(_dropped)) => return Err(Failure::BadGateway("request broken off")),
             }
         }
     }
@@ -199,8 +199,8 @@ impl<'a> Pending<'a> {
         link.send(&ToWorker::Request { request: id, head, end: body.is_none() });
         let upload = body.map(|body| {
             let asked = router.clone();
-            let give_up = move || asked.fail(id, Failure::BadRequest);
-            Upload::start(link.clone(), id, body, BODY_WINDOW_BYTES, give_up)
+            let broken_off = move || asked.fail(id, Failure::BadRequest);
+            Upload::start(link.clone(), id, body, BODY_WINDOW_BYTES, broken_off)
         });
         if let Some(request) = router.requests.borrow_mut().get_mut(id.0) {
             request.connection = connection;
@@ -217,7 +217,7 @@ impl<'a> Pending<'a> {
     /// No answer in time. A worker that may still upgrade is not told: it gets its answer when it
     /// does.
     fn time_out(&mut self) {
-        // Without a request it was answered in this very turn, and dropping gives that answer up.
+        // Without a request it was answered in this very turn, and dropping this drops that answer.
         let Some(taken) = self.router.take_request(self.request, Late::TimedOut) else { return };
         self.done = true;
         if taken.connection.is_none() {

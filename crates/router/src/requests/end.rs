@@ -17,7 +17,7 @@ impl Router {
         if let Some(mut request) = self.take_request(id, Late::ClientGone) {
             request.link.send(&ToWorker::Cancel { request: id });
             if let Some(download) = &request.download {
-                download.abort("the request was given up");
+                download.abort("the request was broken off");
             }
             request.answer(Outcome::Failed(failure));
         }

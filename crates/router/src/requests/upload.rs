@@ -30,20 +30,20 @@ struct SharedCredit {
 }
 
 impl Upload {
-    /// Passes `body` on in a task of its own. `give_up`: the client broke it off.
+    /// Passes `body` on in a task of its own. `broken_off` is called if the client breaks it off.
     pub fn start(
         link: Rc<Link>,
         request: RequestId,
         body: Incoming,
         window_bytes: u32,
-        give_up: impl FnOnce() + 'static,
+        broken_off: impl FnOnce() + 'static,
     ) -> Self {
         let credit = RefCell::new(Credit::new(window_bytes));
         let credit = Rc::new(SharedCredit { credit, window_bytes, granted: Notify::new() });
         let task = Task { link, request, credit: credit.clone() };
         let task = spawn_local(async move {
             if task.run(body).await.is_err() {
-                give_up();
+                broken_off();
             }
         });
         Upload { credit, task: task.abort_handle() }
