@@ -114,7 +114,7 @@ impl Operators {
                 self.history.reloads_refused += 1;
                 self.remember(None, Err(why.clone()), now);
             }
-            Report::ReloadIgnored | Report::TerminateStarted { .. } => self.give_up(),
+            Report::ReloadIgnored | Report::TerminateStarted { .. } => self.tell_ending(),
             Report::RecycleStarted { .. } => self.history.recycles += 1,
             Report::WorkerFailed { worker, restart_in, .. } => {
                 if let Some(index) = self.places.remove(worker)
@@ -150,7 +150,7 @@ impl Operators {
     pub fn close(&mut self) {
         self.asked.close();
         while self.asked.try_recv().is_ok() {}
-        self.give_up();
+        self.tell_ending();
     }
 
     fn view(&self, fleet: &Fleet, now: Instant) -> View {
@@ -184,7 +184,8 @@ impl Operators {
         }
     }
 
-    fn give_up(&mut self) {
+    /// Whoever waits is told that the pool ends.
+    fn tell_ending(&mut self) {
         for waiting in self.waiting.drain(..) {
             let _ = waiting.answer.send(Err(ENDING.into()));
         }
