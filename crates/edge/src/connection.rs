@@ -161,7 +161,7 @@ impl<B: Backend> Server<B> {
     }
 
     /// A client is closed because it was slow. One that rests between requests is not turned away.
-    fn given_up(&self, slow_with: Phase) {
+    fn note_slow(&self, slow_with: Phase) {
         if slow_with == Phase::Head {
             self.backend.refused(Refused::SlowHead);
         }
@@ -195,7 +195,7 @@ impl<B: Backend> Server<B> {
         // Cancel-safe: the connection is polled in place; the other branches only wait.
         let result = tokio::select! {
             result = connection.as_mut() => result,
-            slow_with = exhausted => return self.given_up(slow_with),
+            slow_with = exhausted => return self.note_slow(slow_with),
             () = stopped(&mut stopping) => {
                 connection.as_mut().graceful_shutdown();
                 // Half a head has been sent, or a response is on its way. Cancel-safe as above.
