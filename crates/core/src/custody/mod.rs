@@ -12,7 +12,7 @@
 //! that its worker drains or has died. One mutation, then drain every command, then the next.
 //!
 //! Rooms: `connection` the state of one, `workers` of one worker; `moving` between them,
-//! `seeking` the next owner, `deadlines` of both; `orphans` those whose worker died, `strikes`
+//! `seeking` the next owner, `deadlines` of both; `orphaning` those whose worker died, `strikes`
 //! and `trials` what kills workers; `rest` who is not needed; `cell` what crosses threads,
 //! `clock` what outlives a process, `roster` how a worker is found.
 
@@ -26,7 +26,7 @@ mod line;
 mod log;
 mod moving;
 mod offer;
-mod orphans;
+mod orphaning;
 mod rest;
 mod roster;
 mod seeking;

@@ -2,7 +2,7 @@
 //!
 //! The walk: it leaves its worker -> `ws:release` -> [`Custody::released`] -> it seeks another
 //! (`seeking`) -> `ws:adopt` -> [`Custody::adopted`]. A living worker is never robbed of it: it is asked (release),
-//! then told (revoke), and at last its process is ended, which makes an orphan. The lease ends with
+//! then told (revoke), and at last its process is ended, which orphans it. The lease ends with
 //! each tenure.
 
 use std::time::Duration;
