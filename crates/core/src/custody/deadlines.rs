@@ -1,4 +1,4 @@
-//! What happens to a connection that is late: asked, then told, then reported.
+//! What happens to a connection past its deadline: asked, then told, then reported.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const TELL_AGAIN: Duration = Duration::from_millis(200);
 
 impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
     /// A connection's deadline has come.
-    pub(super) fn be_late(&mut self, route: Route, now: Moment) {
+    pub(super) fn on_deadline(&mut self, route: Route, now: Moment) {
         let Some((id, connection)) = self.on_route(route) else { return };
         let (state, is_idle) = (connection.state, connection.is_idle());
         match state {

@@ -48,7 +48,7 @@ pub use connection::{Attachment, Connection, Phase, Route};
 pub use event::{Command, Event, Loss, farewell};
 pub use hot::{Arrived, Closing, Committed, LastEvent, Left, NextEvent, PlainMessage};
 pub use log::Kept;
-pub use offer::Late;
+pub use offer::LateUpgrade;
 pub use seeking::UNDER_WAY;
 pub use trials::COMPANY_ENDS_IN;
 
@@ -112,7 +112,7 @@ pub struct Custody<W, C, M, E> {
     now: Moment,
     connections: Slots<Connection<C, M, E>>,
     /// The last reservation of each slot that was not taken, by its lease, and why.
-    late: Vec<(u32, Late)>,
+    late_upgrades: Vec<(u32, LateUpgrade)>,
     workers: Roster<Worker<W>>,
     offered: Vec<WorkerId>,
     rotation: Rotation,
@@ -190,7 +190,7 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
             thread,
             now: Moment::default(),
             connections: Slots::default(),
-            late: Vec::new(),
+            late_upgrades: Vec::new(),
             workers: Roster::default(),
             offered: Vec::new(),
             rotation: Rotation::default(),
@@ -265,7 +265,7 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
         self.wake(now);
         while let Some((at, route)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
             self.deadlines.remove(&(at, route));
-            self.be_late(route, now);
+            self.on_deadline(route, now);
         }
         while let Some((at, route)) = self.farewells.first().copied().filter(|(at, _)| *at <= now) {
             self.farewells.remove(&(at, route));

@@ -34,9 +34,9 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
         match outcome {
             Orphaned::Lost(loss) => {
                 // Whoever has not finished when the pool's time is up is killed for it.
-                let is_late = self.is_ending() && blame.death == Death::Ours;
-                let late = Loss::TimeUp(DrainReason::Terminate);
-                return self.end(route, if is_late { late } else { loss }, worker);
+                let is_time_up = self.is_ending() && blame.death == Death::Ours;
+                let time_up = Loss::TimeUp(DrainReason::Terminate);
+                return self.end(route, if is_time_up { time_up } else { loss }, worker);
             }
             Orphaned::Unowned => {}
             Orphaned::Quarantined { dropped } => {

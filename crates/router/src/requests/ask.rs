@@ -7,7 +7,7 @@ use std::time::{Duration, Instant as Clock};
 use http::Method;
 use http::request::Parts;
 use hyper::body::Incoming;
-use shovel_core::custody::{Late, Route};
+use shovel_core::custody::{LateUpgrade, Route};
 use shovel_edge::ws::Socket;
 use shovel_edge::{Failure, Notes, Peer};
 use shovel_protocol::control::OfferedConnection;
@@ -218,7 +218,9 @@ impl<'a> Pending<'a> {
     /// does.
     fn time_out(&mut self) {
         // Without a request it was answered in this very turn, and dropping this drops that answer.
-        let Some(taken) = self.router.take_request(self.request, Late::TimedOut) else { return };
+        let Some(taken) = self.router.take_request(self.request, LateUpgrade::TimedOut) else {
+            return;
+        };
         self.done = true;
         if taken.connection.is_none() {
             taken.link.send(&ToWorker::Cancel { request: self.request });

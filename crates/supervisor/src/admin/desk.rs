@@ -89,7 +89,7 @@ pub enum NoAnswer {
     #[error("{ENDING}")]
     Ending,
     #[error("the pool does not answer")]
-    Late,
+    TimedOut,
 }
 
 /// The way to ask; clones ask the same pool.
@@ -211,6 +211,6 @@ impl Desk {
 async fn in_time<T>(answer: impl Future<Output = Option<T>>) -> Result<T, NoAnswer> {
     match timeout(PATIENCE, answer).await {
         Ok(answer) => answer.ok_or(NoAnswer::Ending),
-        Err(_elapsed) => Err(NoAnswer::Late),
+        Err(_elapsed) => Err(NoAnswer::TimedOut),
     }
 }
