@@ -39,9 +39,9 @@ impl State {
         }
     }
 
-    /// Hands a message over, or keeps it until there is somebody; returns its number, or how the
+    /// Takes a message in, and hands it over if it may go; returns its number, or how the
     /// connection has closed.
-    pub(in crate::testing) fn hand_over(
+    pub(in crate::testing) fn on_message(
         &mut self,
         route: Route,
         message: Message,
