@@ -15,7 +15,7 @@ use shovel_protocol::close::{self, CloseCode};
 pub use self::sending::Sending;
 
 use crate::channel::check_name;
-use crate::supervised::tenure::{Refused, Tenure};
+use crate::supervised::tenure::{Refused, SharedTenure};
 use crate::{ChannelError, CloseError, Message, PublishError};
 
 /// A client's WebSocket. A clone is the same connection.
@@ -46,7 +46,7 @@ use crate::{ChannelError, CloseError, Message, PublishError};
 /// ```
 #[derive(Clone)]
 pub struct Connection {
-    pub(crate) tenure: Arc<Tenure>,
+    pub(crate) tenure: Arc<SharedTenure>,
 }
 
 /// Names a connection, in apps and logs: a UUIDv7, so that ids sort by time.

@@ -7,7 +7,7 @@ use shovel_protocol::{
 };
 use tokio::sync::Notify;
 
-use super::{Attached, Staged, State, Tenure};
+use super::{Attached, SharedTenure, Staged, State};
 use crate::lock::lock;
 use crate::supervised::link::Full;
 use crate::{Message, PublishError, SendError};
@@ -23,7 +23,7 @@ pub(crate) enum Refused {
     For(SendError),
 }
 
-impl Tenure {
+impl SharedTenure {
     /// What to wait for after a send was refused.
     pub(crate) fn room(&self, refused: &Refused) -> Result<&Notify, SendError> {
         match refused {

@@ -1,7 +1,7 @@
 //! What happens to a connection: one event after another, each with one handler.
 //!
-//! The walk: [`Tenure::begin`] -> the handler, or those of a row ([`super::super::in_place`]) ->
-//! [`Tenure::end`], which commits and begins the next.
+//! The walk: [`SharedTenure::begin`] -> the handler, or those of a row ([`super::super::in_place`]) ->
+//! [`SharedTenure::end`], which commits and begins the next.
 
 use std::task::Waker;
 
@@ -10,7 +10,7 @@ use shovel_core::tenure::{self, Answer, Outcome, Report, What};
 use shovel_protocol::control::AdoptCause;
 use shovel_protocol::{Again, Close, ToSupervisor};
 
-use super::{Attached, Staged, Tenure};
+use super::{Attached, SharedTenure, Staged};
 use crate::event::Arrived;
 use crate::lock::lock;
 
@@ -54,7 +54,7 @@ impl Event {
     }
 }
 
-impl Tenure {
+impl SharedTenure {
     /// Begins an event if none is being handled. Else it waits until those before it have ended.
     #[inline]
     pub(crate) fn begin(&self, event: Event) -> Option<Next> {
