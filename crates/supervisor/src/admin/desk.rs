@@ -62,7 +62,7 @@ pub struct View {
 /// What has happened to the pool since it began.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    pub last_reload: Option<Ended>,
+    pub last_reload: Option<EndedReload>,
     pub reloads_finished: u64,
     pub reloads_abandoned: u64,
     /// Those whose settings were wrong, so that they did not begin.
@@ -75,7 +75,7 @@ pub struct History {
 
 /// A reload that has ended.
 #[derive(Clone, Debug)]
-pub struct Ended {
+pub struct EndedReload {
     /// `None` if it was refused.
     pub generation: Option<Generation>,
     /// How long it took, or why it came to nothing.

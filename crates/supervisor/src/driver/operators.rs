@@ -8,7 +8,7 @@ use shovel_protocol::{Generation, WorkerId, WorkerIndex};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Driver;
-use crate::admin::desk::{Asked, Done, Ended, History, View};
+use crate::admin::desk::{Asked, Done, EndedReload, History, View};
 use crate::admin::wire::ENDING;
 
 /// The driver's side of the admin thread's desk.
@@ -174,7 +174,7 @@ impl Operators {
         outcome: Result<Duration, String>,
         at: Instant,
     ) {
-        self.history.last_reload = Some(Ended { generation, outcome, at });
+        self.history.last_reload = Some(EndedReload { generation, outcome, at });
     }
 
     fn answer(&mut self, generation: Generation, outcome: Result<Done, String>) {
