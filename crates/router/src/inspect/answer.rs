@@ -127,8 +127,8 @@ impl Router {
             page.connections.push(ConnectionView {
                 uuid: client.uuid,
                 worker,
-                peer: client.origin.peer,
-                url: client.origin.url.to_string(),
+                peer: client.opening.peer,
+                url: client.opening.url.to_string(),
                 channels: names.collect(),
                 subscriptions: client.subscriptions.channels().count(),
                 outbox_bytes: client.socket.waiting_bytes(),

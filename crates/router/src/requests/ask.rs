@@ -20,7 +20,7 @@ use super::head::{request_head, target};
 use super::table::{Outcome, Request};
 use super::upload::Upload;
 use crate::BODY_WINDOW_BYTES;
-use crate::clients::client::{Client, Origin};
+use crate::clients::client::{Client, Opening};
 use crate::counts::{OfThread, OfWorker};
 use crate::driver::FromThread;
 use crate::links::link::Link;
@@ -176,8 +176,8 @@ impl<'a> Pending<'a> {
         custody.begin_request(link.worker);
         link.cell.asked.fetch_add(1, Ordering::Relaxed);
         let offer = question.socket.as_ref().map(|socket| {
-            let origin = Origin::new(&question.peer, target(&question.parts));
-            let client = Client::new(socket.clone(), origin);
+            let opening = Opening::new(&question.peer, target(&question.parts));
+            let client = Client::new(socket.clone(), opening);
             let uuid = client.uuid;
             (custody.reserve(client, link.worker, id), uuid)
         });
