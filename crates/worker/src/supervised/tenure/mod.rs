@@ -22,7 +22,7 @@ use shovel_protocol::{ConnectionUuid, Effect, LeaseId, RequestId, ToSupervisor};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-pub(crate) use self::acts::Refused;
+pub(crate) use self::acts::NotTaken;
 pub(crate) use self::events::{Adoption, Closed, Event, Next};
 
 use self::staged::Staged;
