@@ -49,7 +49,7 @@ pub enum Outcome {
 
 /// What to write when a handler has ended: all of it in a row.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Report<'a, S, A> {
+pub enum Conclusion<'a, S, A> {
     /// A plain connection's handlers have finished events up to `seq`.
     Plain {
         /// The event.
@@ -73,7 +73,7 @@ pub enum Report<'a, S, A> {
 /// What a handler's end says of a portable connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
-    /// An event is finished; as [`Report::Plain`].
+    /// An event is finished; as [`Conclusion::Plain`].
     #[allow(missing_docs, reason = "as there")]
     Commit { seq: u64, is_next: bool },
     /// The connection is taken over, or refused.
@@ -129,7 +129,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
     pub fn end(
         &mut self,
         outcome: Outcome,
-        write: impl FnOnce(Report<'_, S, A>),
+        write: impl FnOnce(Conclusion<'_, S, A>),
     ) -> Option<Next<E>> {
         match &mut self.0 {
             State::Plain(plain) => plain.end(write),
@@ -140,7 +140,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
                     // Behind the answer nobody hears that the pressure is known.
                     let running = Running { owed: 0, ..running };
                     let (handled, started) = (portable.committed, started.max(portable.committed));
-                    portable.report(running, keep, Answer::Released { handled, started }, write);
+                    portable.conclude(running, keep, Answer::Released { handled, started }, write);
                     let attachment = portable.attachment.take();
                     self.0 = State::Moved { attachment };
                     return None;
@@ -158,7 +158,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
     pub fn end_row(
         &mut self,
         handled: u64,
-        write: impl FnOnce(Report<'_, S, A>),
+        write: impl FnOnce(Conclusion<'_, S, A>),
     ) -> Option<Next<E>> {
         if let State::Plain(plain) = &mut self.0 {
             plain.running = Some(What::Message(handled));
@@ -248,11 +248,11 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
 
 impl<E> Plain<E> {
     #[inline]
-    fn end<S, A>(&mut self, write: impl FnOnce(Report<'_, S, A>)) -> Option<Next<E>> {
+    fn end<S, A>(&mut self, write: impl FnOnce(Conclusion<'_, S, A>)) -> Option<Next<E>> {
         if let Some(seq) = self.running.take().and_then(What::seq) {
             let is_next = seq == self.committed + 1;
             self.committed = seq;
-            write(Report::Plain { seq, is_next });
+            write(Conclusion::Plain { seq, is_next });
         }
         let WaitingEvent { what, event } = self.mailbox.0.pop_front()?;
         self.running = Some(what);
@@ -265,13 +265,13 @@ impl<E, S: Staging, A> Portable<E, S, A> {
         &mut self,
         running: Running<A>,
         outcome: Outcome,
-        write: impl FnOnce(Report<'_, S, A>),
+        write: impl FnOnce(Conclusion<'_, S, A>),
     ) -> Option<Next<E>> {
         let asked = running.asked;
         match running.subject {
             Subject::Event(What::Adopt) => {
                 let taken = outcome == Outcome::Done;
-                self.report(running, taken, Answer::Adopted { taken }, write);
+                self.conclude(running, taken, Answer::Adopted { taken }, write);
                 if !taken {
                     // The supervisor closes it: it is here for its close event alone.
                     self.dismiss();
@@ -281,7 +281,7 @@ impl<E, S: Staging, A> Portable<E, S, A> {
                 let is_next = seq == self.committed + 1;
                 self.committed = seq;
                 let keep = outcome != Outcome::Panicked;
-                self.report(running, keep, Answer::Commit { seq, is_next }, write);
+                self.conclude(running, keep, Answer::Commit { seq, is_next }, write);
             }
             // Nobody is told, and nothing was staged.
             Subject::Event(What::Close(None)) | Subject::Release { .. } => {}
@@ -295,12 +295,12 @@ impl<E, S: Staging, A> Portable<E, S, A> {
     }
 
     /// Writes what a handler did, or if it is not to be kept forgets it, and the answer behind that.
-    fn report(
+    fn conclude(
         &mut self,
         mut running: Running<A>,
         keep: bool,
         answer: Answer,
-        write: impl FnOnce(Report<'_, S, A>),
+        write: impl FnOnce(Conclusion<'_, S, A>),
     ) {
         if !keep {
             running.forget(&mut self.staged);
@@ -312,7 +312,7 @@ impl<E, S: Staging, A> Portable<E, S, A> {
         let is_new = attached.is_some();
         self.attachment = attached.or(self.attachment.take());
         let attachment = self.attachment.as_ref().filter(|_| is_new);
-        write(Report::Portable { attachment, staged: &mut self.staged, answer, owed });
+        write(Conclusion::Portable { attachment, staged: &mut self.staged, answer, owed });
         self.staged.clear();
     }
 

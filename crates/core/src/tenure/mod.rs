@@ -6,7 +6,7 @@
 //!
 //! The walk: [`Tenure::offered`] -> [`act`](Tenure::act) while the fetch handler runs ->
 //! [`accept`](Tenure::accept) -> [`begin`](Tenure::begin) an event -> its handler acts -> it
-//! [`end`](Tenure::end)s, which writes a [`Report`] and begins the next. A connection that another
+//! [`end`](Tenure::end)s, which writes a [`Conclusion`] and begins the next. A connection that another
 //! worker had begins with [`Tenure::adopted`]. It leaves by [`release`](Tenure::release) or
 //! [`revoke`](Tenure::revoke), and is then inert.
 //!
@@ -22,7 +22,7 @@ mod events;
 use std::collections::VecDeque;
 
 pub use acts::{Attach, Deed, Flush, Place, Refused};
-pub use events::{Answer, Next, Outcome, Report, What};
+pub use events::{Answer, Conclusion, Next, Outcome, What};
 
 use events::Subject;
 
