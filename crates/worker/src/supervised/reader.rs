@@ -94,7 +94,7 @@ impl<S: Send + Sync + 'static> Reader<S> {
                 return bad.into();
             }
             // Most of what comes of it is there by now. What the socket does not take, and what
-            // tasks put, is the flusher's.
+            // tasks put, is the writer's.
             if let Err(error) = self.frames.link.write(&self.socket) {
                 return failed(error);
             }
