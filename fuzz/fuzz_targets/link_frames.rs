@@ -49,7 +49,7 @@ fn check_to_worker(frame: Frame<'_>) {
     with_whole(&batch, |again| assert_eq!(ToWorker::read(again), Ok(Some(read))));
 }
 
-/// Hands over the one frame that a batch holds, put together from its pieces.
+/// Gives the one frame that a batch holds, put together from its pieces.
 fn with_whole(mut batch: &[u8], check: impl FnOnce(Frame<'_>)) {
     let mut pieces = Pieces::new(batch.len());
     loop {

@@ -31,7 +31,7 @@ pub trait Backend: 'static {
     fn fetch(
         self: Rc<Self>,
         request: Request<Incoming>,
-        client: Rc<Client>,
+        peer: Rc<Peer>,
         notes: Notes,
     ) -> impl Future<Output = Result<Response<Self::Body>, Failure>>;
 
@@ -41,7 +41,7 @@ pub trait Backend: 'static {
     fn upgrade(
         self: Rc<Self>,
         request: Parts,
-        client: Rc<Client>,
+        peer: Rc<Peer>,
         notes: Notes,
         socket: Socket,
     ) -> impl Future<Output = Result<Answer<Self>, Failure>>;
@@ -127,20 +127,20 @@ pub enum Failure {
     TimedOut,
 }
 
-/// Who is at the other end of a client's socket.
+/// Who a client is: the other end of its socket, or whom the trusted proxy there names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Client {
+pub struct Peer {
     /// `None` for a client on a Unix socket.
     pub address: Option<SocketAddr>,
     /// `address` as text; empty without one.
     pub text: String,
 }
 
-impl Client {
+impl Peer {
     /// A client with this address.
     pub fn new(address: Option<SocketAddr>) -> Self {
         let text = address.map(|address| address.to_string()).unwrap_or_default();
-        Client { address, text }
+        Peer { address, text }
     }
 }
 

@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
 
-use crate::backend::{Backend, Client, Refused};
+use crate::backend::{Backend, Peer, Refused};
 use crate::crowd::{Crowd, Place};
 use crate::http;
 use crate::http::patience::{Patience, Phase, Watched};
@@ -36,9 +36,9 @@ pub struct Server<B: Backend> {
     crowd: Crowd,
 }
 
-/// Who is at the other end of a socket, until the socket is closed.
-pub(crate) struct Peer {
-    pub(crate) client: Rc<Client>,
+/// A peer that was let in, until its socket is closed.
+pub(crate) struct Admitted {
+    pub(crate) peer: Rc<Peer>,
     _place: Option<Place>,
 }
 
@@ -75,12 +75,12 @@ impl<B: Backend> Server<B> {
         let mut stopping = self.stopping.subscribe();
         loop {
             // Cancel-safe: accept loses no client, and the other branch ends the loop.
-            let (transport, client) = tokio::select! {
+            let (transport, peer) = tokio::select! {
                 accepted = self.accept(&mut listener) => accepted,
                 () = stopped(&mut stopping) => return,
             };
             self.accepted.set(self.accepted.get() + 1);
-            let Some(peer) = self.admit(client) else {
+            let Some(admitted) = self.admit(peer) else {
                 self.backend.refused(Refused::OverAddressLimit);
                 refuse(&transport);
                 continue;
@@ -88,7 +88,7 @@ impl<B: Backend> Server<B> {
             let guard = self.live.enter();
             let server = self.clone();
             spawn_local(async move {
-                server.speak_http(transport, Rc::new(peer)).await;
+                server.speak_http(transport, Rc::new(admitted)).await;
                 drop(guard);
             });
         }
@@ -155,35 +155,35 @@ impl<B: Backend> Server<B> {
         ws::Socket::new(&self.turn, &self.deadlines, &self.settings())
     }
 
-    async fn accept(&self, listener: &mut Listener) -> (Transport, Client) {
+    async fn accept(&self, listener: &mut Listener) -> (Transport, Peer) {
         self.live.below(|| self.client_limit.get()).await;
         listener.accept().await
     }
 
     /// A client is closed because it was slow. One that rests between requests is not turned away.
-    fn given_up(&self, slow_with: Phase) {
+    fn note_slow(&self, slow_with: Phase) {
         if slow_with == Phase::Head {
             self.backend.refused(Refused::SlowHead);
         }
     }
 
     /// `None` if there are too many of its address.
-    fn admit(&self, client: Client) -> Option<Peer> {
+    fn admit(&self, peer: Peer) -> Option<Admitted> {
         let settings = self.http();
         let limit = settings.clients_per_address;
-        let counted = client.address.zip(limit);
-        let place = match counted.filter(|_| !http::trusts(&settings.trusted_proxies, &client)) {
+        let counted = peer.address.zip(limit);
+        let place = match counted.filter(|_| !http::trusts(&settings.trusted_proxies, &peer)) {
             Some((address, limit)) => Some(self.crowd.enter(address.ip(), limit)?),
             None => None,
         };
-        Some(Peer { client: Rc::new(client), _place: place })
+        Some(Admitted { peer: Rc::new(peer), _place: place })
     }
 
-    async fn speak_http(self: Rc<Self>, transport: Transport, peer: Rc<Peer>) {
+    async fn speak_http(self: Rc<Self>, transport: Transport, admitted: Rc<Admitted>) {
         let patience = Patience::default();
         let io = TokioIo::new(Watched::new(transport, patience.clone()));
         let service = service_fn(|request| {
-            http::answer(self.clone(), request, peer.clone(), patience.clone())
+            http::answer(self.clone(), request, admitted.clone(), patience.clone())
         });
         let connection = http1::Builder::new()
             .max_buf_size(MAX_HEAD_BYTES)
@@ -195,7 +195,7 @@ impl<B: Backend> Server<B> {
         // Cancel-safe: the connection is polled in place; the other branches only wait.
         let result = tokio::select! {
             result = connection.as_mut() => result,
-            slow_with = exhausted => return self.given_up(slow_with),
+            slow_with = exhausted => return self.note_slow(slow_with),
             () = stopped(&mut stopping) => {
                 connection.as_mut().graceful_shutdown();
                 // Half a head has been sent, or a response is on its way. Cancel-safe as above.
@@ -209,7 +209,7 @@ impl<B: Backend> Server<B> {
             if error.is_parse() {
                 self.backend.refused(Refused::BadHead);
             }
-            tracing::debug!(client = %peer.client.text, %error, "connection ended early");
+            tracing::debug!(client = %admitted.peer.text, %error, "connection ended early");
         }
     }
 }

@@ -20,6 +20,6 @@ pub mod transport;
 pub mod turn;
 pub mod ws;
 
-pub use backend::{Accepted, Answer, Backend, Client, Failure, Notes, Refused, Upgrade};
+pub use backend::{Accepted, Answer, Backend, Failure, Notes, Peer, Refused, Upgrade};
 pub use crowd::Crowd;
 pub use turn::Turn;

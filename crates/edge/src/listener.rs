@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::backend::Client;
+use crate::backend::Peer;
 use crate::transport::Transport;
 
 /// How long to pause when no descriptor is left: an accept loop that does not pause spins.
@@ -114,19 +114,19 @@ impl Listener {
     ///
     /// # Cancel safety
     /// No client is lost.
-    pub async fn accept(&mut self) -> (Transport, Client) {
+    pub async fn accept(&mut self) -> (Transport, Peer) {
         loop {
             let accepted = match &self.inner {
-                Inner::Tcp(listener) => listener.accept().await.map(tcp_client),
+                Inner::Tcp(listener) => listener.accept().await.map(tcp_peer),
                 Inner::Unix(listener) => listener
                     .accept()
                     .await
-                    .map(|(stream, _)| (Transport::Unix(stream), Client::new(None))),
+                    .map(|(stream, _)| (Transport::Unix(stream), Peer::new(None))),
             };
             match accepted {
-                Ok(client) => {
+                Ok(accepted) => {
                     self.failing = false;
-                    return client;
+                    return accepted;
                 }
                 Err(error) if is_of_the_client(&error) => {}
                 Err(error) => {
@@ -140,11 +140,11 @@ impl Listener {
     }
 }
 
-fn tcp_client((stream, address): (tokio::net::TcpStream, SocketAddr)) -> (Transport, Client) {
+fn tcp_peer((stream, address): (tokio::net::TcpStream, SocketAddr)) -> (Transport, Peer) {
     // Turns collect what there is to write; waiting longer in the kernel only adds delay. It fails
     // only on a socket that is gone, which the first read will tell.
     let _ = stream.set_nodelay(true);
-    (Transport::Tcp(stream), Client::new(Some(address)))
+    (Transport::Tcp(stream), Peer::new(Some(address)))
 }
 
 fn is_of_the_client(error: &io::Error) -> bool {

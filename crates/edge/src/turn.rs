@@ -1,6 +1,6 @@
 //! The turn of a thread: read everything first, then write everything once.
 //!
-//! Whoever has something to write marks itself dirty. The flusher is a task that is woken by the
+//! Whoever has something to write marks itself dirty. The writer is a task that is woken by the
 //! first mark; it lets all other ready tasks go first, so that their output is in the same write.
 //! A message written alone costs about ten times one that is written with others.
 
@@ -11,9 +11,9 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 /// Writes what it has collected.
-pub trait Flush {
+pub trait WriteOut {
     /// Called once per mark, at the end of the turn. May mark others.
-    fn flush(self: Rc<Self>);
+    fn write_out(self: Rc<Self>);
 }
 
 /// A handle on this thread's turn; clones are the same turn.
@@ -22,38 +22,38 @@ pub struct Turn(Rc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    dirty: RefCell<VecDeque<Rc<dyn Flush>>>,
-    flusher: RefCell<Option<Waker>>,
+    dirty: RefCell<VecDeque<Rc<dyn WriteOut>>>,
+    writer: RefCell<Option<Waker>>,
     buffers: Buffers,
     waiting_bytes: Cell<usize>,
 }
 
 impl Turn {
-    /// Has `item` flushed at the end of this turn. Mark an item once per turn: it keeps its own
+    /// Has `item` written out at the end of this turn. Mark an item once per turn: it keeps its own
     /// note of that.
-    pub fn mark(&self, item: Rc<dyn Flush>) {
+    pub fn mark(&self, item: Rc<dyn WriteOut>) {
         self.0.dirty.borrow_mut().push_back(item);
-        if let Some(flusher) = self.0.flusher.take() {
-            flusher.wake();
+        if let Some(writer) = self.0.writer.take() {
+            writer.wake();
         }
     }
 
-    /// The flusher; one task per thread. Never ends.
+    /// The writer; one task per thread. Never ends.
     pub async fn run(self) {
         loop {
             poll_fn(|context| {
                 if !self.0.dirty.borrow().is_empty() {
                     return Poll::Ready(());
                 }
-                self.0.flusher.replace(Some(context.waker().clone()));
+                self.0.writer.replace(Some(context.waker().clone()));
                 Poll::Pending
             })
             .await;
-            // Without this the flusher would run right after the first message of a burst, and
+            // Without this the writer would run right after the first message of a burst, and
             // every batch would be of one.
             tokio::task::yield_now().await;
             while let Some(item) = self.next() {
-                item.flush();
+                item.write_out();
             }
         }
     }
@@ -74,7 +74,7 @@ impl Turn {
         &self.0.buffers
     }
 
-    fn next(&self) -> Option<Rc<dyn Flush>> {
+    fn next(&self) -> Option<Rc<dyn WriteOut>> {
         self.0.dirty.borrow_mut().pop_front()
     }
 }

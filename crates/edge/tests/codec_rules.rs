@@ -3,7 +3,7 @@
 mod codec_client;
 
 use codec_client::{ClientFrame, Event, LengthForm, decode, encode};
-use shovel_edge::ws::decoder::{Decoded, Decoder, Hold, Incoming, Limits, Violation};
+use shovel_edge::ws::decoder::{Decoded, Decoder, Hold, Limits, Received, Violation};
 use shovel_protocol::MessageKind::{Binary, Text};
 use shovel_protocol::{CloseCode, MessageKind};
 
@@ -72,7 +72,7 @@ fn a_message_that_is_whole_in_the_input_is_lent_from_it() {
     let payload = input.as_ptr_range().start.wrapping_add(6);
     let mut decoder = decoder();
     let decoded = decoder.decode(&mut input, Hold::Nothing).unwrap();
-    let Some(Incoming::Message { data, .. }) = decoded.event else { panic!("{decoded:?}") };
+    let Some(Received::Message { data, .. }) = decoded.event else { panic!("{decoded:?}") };
     assert_eq!(data.as_ptr(), payload);
     assert_eq!(decoder.held_bytes(), 0);
 }
@@ -247,9 +247,9 @@ fn control_frames_ahead_of_withheld_data_are_handled() {
         let mut input = encode(&[frame(true, PING, "p"), data]);
         let mut decoder = decoder();
         let ping = decoder.decode(&mut input, Hold::Data).unwrap();
-        assert_eq!(ping, Decoded { consumed: 7, event: Some(Incoming::Ping(b"p")) });
+        assert_eq!(ping, Decoded { consumed: 7, event: Some(Received::Ping(b"p")) });
         let withheld = decoder.decode(&mut input[7..], Hold::Data).unwrap();
-        assert_eq!(withheld, Decoded { consumed: 0, event: Some(Incoming::Withheld) });
+        assert_eq!(withheld, Decoded { consumed: 0, event: Some(Received::Withheld) });
         assert!(decoder.is_idle());
         assert_eq!(decoder.decode(&mut [], Hold::Data).unwrap().event, None);
     }
@@ -262,9 +262,9 @@ fn a_ping_that_ends_in_this_input_is_handled_before_data_is_withheld() {
     let (begin, rest) = input.split_at_mut(7);
     assert_eq!(decoder.decode(begin, Hold::Data).unwrap().event, None);
     let ping = decoder.decode(rest, Hold::Data).unwrap();
-    assert_eq!(ping, Decoded { consumed: 1, event: Some(Incoming::Ping(b"pp")) });
+    assert_eq!(ping, Decoded { consumed: 1, event: Some(Received::Ping(b"pp")) });
     let withheld = decoder.decode(&mut rest[1..], Hold::Data).unwrap();
-    assert_eq!(withheld, Decoded { consumed: 0, event: Some(Incoming::Withheld) });
+    assert_eq!(withheld, Decoded { consumed: 0, event: Some(Received::Withheld) });
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn a_data_frame_that_has_begun_is_not_withheld() {
         let mut decoder = decoder();
         assert_eq!(decoder.decode(begin, Hold::Nothing).unwrap().event, None);
         let event = decoder.decode(rest, Hold::Data).unwrap().event;
-        assert_eq!(event, Some(Incoming::Message { kind: Text, data: b"Hello" }));
+        assert_eq!(event, Some(Received::Message { kind: Text, data: b"Hello" }));
     }
 }
 
@@ -288,7 +288,7 @@ fn the_next_fragment_of_a_begun_message_is_withheld() {
     decoder.decode(&mut first[..1], Hold::Nothing).unwrap();
     assert_eq!(decoder.decode(&mut first[1..], Hold::Data).unwrap().event, None);
     let withheld = decoder.decode(second, Hold::Data).unwrap();
-    assert_eq!(withheld, Decoded { consumed: 0, event: Some(Incoming::Withheld) });
+    assert_eq!(withheld, Decoded { consumed: 0, event: Some(Received::Withheld) });
     let event = decoder.decode(second, Hold::Nothing).unwrap().event;
-    assert_eq!(event, Some(Incoming::Message { kind: Text, data: b"Hello" }));
+    assert_eq!(event, Some(Received::Message { kind: Text, data: b"Hello" }));
 }

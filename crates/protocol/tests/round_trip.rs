@@ -86,7 +86,7 @@ proptest! {
     }
 }
 
-/// Lets a batch arrive in parts that end at `splits`, and hands over each frame once it is whole.
+/// Lets a batch arrive in parts that end at `splits`, and takes each frame once it is whole.
 fn deliver(batch: &[u8], splits: &[Index], mut read: impl FnMut(Frame<'_>)) {
     let mut ends: Vec<usize> = splits.iter().map(|split| split.index(batch.len() + 1)).collect();
     ends.push(batch.len());

@@ -8,7 +8,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use shovel_core::custody::Route;
 use shovel_edge::ws::Socket;
-use shovel_edge::{Answer, Backend, Client, Failure, Notes, Refused, Upgrade};
+use shovel_edge::{Answer, Backend, Failure, Notes, Peer, Refused, Upgrade};
 use shovel_protocol::{Close, MessageKind};
 
 use crate::counts::OfThread;
@@ -24,12 +24,12 @@ impl Backend for Router {
     async fn fetch(
         self: Rc<Self>,
         request: Request<Incoming>,
-        client: Rc<Client>,
+        peer: Rc<Peer>,
         notes: Notes,
     ) -> Result<Response<ResponseBody>, Failure> {
         let (parts, body) = request.into_parts();
         let body = (!body.is_end_stream()).then_some(body);
-        match self.measure(Question { parts, client, notes, body, socket: None }).await? {
+        match self.measure(Question { parts, peer, notes, body, socket: None }).await? {
             Outcome::Response(response) => Ok(response),
             Outcome::Accepted(_) | Outcome::WorkerGone | Outcome::Failed(_) => {
                 Err(Failure::BadGateway("an upgrade that was not offered"))
@@ -40,11 +40,11 @@ impl Backend for Router {
     async fn upgrade(
         self: Rc<Self>,
         parts: Parts,
-        client: Rc<Client>,
+        peer: Rc<Peer>,
         notes: Notes,
         socket: Socket,
     ) -> Result<Answer<Self>, Failure> {
-        let question = Question { parts, client, notes, body: None, socket: Some(socket) };
+        let question = Question { parts, peer, notes, body: None, socket: Some(socket) };
         match self.measure(question).await? {
             Outcome::Response(response) => Ok(Upgrade::Declined(response)),
             Outcome::Accepted(accepted) => Ok(Upgrade::Accepted(accepted)),

@@ -33,7 +33,7 @@ mod thread;
 pub use self::driver::reports::{Report, Reported, Reports, reports};
 pub use self::driver::{FromThread, ToThread};
 pub use self::fanout::crossing;
-pub use self::links::cell::{Program, SharedCell};
+pub use self::links::cell::{ProgramRecord, SharedCell};
 pub use self::settings::{Settings, units, variables};
 pub use self::thread::{IoThread, Start};
 

@@ -14,8 +14,8 @@ use crate::custody::state::{Alarm, Custody};
 use crate::driver::reports::Reports;
 use crate::fanout::crossing::Sender;
 use crate::fanout::publisher::{Publisher, Share};
+use crate::requests::queue::RequestQueue;
 use crate::requests::table::Request;
-use crate::requests::waiting::Waiting;
 use crate::settings::Settings;
 
 /// The state of an I/O thread. Its parts are borrowed one at a time and never across an `await`.
@@ -30,7 +30,7 @@ pub struct Router {
     pub(crate) alarm: Alarm,
     pub(crate) requests: RefCell<Slots<Request>>,
     /// Requests that no worker has yet.
-    pub(crate) waiting: Waiting,
+    pub(crate) queue: RequestQueue,
     pub(crate) channels: RefCell<Channels>,
     pub(crate) publisher: Publisher,
     pub(crate) measures: Measures,
@@ -50,7 +50,7 @@ impl Router {
                 custody: RefCell::new(Custody::new(thread, settings.of_custody())),
                 alarm: Alarm::default(),
                 requests: RefCell::default(),
-                waiting: Waiting::default(),
+                queue: RequestQueue::default(),
                 channels: RefCell::default(),
                 publisher: Publisher::new(share, turn, crossing),
                 measures: Measures::default(),

@@ -16,7 +16,7 @@ use shovel_protocol::{LeaseId, RequestId, WorkerId};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::spawn_local;
 
-use crate::clients::client::{Client, Origin};
+use crate::clients::client::{Client, Opening};
 use crate::crossing::Crossings;
 use crate::custody::state::Staged;
 use crate::links::cell::SharedCell;
@@ -105,7 +105,7 @@ impl Thread {
     fn accept(&self, link: &Rc<Link>, is_portable: bool) -> Route {
         let socket = Socket::new(&self.router.turn, &Deadlines::new(&WS), &WS);
         let request = RequestId(Leased { slot: 0, lease: 0 });
-        let client = Client::new(socket, Origin::new(&shovel_edge::Client::new(None), "/"));
+        let client = Client::new(socket, Opening::new(&shovel_edge::Peer::new(None), "/"));
         let mut custody = self.router.custody.borrow_mut();
         let id = custody.reserve(client, link.worker, request);
         custody.accept(id, link.worker, request, is_portable).expect("it was offered")

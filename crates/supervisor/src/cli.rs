@@ -97,7 +97,7 @@ pub fn command_of_pool() -> Command {
 }
 
 /// What the command line asks for.
-pub enum Asked {
+pub enum Invocation {
     /// To run a pool.
     Pool,
     /// To ask one that runs.
@@ -108,23 +108,23 @@ pub enum Asked {
     Text(Vec<u8>),
 }
 
-/// What is asked for.
-pub fn asked(matches: &ArgMatches) -> Asked {
+/// What these arguments ask for.
+pub fn invocation(matches: &ArgMatches) -> Invocation {
     if matches.subcommand_name().is_some() {
         match Ask::from_arg_matches(matches) {
-            Ok(ask) => return Asked::Operator(ask),
+            Ok(ask) => return Invocation::Operator(ask),
             Err(error) => error.exit(),
         }
     }
     if let Some(shell) = matches.get_one::<Shell>("completions") {
         let mut text = Vec::new();
         clap_complete::generate(*shell, &mut command(), "shovel-pool", &mut text);
-        return Asked::Text(text);
+        return Invocation::Text(text);
     }
     match (matches.get_flag("man"), matches.get_flag("print_config")) {
-        (true, _) => Asked::Text(manual::page(command_of_pool(), &command())),
-        (false, true) => Asked::Settings,
-        (false, false) => Asked::Pool,
+        (true, _) => Invocation::Text(manual::page(command_of_pool(), &command())),
+        (false, true) => Invocation::Settings,
+        (false, false) => Invocation::Pool,
     }
 }
 

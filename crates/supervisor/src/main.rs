@@ -20,20 +20,20 @@ mod worker;
 use std::io::Write;
 use std::process::ExitCode;
 
-use crate::cli::Asked;
+use crate::cli::Invocation;
 use crate::config::sources::Sources;
 
 fn main() -> ExitCode {
     let matches = cli::command().get_matches();
     let sources = Sources::new(&matches, cli::file(&matches), std::env::vars_os());
-    match cli::asked(&matches) {
-        Asked::Pool => run(sources),
-        Asked::Operator(ask) => client::run(&ask),
-        Asked::Settings => match sources.choose() {
+    match cli::invocation(&matches) {
+        Invocation::Pool => run(sources),
+        Invocation::Operator(ask) => client::run(&ask),
+        Invocation::Settings => match sources.choose() {
             Ok((choices, _)) => print(config::print::toml(&choices).as_bytes()),
             Err(error) => cli::usage(&error).exit(),
         },
-        Asked::Text(text) => print(&text),
+        Invocation::Text(text) => print(&text),
     }
 }
 

@@ -13,10 +13,10 @@ use crate::lock::lock;
 use crate::supervised::switchboard::Switchboard;
 
 /// Most messages that wait in one subscription.
-const MAILBOX_MESSAGES: usize = 1024;
+const INBOX_MESSAGES: usize = 1024;
 
 /// Most bytes that wait in one subscription; one message always may.
-const MAILBOX_BYTES: usize = 1024 * 1024;
+const INBOX_BYTES: usize = 1024 * 1024;
 
 /// Opens channels. A clone does the same, inside handlers and outside.
 ///
@@ -86,7 +86,7 @@ pub struct BroadcastChannel {
 pub struct Subscription {
     switchboard: Arc<Switchboard>,
     name: Arc<str>,
-    mailbox: Arc<Mailbox>,
+    inbox: Arc<Inbox>,
 }
 
 /// What became of a publish, counted over the connections that were subscribed.
@@ -239,10 +239,10 @@ impl BroadcastChannel {
     /// }
     /// ```
     pub fn subscribe(&self) -> Subscription {
-        let mailbox = Arc::new(Mailbox::new(self.publisher));
-        self.switchboard.listen(&self.name, &mailbox);
+        let inbox = Arc::new(Inbox::new(self.publisher));
+        self.switchboard.listen(&self.name, &inbox);
         let (switchboard, name) = (self.switchboard.clone(), self.name.clone());
-        Subscription { switchboard, name, mailbox }
+        Subscription { switchboard, name, inbox }
     }
 }
 
@@ -262,10 +262,10 @@ impl Subscription {
     /// No message is lost.
     pub async fn recv(&mut self) -> Option<Message> {
         loop {
-            match self.mailbox.pop() {
+            match self.inbox.pop() {
                 Popped::Message(message) => return Some(message),
                 Popped::Ended => return None,
-                Popped::Nothing => self.mailbox.arrived.notified().await,
+                Popped::Nothing => self.inbox.arrived.notified().await,
             }
         }
     }
@@ -283,13 +283,13 @@ impl Subscription {
     /// }
     /// ```
     pub fn take_missed(&mut self) -> u64 {
-        std::mem::take(&mut lock(&self.mailbox.state).missed)
+        std::mem::take(&mut lock(&self.inbox.state).missed)
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.switchboard.unlisten(&self.name, &self.mailbox);
+        self.switchboard.unlisten(&self.name, &self.inbox);
     }
 }
 
@@ -301,14 +301,14 @@ pub(crate) fn check_name(name: &str) -> Result<(), ChannelError> {
 }
 
 /// The messages that wait in a subscription.
-pub(crate) struct Mailbox {
+pub(crate) struct Inbox {
     publisher: u32,
-    state: Mutex<Waiting>,
+    state: Mutex<Unread>,
     arrived: Notify,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct Unread {
     messages: VecDeque<Message>,
     bytes: usize,
     missed: u64,
@@ -321,9 +321,9 @@ enum Popped {
     Ended,
 }
 
-impl Mailbox {
+impl Inbox {
     fn new(publisher: u32) -> Self {
-        Mailbox { publisher, state: Mutex::default(), arrived: Notify::new() }
+        Inbox { publisher, state: Mutex::default(), arrived: Notify::new() }
     }
 
     /// Takes a message in, unless its own object has published it.
@@ -334,8 +334,8 @@ impl Mailbox {
         let mut state = lock(&self.state);
         state.bytes += cost(&message);
         state.messages.push_back(message);
-        while state.messages.len() > MAILBOX_MESSAGES
-            || (state.bytes > MAILBOX_BYTES && state.messages.len() > 1)
+        while state.messages.len() > INBOX_MESSAGES
+            || (state.bytes > INBOX_BYTES && state.messages.len() > 1)
         {
             state.drop_oldest();
         }
@@ -362,7 +362,7 @@ impl Mailbox {
     }
 }
 
-impl Waiting {
+impl Unread {
     fn drop_oldest(&mut self) {
         if let Some(message) = self.messages.pop_front() {
             self.bytes -= cost(&message);
@@ -381,21 +381,21 @@ mod tests {
 
     #[test]
     fn the_oldest_messages_make_room_and_are_counted() {
-        let mailbox = Mailbox::new(1);
-        for number in 0..MAILBOX_MESSAGES + 2 {
-            mailbox.push(PublishToken::NONE, number.to_string().into());
+        let inbox = Inbox::new(1);
+        for number in 0..INBOX_MESSAGES + 2 {
+            inbox.push(PublishToken::NONE, number.to_string().into());
         }
-        assert_eq!(lock(&mailbox.state).missed, 2);
-        let Popped::Message(first) = mailbox.pop() else { panic!("nothing waits") };
+        assert_eq!(lock(&inbox.state).missed, 2);
+        let Popped::Message(first) = inbox.pop() else { panic!("nothing waits") };
         assert_eq!(first.as_text(), Some("2"));
     }
 
     #[test]
     fn one_message_over_the_bound_is_kept() {
-        let mailbox = Mailbox::new(1);
-        mailbox.push(PublishToken::NONE, "small".into());
-        mailbox.push(PublishToken::NONE, vec![0; MAILBOX_BYTES * 2].into());
-        assert!(matches!(mailbox.pop(), Popped::Message(Message::Binary(_))));
-        assert_eq!(lock(&mailbox.state).bytes, 0);
+        let inbox = Inbox::new(1);
+        inbox.push(PublishToken::NONE, "small".into());
+        inbox.push(PublishToken::NONE, vec![0; INBOX_BYTES * 2].into());
+        assert!(matches!(inbox.pop(), Popped::Message(Message::Binary(_))));
+        assert_eq!(lock(&inbox.state).bytes, 0);
     }
 }

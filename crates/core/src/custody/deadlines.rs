@@ -1,4 +1,4 @@
-//! What happens to a connection that is late: asked, then told, then reported.
+//! What happens to a connection past its deadline: asked, then told, then reported.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use shovel_protocol::{LeaseId, WorkerId};
 
 use super::connection::{State, Step, Wait};
 use super::workers::Adopter;
-use super::{Client, Command, Custody, Loss, Moment, Route, WorkerCell};
+use super::{ClientHandle, Command, Custody, Loss, Moment, Route, WorkerCell};
 
 /// A move that takes longer no longer keeps others waiting: its handler is slow.
 const SLOW: Duration = Duration::from_millis(50);
@@ -14,9 +14,9 @@ const SLOW: Duration = Duration::from_millis(50);
 /// How soon to tell again that a worker is stuck: its last request may have ended meanwhile.
 const TELL_AGAIN: Duration = Duration::from_millis(200);
 
-impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
+impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
     /// A connection's deadline has come.
-    pub(super) fn be_late(&mut self, route: Route, now: Moment) {
+    pub(super) fn on_deadline(&mut self, route: Route, now: Moment) {
         let Some((id, connection)) = self.on_route(route) else { return };
         let (state, is_idle) = (connection.state, connection.is_idle());
         match state {

@@ -11,7 +11,7 @@ use shovel_protocol::{Close, LeaseId, WorkerId};
 
 use super::connection::{Record, State};
 use super::log::Kept;
-use super::{Client, Connection, Custody, OutOfTurn, Route, WorkerCell};
+use super::{ClientHandle, Connection, Custody, OutOfTurn, Route, WorkerCell};
 
 /// A message that has come.
 pub enum Arrived<'a, W, C> {
@@ -111,7 +111,7 @@ pub enum Left {
     Closed,
 }
 
-impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
+impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
     /// Numbers a message of a connection that ends with its worker; it is handed over now.
     #[inline]
     pub fn hand_over(&mut self, route: Route, bytes: usize) -> Arrived<'_, W, C> {

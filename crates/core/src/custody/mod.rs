@@ -3,7 +3,8 @@
 //!
 //! One value per I/O thread; docs/transfer.md is its specification. It does no IO and reads no
 //! clock: it is told what happened, and says what is to be done. It never looks into messages or
-//! acts, and of clients and workers it knows only what the traits [`Client`] and [`WorkerCell`] say.
+//! acts, and knows of clients and workers only what the traits [`ClientHandle`] and
+//! [`WorkerCell`] say.
 //!
 //! The walk: [`Custody::reserve`] -> [`Custody::accept`], the upgrade's commit -> messages are taken
 //! in and handed over, handlers commit (`hot`: direct calls) -> the close, once, the last event ->
@@ -11,7 +12,7 @@
 //! that its worker drains or has died. One mutation, then drain every command, then the next.
 //!
 //! Rooms: `connection` the state of one, `workers` of one worker; `moving` between them,
-//! `seeking` the next owner, `deadlines` of both; `orphans` those whose worker died, `strikes`
+//! `seeking` the next owner, `deadlines` of both; `orphaning` those whose worker died, `strikes`
 //! and `trials` what kills workers; `rest` who is not needed; `cell` what crosses threads,
 //! `clock` what outlives a process, `roster` how a worker is found.
 
@@ -25,7 +26,7 @@ mod line;
 mod log;
 mod moving;
 mod offer;
-mod orphans;
+mod orphaning;
 mod rest;
 mod roster;
 mod seeking;
@@ -47,7 +48,7 @@ pub use connection::{Attachment, Connection, Phase, Route};
 pub use event::{Command, Event, Loss, farewell};
 pub use hot::{Arrived, Closing, Committed, LastEvent, Left, NextEvent, PlainMessage};
 pub use log::Kept;
-pub use offer::Late;
+pub use offer::LateUpgrade;
 pub use seeking::UNDER_WAY;
 pub use trials::COMPANY_ENDS_IN;
 
@@ -93,7 +94,7 @@ pub struct Settings {
 }
 
 /// What the caller keeps of a client.
-pub trait Client {
+pub trait ClientHandle {
     /// Whether messages can still be sent to it: its socket is open and not closing.
     fn is_open(&self) -> bool;
 }
@@ -111,7 +112,7 @@ pub struct Custody<W, C, M, E> {
     now: Moment,
     connections: Slots<Connection<C, M, E>>,
     /// The last reservation of each slot that was not taken, by its lease, and why.
-    late: Vec<(u32, Late)>,
+    late_upgrades: Vec<(u32, LateUpgrade)>,
     workers: Roster<Worker<W>>,
     offered: Vec<WorkerId>,
     rotation: Rotation,
@@ -181,7 +182,7 @@ pub enum OutOfTurn {
     NotPortable,
 }
 
-impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
+impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
     /// Of the thread with this number, without connections and workers.
     pub fn new(thread: u32, settings: Settings) -> Self {
         Custody {
@@ -189,7 +190,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
             thread,
             now: Moment::default(),
             connections: Slots::default(),
-            late: Vec::new(),
+            late_upgrades: Vec::new(),
             workers: Roster::default(),
             offered: Vec::new(),
             rotation: Rotation::default(),
@@ -264,7 +265,7 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         self.wake(now);
         while let Some((at, route)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
             self.deadlines.remove(&(at, route));
-            self.be_late(route, now);
+            self.on_deadline(route, now);
         }
         while let Some((at, route)) = self.farewells.first().copied().filter(|(at, _)| *at <= now) {
             self.farewells.remove(&(at, route));

@@ -2,7 +2,7 @@
 //!
 //! The walk: it leaves its worker -> `ws:release` -> [`Custody::released`] -> it seeks another
 //! (`seeking`) -> `ws:adopt` -> [`Custody::adopted`]. A living worker is never robbed of it: it is asked (release),
-//! then told (revoke), and at last its process is ended, which makes an orphan. The lease ends with
+//! then told (revoke), and at last its process is ended, which orphans it. The lease ends with
 //! each tenure.
 
 use std::time::Duration;
@@ -14,11 +14,11 @@ use super::connection::{Record, State, Step, Wait};
 use super::strikes::Blame;
 use super::workers::Adopter;
 use super::{
-    Client, Command, Connection, Custody, Loss, Moment, OutOfTurn, Phase, Route, WorkerCell,
+    ClientHandle, Command, Connection, Custody, Loss, Moment, OutOfTurn, Phase, Route, WorkerCell,
 };
 use crate::fleet::{Death, DrainReason};
 
-impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
+impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
     /// The owner has given a connection up. `handled` is the last event that it finished, `started`
     /// the last that it began. A worker that was revoked while it adopted may answer that after it
     /// has adopted: the two have crossed.

@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 use shovel_protocol::{Close, CloseCode, LeaseId, RequestId, WorkerId};
 
 use super::connection::{Portable, Record, State};
-use super::{Client, Connection, Custody, Route, WorkerCell};
+use super::{ClientHandle, Connection, Custody, Route, WorkerCell};
 
 /// Why an upgrade comes too late.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Late {
+pub enum LateUpgrade {
     /// Its request was answered with 504.
     #[default]
     TimedOut,
@@ -16,18 +16,20 @@ pub enum Late {
     ClientGone,
 }
 
-impl Late {
+impl LateUpgrade {
     /// What the worker is told.
     pub fn close(self) -> Close {
         let (code, reason) = match self {
-            Late::TimedOut => (CloseCode::INTERNAL_ERROR, "upgrade arrived after request timeout"),
-            Late::ClientGone => (CloseCode::ABNORMAL, "client went away before the upgrade"),
+            LateUpgrade::TimedOut => {
+                (CloseCode::INTERNAL_ERROR, "upgrade arrived after request timeout")
+            }
+            LateUpgrade::ClientGone => (CloseCode::ABNORMAL, "client went away before the upgrade"),
         };
         Close { code, reason: reason.to_owned(), was_clean: false }
     }
 }
 
-impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
+impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
     /// Reserves an id for an upgrade that is offered to a worker by this request.
     pub fn reserve(&mut self, client: C, worker: WorkerId, request: RequestId) -> LeaseId {
         let id = self
@@ -62,22 +64,22 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         Some(route)
     }
 
-    /// Ends a reservation that was not taken. `None` if it was, or has ended.
-    pub fn give_up(&mut self, connection: LeaseId, late: Late) -> Option<C> {
+    /// Withdraws an offer: ends a reservation that was not taken. `None` if it was, or has ended.
+    pub fn withdraw(&mut self, connection: LeaseId, late: LateUpgrade) -> Option<C> {
         self.get(connection)?.request()?;
         let client = self.remove(connection)?;
         let slot = connection.0.slot as usize;
-        if self.late.len() <= slot {
-            self.late.resize(slot + 1, (0, Late::default()));
+        if self.late_upgrades.len() <= slot {
+            self.late_upgrades.resize(slot + 1, (0, LateUpgrade::default()));
         }
-        self.late[slot] = (connection.0.lease, late);
+        self.late_upgrades[slot] = (connection.0.lease, late);
         Some(client)
     }
 
     /// Why an upgrade that finds no reservation is late: timed out, if that is no longer known.
-    pub fn late(&self, connection: LeaseId) -> Late {
+    pub fn late_upgrade(&self, connection: LeaseId) -> LateUpgrade {
         let id = connection.0;
-        let last = self.late.get(id.slot as usize).filter(|(lease, _)| *lease == id.lease);
-        last.map_or(Late::TimedOut, |(_, late)| *late)
+        let last = self.late_upgrades.get(id.slot as usize).filter(|(lease, _)| *lease == id.lease);
+        last.map_or(LateUpgrade::TimedOut, |(_, late)| *late)
     }
 }

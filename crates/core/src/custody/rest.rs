@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use shovel_protocol::WorkerId;
 
-use super::{Client, Command, Custody, Moment, WorkerCell};
+use super::{ClientHandle, Command, Custody, Moment, WorkerCell};
 
 /// How often to ask for workers, at most.
 pub(super) const ASKING_PAUSE: Duration = Duration::from_millis(25);
@@ -38,7 +38,7 @@ impl Rest {
     }
 }
 
-impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
+impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
     /// Asks for a worker, now and then.
     pub fn want_work(&mut self, now: Moment) {
         let is_new = self.work_wanted.is_none_or(|before| now - before >= ASKING_PAUSE);

@@ -8,12 +8,12 @@ use shovel_protocol::WorkerId;
 
 use super::connection::{State, Wait};
 use super::workers::Adopter;
-use super::{Client, Command, Custody, Ending, Loss, Moment, Proof, Route, WorkerCell};
+use super::{ClientHandle, Command, Custody, Ending, Loss, Moment, Proof, Route, WorkerCell};
 
 /// Connections of a thread that are on their way at once.
 pub const UNDER_WAY: u32 = 64;
 
-impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
+impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
     /// Has a worker take a connection over that nobody owns. `false` if it has to wait for one.
     fn find_owner(&mut self, route: Route, now: Moment) -> bool {
         let Some((id, connection)) = self.on_route(route) else { return true };

@@ -6,9 +6,9 @@
 use shovel_protocol::{LeaseId, WorkerId};
 
 use super::connection::{Standing, State};
-use super::{Client, Connection, Custody, KEPT_LIMIT_BYTES, Route, Slot, WorkerCell};
+use super::{ClientHandle, Connection, Custody, KEPT_LIMIT_BYTES, Route, Slot, WorkerCell};
 
-impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
+impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
     /// How the connection with this id is known from its reservation to its end.
     pub fn route(&self, connection: LeaseId) -> Option<Route> {
         let born = self.get(connection)?.born;

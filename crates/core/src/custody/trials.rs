@@ -15,7 +15,7 @@ use shovel_protocol::WorkerId;
 
 use super::connection::State;
 use super::workers::{Life, Worker};
-use super::{Client, Custody, Moment, Route, Slot, Tried, WorkerCell};
+use super::{ClientHandle, Custody, Moment, Route, Slot, Tried, WorkerCell};
 
 /// How long a suspect waits for what is under way with its worker. Then it goes in company.
 pub const COMPANY_ENDS_IN: Duration = Duration::from_millis(250);
@@ -67,7 +67,7 @@ impl<W: WorkerCell> Worker<W> {
     }
 }
 
-impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
+impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
     /// Whether the next event of a connection may be begun with its owner now. If not, it waits.
     pub(super) fn may_begin(&mut self, slot: Slot, worker: WorkerId) -> bool {
         let Some(connection) = self.connections.at(slot) else { return false };

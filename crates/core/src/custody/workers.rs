@@ -6,7 +6,7 @@ use shovel_protocol::WorkerId;
 use super::line::Line;
 use super::rest::Rest;
 use super::trials::Trial;
-use super::{Client, Command, Custody, Ending, Event, Moment, Route, WorkerCell};
+use super::{ClientHandle, Command, Custody, Ending, Event, Moment, Route, WorkerCell};
 use crate::fleet::{Death, DrainReason};
 
 /// Added to the load of a worker that is to be left alone if there is another.
@@ -73,7 +73,7 @@ impl<W> Worker<W> {
     }
 }
 
-impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
+impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
     /// A new worker's link. A worker has one to each thread.
     pub fn join(&mut self, worker: WorkerId, cell: W, now: Moment) {
         if self.workers.contains_key(&worker) {

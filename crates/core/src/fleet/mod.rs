@@ -96,7 +96,7 @@ enum Phase {
     /// All workers were killed.
     Leaving {
         outcome: Outcome,
-        give_up_at: Instant,
+        deadline: Instant,
     },
     Exited,
 }
@@ -181,7 +181,7 @@ impl Fleet {
         let phase = match self.phase {
             Phase::Running => None,
             Phase::Terminating(End { deadline, .. }) => Some(deadline),
-            Phase::Leaving { give_up_at, .. } => Some(give_up_at),
+            Phase::Leaving { deadline, .. } => Some(deadline),
             Phase::Exited => return None,
         };
         let incoming_restart = match &self.reload {

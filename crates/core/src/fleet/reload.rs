@@ -27,7 +27,7 @@ pub(super) enum Reload {
         old: Generation,
         started: Instant,
     },
-    /// The new generation was given up, and its workers are not all gone.
+    /// The new generation was abandoned, and its workers are not all gone.
     Abandoned {
         generation: Generation,
         has_image: bool,
@@ -49,7 +49,7 @@ pub enum ReloadState {
         /// The old one.
         generation: Generation,
     },
-    /// The new generation was given up and is leaving.
+    /// The new generation was abandoned and is leaving.
     Abandoned {
         /// The new one.
         generation: Generation,
@@ -89,7 +89,7 @@ impl Fleet {
         self.reload_wanted = true;
     }
 
-    /// Gives the new generation up; the old one goes on. Does nothing after the switch.
+    /// Abandons the new generation; the old one goes on. Does nothing after the switch.
     pub(super) fn abandon_reload(&mut self, why: String, now: Instant) {
         let Reload::Starting { load, .. } = &self.reload else { return };
         let (generation, has_image) = (load.generation, load.image_loaded);

@@ -104,7 +104,7 @@ pub enum Report {
         /// From the start of the reload until now.
         took: Duration,
     },
-    /// The new generation is given up and the old one goes on.
+    /// The new generation is abandoned and the old one goes on.
     ReloadAbandoned {
         /// The new one.
         generation: Generation,

@@ -234,7 +234,7 @@ impl Fleet {
 
     /// Ends every worker by force, and then the supervisor.
     pub(super) fn leave(&mut self, outcome: Outcome, now: Instant) {
-        self.phase = Phase::Leaving { outcome, give_up_at: now + EXIT_TIMEOUT };
+        self.phase = Phase::Leaving { outcome, deadline: now + EXIT_TIMEOUT };
         self.forget_plans();
         self.commands.push_back(Command::EndWaits);
         for id in self.ids_where(|_| true) {
@@ -258,9 +258,7 @@ impl Fleet {
             Phase::Terminating(End { is_needed: false, .. }) if self.workers.is_empty() => {
                 Outcome::Success
             }
-            Phase::Leaving { outcome, give_up_at }
-                if self.workers.is_empty() || *give_up_at <= now =>
-            {
+            Phase::Leaving { outcome, deadline } if self.workers.is_empty() || *deadline <= now => {
                 outcome.clone()
             }
             Phase::Running | Phase::Terminating(_) | Phase::Leaving { .. } | Phase::Exited => {

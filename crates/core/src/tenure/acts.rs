@@ -1,9 +1,9 @@
 //! What an app does to a connection: at once, or staged until its running handler ends.
 
-use super::events::{Turn, What};
+use super::events::{Subject, What};
 use super::{
-    Client, Fate, OFFERED_BYTES, OwnClose, Plain, Portable, Running, STAGED_BYTES, Staging, State,
-    Tenure,
+    ClientState, Fate, OFFERED_BYTES, OwnClose, Plain, Portable, Running, STAGED_BYTES, Staging,
+    State, Tenure,
 };
 
 /// What an app does to a connection, as far as it matters here.
@@ -104,7 +104,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
             }
             State::Plain(plain) => plain.act(deed).map(|()| Place::Now),
             State::Portable(portable) => portable.act(deed),
-            State::GivenUp => match deed {
+            State::Withdrawn => match deed {
                 Deed::Publish { .. } => Ok(Place::Now),
                 Deed::Send { .. } | Deed::Subscribe | Deed::Close => Err(Refused::Closed),
             },
@@ -124,11 +124,11 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
                     running.attached = Some(attachment);
                     Attach::AtEnd
                 }
-                (None, Client::Gone) => {
+                (None, ClientState::Gone) => {
                     portable.attachment = Some(attachment);
                     Attach::Nowhere
                 }
-                (None, Client::Reads | Client::Lags | Client::Dismissed) => {
+                (None, ClientState::Reads | ClientState::Lags | ClientState::Dismissed) => {
                     Attach::Now(portable.attachment.insert(attachment))
                 }
             },
@@ -136,7 +136,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
                 *last = Some(attachment);
                 Attach::Nowhere
             }
-            State::Offered { fate: Fate::Ends, .. } | State::Plain(_) | State::GivenUp => {
+            State::Offered { fate: Fate::Ends, .. } | State::Plain(_) | State::Withdrawn => {
                 Attach::NotPortable
             }
         }
@@ -164,11 +164,11 @@ impl<E> Plain<E> {
     fn act(&mut self, deed: Deed) -> Result<(), Refused> {
         match (deed, self.client) {
             (Deed::Publish { .. }, _) => Ok(()),
-            (Deed::Send { .. }, Client::Lags) => Err(Refused::Pressed),
-            (_, Client::Dismissed | Client::Gone) => Err(Refused::Closed),
-            (Deed::Send { .. } | Deed::Subscribe, Client::Reads | Client::Lags) => Ok(()),
-            (Deed::Close, Client::Reads | Client::Lags) => {
-                self.client = Client::Dismissed;
+            (Deed::Send { .. }, ClientState::Lags) => Err(Refused::Pressed),
+            (_, ClientState::Dismissed | ClientState::Gone) => Err(Refused::Closed),
+            (Deed::Send { .. } | Deed::Subscribe, ClientState::Reads | ClientState::Lags) => Ok(()),
+            (Deed::Close, ClientState::Reads | ClientState::Lags) => {
+                self.client = ClientState::Dismissed;
                 self.mailbox.forget_messages();
                 Ok(())
             }
@@ -180,8 +180,8 @@ impl<E, S: Staging, A> Portable<E, S, A> {
     fn act(&mut self, deed: Deed) -> Result<Place<'_, S>, Refused> {
         let takes_sends = self.takes_sends();
         // The adopt handler does not wait: until it has ended nobody has the connection.
-        let lags = self.client == Client::Lags
-            && !matches!(&self.running, Some(Running { turn: Turn::Of(What::Adopt), .. }));
+        let lags = self.client == ClientState::Lags
+            && !matches!(&self.running, Some(Running { subject: Subject::Event(What::Adopt), .. }));
         match deed {
             Deed::Publish { .. } => {}
             Deed::Send { .. } | Deed::Subscribe | Deed::Close if !takes_sends => {
@@ -225,6 +225,6 @@ impl<A> Running<A> {
     /// Whether something says at its end that what it did takes place. Only the end of a connection
     /// that the supervisor does not have is told to nobody.
     fn is_committed(&self) -> bool {
-        self.turn != Turn::Of(What::Close(None))
+        self.subject != Subject::Event(What::Close(None))
     }
 }

@@ -6,7 +6,8 @@
 //! worker's.
 
 use super::{
-    Asked, Client, Mailbox, OwnClose, Plain, Portable, Running, Staging, State, Tenure, Waiting,
+    Asked, ClientState, Mailbox, OwnClose, Plain, Portable, Running, Staging, State, Tenure,
+    WaitingEvent,
 };
 
 /// Which event it is.
@@ -48,7 +49,7 @@ pub enum Outcome {
 
 /// What to write when a handler has ended: all of it in a row.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Report<'a, S, A> {
+pub enum Conclusion<'a, S, A> {
     /// A plain connection's handlers have finished events up to `seq`.
     Plain {
         /// The event.
@@ -72,7 +73,7 @@ pub enum Report<'a, S, A> {
 /// What a handler's end says of a portable connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
-    /// An event is finished; as [`Report::Plain`].
+    /// An event is finished; as [`Conclusion::Plain`].
     #[allow(missing_docs, reason = "as there")]
     Commit { seq: u64, is_next: bool },
     /// The connection is taken over, or refused.
@@ -89,8 +90,8 @@ pub enum Answer {
 
 /// What the running handler of a portable connection is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Turn {
-    Of(What),
+pub(super) enum Subject {
+    Event(What),
     Release { started: u64, revoked: bool },
 }
 
@@ -112,10 +113,10 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
                     portable.mailbox.push(what, event, portable.client);
                     return None;
                 }
-                portable.running = Some(Running::new(Turn::Of(what)));
+                portable.running = Some(Running::new(Subject::Event(what)));
                 Some(Next::of(what, event, portable.client))
             }
-            State::GivenUp => Some(Next::Handle(event)),
+            State::Withdrawn => Some(Next::Handle(event)),
             // Nothing happens before it is accepted, and what comes too late is the next worker's.
             State::Offered { .. } | State::Moved { .. } => None,
         }
@@ -128,25 +129,25 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
     pub fn end(
         &mut self,
         outcome: Outcome,
-        write: impl FnOnce(Report<'_, S, A>),
+        write: impl FnOnce(Conclusion<'_, S, A>),
     ) -> Option<Next<E>> {
         match &mut self.0 {
             State::Plain(plain) => plain.end(write),
             State::Portable(portable) => {
                 let running = portable.running.take()?;
-                if let Turn::Release { started, revoked } = running.turn {
+                if let Subject::Release { started, revoked } = running.subject {
                     let keep = !revoked && outcome != Outcome::Panicked;
                     // Behind the answer nobody hears that the pressure is known.
                     let running = Running { owed: 0, ..running };
                     let (handled, started) = (portable.committed, started.max(portable.committed));
-                    portable.report(running, keep, Answer::Released { handled, started }, write);
+                    portable.conclude(running, keep, Answer::Released { handled, started }, write);
                     let attachment = portable.attachment.take();
                     self.0 = State::Moved { attachment };
                     return None;
                 }
                 portable.end(running, outcome, write)
             }
-            State::Offered { .. } | State::GivenUp | State::Moved { .. } => None,
+            State::Offered { .. } | State::Withdrawn | State::Moved { .. } => None,
         }
     }
 
@@ -157,7 +158,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
     pub fn end_row(
         &mut self,
         handled: u64,
-        write: impl FnOnce(Report<'_, S, A>),
+        write: impl FnOnce(Conclusion<'_, S, A>),
     ) -> Option<Next<E>> {
         if let State::Plain(plain) = &mut self.0 {
             plain.running = Some(What::Message(handled));
@@ -216,17 +217,17 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
         let State::Portable(portable) = &self.0 else { return false };
         portable.running.as_ref().is_some_and(|running| {
             running.asked == Asked::Revoke
-                && !matches!(running.turn, Turn::Release { revoked: true, .. })
+                && !matches!(running.subject, Subject::Release { revoked: true, .. })
         })
     }
 
     /// The running handler was dropped, really: nothing that it staged happens.
     pub fn dropped(&mut self) -> Option<Next<E>> {
         let State::Portable(portable) = &mut self.0 else { return None };
-        let started = match portable.running.take()?.turn {
-            Turn::Of(What::Message(seq) | What::Close(Some(seq))) => seq,
-            Turn::Release { started, .. } => started,
-            Turn::Of(What::Adopt | What::Close(None)) => portable.committed,
+        let started = match portable.running.take()?.subject {
+            Subject::Event(What::Message(seq) | What::Close(Some(seq))) => seq,
+            Subject::Release { started, .. } => started,
+            Subject::Event(What::Adopt | What::Close(None)) => portable.committed,
         };
         portable.staged.clear();
         Some(portable.begin_release(started, true))
@@ -235,11 +236,11 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
     /// A connection that can be given back.
     fn leaving(&mut self) -> Option<&mut Portable<E, S, A>> {
         match &mut self.0 {
-            State::Portable(portable) if portable.client != Client::Gone => Some(portable),
+            State::Portable(portable) if portable.client != ClientState::Gone => Some(portable),
             State::Portable(_)
             | State::Plain(_)
             | State::Offered { .. }
-            | State::GivenUp
+            | State::Withdrawn
             | State::Moved { .. } => None,
         }
     }
@@ -247,13 +248,13 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
 
 impl<E> Plain<E> {
     #[inline]
-    fn end<S, A>(&mut self, write: impl FnOnce(Report<'_, S, A>)) -> Option<Next<E>> {
+    fn end<S, A>(&mut self, write: impl FnOnce(Conclusion<'_, S, A>)) -> Option<Next<E>> {
         if let Some(seq) = self.running.take().and_then(What::seq) {
             let is_next = seq == self.committed + 1;
             self.committed = seq;
-            write(Report::Plain { seq, is_next });
+            write(Conclusion::Plain { seq, is_next });
         }
-        let Waiting { what, event } = self.mailbox.0.pop_front()?;
+        let WaitingEvent { what, event } = self.mailbox.0.pop_front()?;
         self.running = Some(what);
         Some(event.map_or(Next::Skip, Next::Handle))
     }
@@ -264,42 +265,42 @@ impl<E, S: Staging, A> Portable<E, S, A> {
         &mut self,
         running: Running<A>,
         outcome: Outcome,
-        write: impl FnOnce(Report<'_, S, A>),
+        write: impl FnOnce(Conclusion<'_, S, A>),
     ) -> Option<Next<E>> {
         let asked = running.asked;
-        match running.turn {
-            Turn::Of(What::Adopt) => {
+        match running.subject {
+            Subject::Event(What::Adopt) => {
                 let taken = outcome == Outcome::Done;
-                self.report(running, taken, Answer::Adopted { taken }, write);
+                self.conclude(running, taken, Answer::Adopted { taken }, write);
                 if !taken {
                     // The supervisor closes it: it is here for its close event alone.
                     self.dismiss();
                 }
             }
-            Turn::Of(What::Message(seq) | What::Close(Some(seq))) => {
+            Subject::Event(What::Message(seq) | What::Close(Some(seq))) => {
                 let is_next = seq == self.committed + 1;
                 self.committed = seq;
                 let keep = outcome != Outcome::Panicked;
-                self.report(running, keep, Answer::Commit { seq, is_next }, write);
+                self.conclude(running, keep, Answer::Commit { seq, is_next }, write);
             }
             // Nobody is told, and nothing was staged.
-            Turn::Of(What::Close(None)) | Turn::Release { .. } => {}
+            Subject::Event(What::Close(None)) | Subject::Release { .. } => {}
         }
-        if asked != Asked::Nothing && self.client != Client::Gone {
+        if asked != Asked::Nothing && self.client != ClientState::Gone {
             return Some(self.begin_release(self.committed, asked == Asked::Revoke));
         }
-        let Waiting { what, event } = self.mailbox.0.pop_front()?;
-        self.running = Some(Running::new(Turn::Of(what)));
+        let WaitingEvent { what, event } = self.mailbox.0.pop_front()?;
+        self.running = Some(Running::new(Subject::Event(what)));
         Some(event.map_or(Next::Skip, Next::Handle))
     }
 
     /// Writes what a handler did, or if it is not to be kept forgets it, and the answer behind that.
-    fn report(
+    fn conclude(
         &mut self,
         mut running: Running<A>,
         keep: bool,
         answer: Answer,
-        write: impl FnOnce(Report<'_, S, A>),
+        write: impl FnOnce(Conclusion<'_, S, A>),
     ) {
         if !keep {
             running.forget(&mut self.staged);
@@ -311,19 +312,19 @@ impl<E, S: Staging, A> Portable<E, S, A> {
         let is_new = attached.is_some();
         self.attachment = attached.or(self.attachment.take());
         let attachment = self.attachment.as_ref().filter(|_| is_new);
-        write(Report::Portable { attachment, staged: &mut self.staged, answer, owed });
+        write(Conclusion::Portable { attachment, staged: &mut self.staged, answer, owed });
         self.staged.clear();
     }
 
     fn begin_release(&mut self, started: u64, revoked: bool) -> Next<E> {
-        self.running = Some(Running::new(Turn::Release { started, revoked }));
+        self.running = Some(Running::new(Subject::Release { started, revoked }));
         Next::Release { revoked }
     }
 }
 
 impl<A> Running<A> {
-    fn new(turn: Turn) -> Self {
-        Running { turn, asked: Asked::Nothing, attached: None, close: OwnClose::No, owed: 0 }
+    fn new(subject: Subject) -> Self {
+        Running { subject, asked: Asked::Nothing, attached: None, close: OwnClose::No, owed: 0 }
     }
 
     /// Nothing that is staged happens; what was let out stays.
@@ -345,14 +346,14 @@ impl What {
         }
     }
 
-    fn is_unwanted_of(self, client: Client) -> bool {
-        matches!(self, What::Message(_)) && client == Client::Dismissed
+    fn is_unwanted_of(self, client: ClientState) -> bool {
+        matches!(self, What::Message(_)) && client == ClientState::Dismissed
     }
 }
 
 impl<E> Next<E> {
     /// The event, whose turn it is.
-    fn of(what: What, event: E, client: Client) -> Self {
+    fn of(what: What, event: E, client: ClientState) -> Self {
         match what.is_unwanted_of(client) {
             true => Next::Skip,
             false => Next::Handle(event),
@@ -361,9 +362,9 @@ impl<E> Next<E> {
 }
 
 impl<E> Mailbox<E> {
-    fn push(&mut self, what: What, event: E, client: Client) {
+    fn push(&mut self, what: What, event: E, client: ClientState) {
         let event = (!what.is_unwanted_of(client)).then_some(event);
-        self.0.push_back(Waiting { what, event });
+        self.0.push_back(WaitingEvent { what, event });
     }
 
     /// The app has closed the connection: its messages are dropped, but committed.

@@ -6,7 +6,7 @@
 //!
 //! The walk: [`Tenure::offered`] -> [`act`](Tenure::act) while the fetch handler runs ->
 //! [`accept`](Tenure::accept) -> [`begin`](Tenure::begin) an event -> its handler acts -> it
-//! [`end`](Tenure::end)s, which writes a [`Report`] and begins the next. A connection that another
+//! [`end`](Tenure::end)s, which writes a [`Conclusion`] and begins the next. A connection that another
 //! worker had begins with [`Tenure::adopted`]. It leaves by [`release`](Tenure::release) or
 //! [`revoke`](Tenure::revoke), and is then inert.
 //!
@@ -22,9 +22,9 @@ mod events;
 use std::collections::VecDeque;
 
 pub use acts::{Attach, Deed, Flush, Place, Refused};
-pub use events::{Answer, Next, Outcome, Report, What};
+pub use events::{Answer, Conclusion, Next, Outcome, What};
 
-use events::Turn;
+use events::Subject;
 
 /// What was done to a connection and waits.
 ///
@@ -59,7 +59,7 @@ enum State<E, S, A> {
     /// Accepted or adopted. It may outlive this worker.
     Portable(Box<Portable<E, S, A>>),
     /// It was never accepted; at most its close is handled.
-    GivenUp,
+    Withdrawn,
     /// Another worker has it, or will. What was attached can still be read.
     Moved { attachment: Option<A> },
 }
@@ -73,7 +73,7 @@ enum Fate<A> {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Plain<E> {
-    client: Client,
+    client: ClientState,
     committed: u64,
     /// The event whose handler runs, or the first of a row.
     running: Option<What>,
@@ -82,7 +82,7 @@ struct Plain<E> {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Portable<E, S, A> {
-    client: Client,
+    client: ClientState,
     committed: u64,
     /// As the supervisor knows it.
     attachment: Option<A>,
@@ -95,7 +95,7 @@ struct Portable<E, S, A> {
 /// A handler of a portable connection, and what it did that is not in [`Portable::staged`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Running<A> {
-    turn: Turn,
+    subject: Subject,
     asked: Asked,
     /// Attached since it began.
     attached: Option<A>,
@@ -128,7 +128,7 @@ enum OwnClose {
 
 /// How the client stands to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Client {
+enum ClientState {
     Reads,
     /// It reads too slowly.
     Lags,
@@ -140,11 +140,11 @@ enum Client {
 
 /// Events that wait for those before them. The supervisor's window for the connection bounds them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Mailbox<E>(VecDeque<Waiting<E>>);
+struct Mailbox<E>(VecDeque<WaitingEvent<E>>);
 
 /// An event that waits; `None` is a message that nobody will handle.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Waiting<E> {
+struct WaitingEvent<E> {
     what: What,
     event: Option<E>,
 }
@@ -178,7 +178,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
     /// A connection that another worker had, whose handlers have finished events up to `committed`.
     /// Its first event is [`What::Adopt`].
     pub fn adopted(committed: u64, pressed: bool, attachment: A) -> Self {
-        let client = if pressed { Client::Lags } else { Client::Reads };
+        let client = if pressed { ClientState::Lags } else { ClientState::Reads };
         Tenure(State::portable(client, committed, Some(attachment)))
     }
 
@@ -196,11 +196,11 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
         }
     }
 
-    /// The fetch handler's response accepts it. `None` if it has been given up meanwhile.
+    /// The fetch handler's response accepts it. `None` if it has been withdrawn meanwhile.
     pub fn accept(&mut self) -> Option<Accepted<S>> {
         let State::Offered { acts, fate, closed } = &mut self.0 else { return None };
         let acts = std::mem::take(acts);
-        let client = if *closed { Client::Dismissed } else { Client::Reads };
+        let client = if *closed { ClientState::Dismissed } else { ClientState::Reads };
         let (state, portable) = match std::mem::replace(fate, Fate::Ends) {
             Fate::Ends => (State::plain(client), false),
             Fate::Moves { attached } => (State::portable(client, 0, attached), true),
@@ -209,11 +209,11 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
         Some(Accepted { acts, portable })
     }
 
-    /// Gives it up unless it has been accepted. `true` if it was still open to that.
-    pub fn give_up(&mut self) -> bool {
+    /// Withdraws the offer unless it has been accepted. `true` if it was still open to that.
+    pub fn withdraw(&mut self) -> bool {
         let was_offered = self.is_offered();
         if was_offered {
-            self.0 = State::GivenUp;
+            self.0 = State::Withdrawn;
         }
         was_offered
     }
@@ -221,10 +221,10 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
     /// The client's socket has closed: nobody need wait to send any longer.
     pub fn client_gone(&mut self) {
         match &mut self.0 {
-            State::Offered { .. } => self.0 = State::GivenUp,
-            State::Plain(plain) => plain.client = Client::Gone,
-            State::Portable(portable) => portable.client = Client::Gone,
-            State::GivenUp | State::Moved { .. } => {}
+            State::Offered { .. } => self.0 = State::Withdrawn,
+            State::Plain(plain) => plain.client = ClientState::Gone,
+            State::Portable(portable) => portable.client = ClientState::Gone,
+            State::Withdrawn | State::Moved { .. } => {}
         }
     }
 
@@ -233,13 +233,13 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
         let client = match &mut self.0 {
             State::Plain(plain) => Some(&mut plain.client),
             State::Portable(portable) => Some(&mut portable.client),
-            State::Offered { .. } | State::GivenUp | State::Moved { .. } => None,
+            State::Offered { .. } | State::Withdrawn | State::Moved { .. } => None,
         };
         match client {
-            Some(client @ (Client::Reads | Client::Lags)) => {
-                *client = if over { Client::Lags } else { Client::Reads };
+            Some(client @ (ClientState::Reads | ClientState::Lags)) => {
+                *client = if over { ClientState::Lags } else { ClientState::Reads };
             }
-            Some(Client::Dismissed | Client::Gone) | None => {}
+            Some(ClientState::Dismissed | ClientState::Gone) | None => {}
         }
         match (over, self.staged_by()) {
             (false, _) => Pressure::Relieve,
@@ -257,14 +257,14 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
             State::Offered { closed, .. } => !closed,
             State::Plain(plain) => plain.client.is_open(),
             State::Portable(portable) => portable.takes_sends(),
-            State::GivenUp | State::Moved { .. } => false,
+            State::Withdrawn | State::Moved { .. } => false,
         }
     }
 
     /// Whether all that is done to it goes out at once: it is open, will not move, and its client
     /// reads well.
     pub fn is_plain(&self) -> bool {
-        matches!(&self.0, State::Plain(Plain { client: Client::Reads, .. }))
+        matches!(&self.0, State::Plain(Plain { client: ClientState::Reads, .. }))
     }
 
     /// Whether it is not decided yet if it is accepted.
@@ -274,16 +274,16 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
 
     /// Whether it was accepted or adopted.
     pub fn was_accepted(&self) -> bool {
-        !matches!(self.0, State::Offered { .. } | State::GivenUp)
+        !matches!(self.0, State::Offered { .. } | State::Withdrawn)
     }
 
     /// Whether the client's socket has closed, or the connection has been given up.
     pub fn is_over(&self) -> bool {
         match &self.0 {
             State::Offered { .. } => false,
-            State::Plain(plain) => plain.client == Client::Gone,
-            State::Portable(portable) => portable.client == Client::Gone,
-            State::GivenUp | State::Moved { .. } => true,
+            State::Plain(plain) => plain.client == ClientState::Gone,
+            State::Portable(portable) => portable.client == ClientState::Gone,
+            State::Withdrawn | State::Moved { .. } => true,
         }
     }
 
@@ -301,7 +301,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
                 new.or(portable.attachment.as_ref())
             }
             State::Moved { attachment } => attachment.as_ref(),
-            State::Offered { fate: Fate::Ends, .. } | State::Plain(_) | State::GivenUp => None,
+            State::Offered { fate: Fate::Ends, .. } | State::Plain(_) | State::Withdrawn => None,
         }
     }
 
@@ -314,12 +314,12 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
 }
 
 impl<E, S: Staging, A> State<E, S, A> {
-    fn plain(client: Client) -> Self {
+    fn plain(client: ClientState) -> Self {
         let mailbox = Mailbox::default();
         State::Plain(Plain { client, committed: 0, running: None, mailbox })
     }
 
-    fn portable(client: Client, committed: u64, attachment: Option<A>) -> Self {
+    fn portable(client: ClientState, committed: u64, attachment: Option<A>) -> Self {
         let (running, staged, mailbox) = (None, S::default(), Mailbox::default());
         let portable = Portable { client, committed, attachment, running, staged, mailbox };
         State::Portable(Box::new(portable))
@@ -348,18 +348,20 @@ impl OwnClose {
     }
 }
 
-impl Client {
+impl ClientState {
     fn dismissed(self) -> Self {
         match self {
-            Client::Reads | Client::Lags | Client::Dismissed => Client::Dismissed,
-            Client::Gone => Client::Gone,
+            ClientState::Reads | ClientState::Lags | ClientState::Dismissed => {
+                ClientState::Dismissed
+            }
+            ClientState::Gone => ClientState::Gone,
         }
     }
 
     fn is_open(self) -> bool {
         match self {
-            Client::Reads | Client::Lags => true,
-            Client::Dismissed | Client::Gone => false,
+            ClientState::Reads | ClientState::Lags => true,
+            ClientState::Dismissed | ClientState::Gone => false,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! From the reservation to the upgrade, and out of the table again.
 
-use shovel_core::custody::{Closing, Late, OutOfTurn, Phase};
+use shovel_core::custody::{Closing, LateUpgrade, OutOfTurn, Phase};
 
 use crate::house::{FIRST, House, SECOND, attachment, bye, request};
 
@@ -64,14 +64,14 @@ fn what_is_not_portable_has_no_attachment() {
 #[test]
 fn an_upgrade_that_finds_no_reservation_is_told_why() {
     let mut house = House::of(&[FIRST]);
-    for why in [Late::ClientGone, Late::TimedOut] {
+    for why in [LateUpgrade::ClientGone, LateUpgrade::TimedOut] {
         let id = house.reserve(FIRST);
-        assert!(house.custody.give_up(id, why).is_some());
+        assert!(house.custody.withdraw(id, why).is_some());
         assert_eq!(house.custody.accept(id, FIRST, request(1), true), None);
-        assert_eq!(house.custody.late(id), why);
+        assert_eq!(house.custody.late_upgrade(id), why);
     }
     let never = house.reserve(FIRST);
-    assert_eq!(house.custody.late(never), Late::TimedOut);
+    assert_eq!(house.custody.late_upgrade(never), LateUpgrade::TimedOut);
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn a_reservation_that_was_taken_cannot_be_given_up() {
     let mut house = House::of(&[FIRST]);
     let route = house.portable(FIRST);
     let id = house.id(route);
-    assert!(house.custody.give_up(id, Late::TimedOut).is_none());
+    assert!(house.custody.withdraw(id, LateUpgrade::TimedOut).is_none());
     assert!(house.message(route));
 }
 

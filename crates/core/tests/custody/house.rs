@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use shovel_core::custody::{
-    Arrived, Attachment, Client, Closing, Command, Connection, Custody, Death, Event, Left, Moment,
-    OutOfTurn, Phase, Proof, Route, Settings, WorkerCell,
+    Arrived, Attachment, ClientHandle, Closing, Command, Connection, Custody, Death, Event, Left,
+    Moment, OutOfTurn, Phase, Proof, Route, Settings, WorkerCell,
 };
 use shovel_core::fleet::DrainReason;
 use shovel_protocol::control::AdoptCause;
@@ -35,7 +35,7 @@ pub struct Socket {
     pub is_open: bool,
 }
 
-impl Client for Socket {
+impl ClientHandle for Socket {
     fn is_open(&self) -> bool {
         self.is_open
     }

@@ -300,7 +300,7 @@ fn what_arrives_while_it_is_given_up_waits_for_the_next_owner() {
 }
 
 #[test]
-fn a_dead_worker_that_was_to_give_it_up_leaves_an_orphan() {
+fn one_that_was_to_be_released_by_a_dead_worker_is_orphaned() {
     let mut house = house();
     let route = releasing(&mut house, 1);
     house.pass(HANDLER_TIMEOUT * 2);

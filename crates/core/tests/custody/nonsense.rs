@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use shovel_core::custody::{
-    Arrived, Command, Custody, Death, Event, Late, LoneCell, Moment, Phase, Route, Settings,
+    Arrived, Command, Custody, Death, Event, LateUpgrade, LoneCell, Moment, Phase, Route, Settings,
 };
 use shovel_core::fleet::DrainReason;
 use shovel_protocol::id::Leased;
@@ -214,9 +214,9 @@ impl Fool {
         let (id, _) = self.id();
         match (self.random.u32(0..6), self.route()) {
             (0, _) => format!("{:?}", self.custody.remove(id)),
-            (1, _) => format!("{:?}", self.custody.give_up(id, Late::ClientGone)),
+            (1, _) => format!("{:?}", self.custody.withdraw(id, LateUpgrade::ClientGone)),
             (2, Some(route)) => format!("{:?}", self.custody.close(route, bye())),
-            (2, None) => format!("{:?}", self.custody.late(id)),
+            (2, None) => format!("{:?}", self.custody.late_upgrade(id)),
             _ => String::new(),
         }
     }

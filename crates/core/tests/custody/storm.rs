@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use shovel_core::custody::{
-    Command, Death, Event, Late, Loss, Moment, Phase, Proof, Route, Settings, WorkerCell,
+    Command, Death, Event, LateUpgrade, Loss, Moment, Phase, Proof, Route, Settings, WorkerCell,
 };
 use shovel_core::fleet::DrainReason;
 use shovel_protocol::WorkerId;
@@ -200,7 +200,7 @@ impl Storm {
         let (committed, is_handling) = (connection.committed(), connection.is_handling());
         match connection.phase() {
             Phase::Offered if is_cut => {
-                house.custody.give_up(id, Late::ClientGone);
+                house.custody.withdraw(id, LateUpgrade::ClientGone);
                 house.obey();
             }
             Phase::Offered => {

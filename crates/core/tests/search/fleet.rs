@@ -1,7 +1,7 @@
 //! What the fleet does with workers, as far as custody can tell: they come, drain, are told to leave
 //! only once custody says that nothing is left of them, leave or die.
 
-use shovel_core::custody::{Death, Event, Late, LoneCell};
+use shovel_core::custody::{Death, Event, LateUpgrade, LoneCell};
 use shovel_core::fleet::DrainReason;
 use shovel_protocol::WorkerId;
 
@@ -244,7 +244,7 @@ impl World {
             let client = self.client(connection);
             let was_offered = client.route.is_some() && !client.witness.is_accepted;
             if was_offered && client.witness.place().is_none() {
-                self.give_up_offer(connection, Late::TimedOut)?;
+                self.withdraw(connection, LateUpgrade::TimedOut)?;
             }
         }
         self.bury(id_of(place), death);

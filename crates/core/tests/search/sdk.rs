@@ -1,6 +1,8 @@
 //! A worker's side: what ships of the SDK, one [`Tenure`] per lease, and an app around it.
 
-use shovel_core::tenure::{Answer, Deed, Next, Outcome, Pressure, Report, Staging, Tenure, What};
+use shovel_core::tenure::{
+    Answer, Conclusion, Deed, Next, Outcome, Pressure, Staging, Tenure, What,
+};
 use shovel_protocol::LeaseId;
 
 use crate::app::BYTES;
@@ -100,7 +102,7 @@ impl World {
                 object.tenure.begin(What::Close(Some(marked.seq.into())), Mail::Close(marked))
             }
             Down::Cancel => {
-                if object.tenure.give_up() {
+                if object.tenure.withdraw() {
                     worker.objects.remove(at);
                 }
                 return Ok(());
@@ -291,7 +293,7 @@ impl World {
         let running = object.running.take();
         let panicked = outcome == Outcome::Panicked;
         let mut frames = Vec::new();
-        let next = object.tenure.end(outcome, |report| read(report, panicked, &mut frames));
+        let next = object.tenure.end(outcome, |conclusion| read(conclusion, panicked, &mut frames));
         if panicked && let Some(before) = object.tenure.attachment() {
             object.app = *before;
         }
@@ -374,10 +376,12 @@ impl World {
 }
 
 /// The frames that say how a handler has ended.
-fn read(report: Report<'_, Staged, AppState>, panicked: bool, frames: &mut Vec<Up>) {
-    match report {
-        Report::Plain { seq, .. } => frames.push(Up::Commit { seq: seq as u8, panicked: false }),
-        Report::Portable { attachment, staged, answer, owed } => {
+fn read(conclusion: Conclusion<'_, Staged, AppState>, panicked: bool, frames: &mut Vec<Up>) {
+    match conclusion {
+        Conclusion::Plain { seq, .. } => {
+            frames.push(Up::Commit { seq: seq as u8, panicked: false })
+        }
+        Conclusion::Portable { attachment, staged, answer, owed } => {
             frames.extend(attachment.map(|state| Up::Staged(Effect::Attach(*state))));
             frames.extend(staged.0.iter().map(|effect| Up::Staged(*effect)));
             frames.push(match answer {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shovel_core::custody::{Death, Event, Late};
+use shovel_core::custody::{Death, Event, LateUpgrade};
 use shovel_core::fleet::DrainReason;
 use shovel_core::tenure::Outcome;
 
@@ -185,7 +185,7 @@ impl World {
             Action::Connect(connection) => self.connect(connection)?,
             Action::TimeOut(connection) => {
                 self.faults.late_upgrades -= 1;
-                self.give_up_offer(connection, Late::TimedOut)?;
+                self.withdraw(connection, LateUpgrade::TimedOut)?;
             }
             Action::ReadMessage(connection) => self.read_message(config, connection)?,
             Action::EndSocket(connection) => self.end_socket(config, connection)?,
@@ -264,7 +264,7 @@ impl World {
                 for connection in 0..config.connections {
                     let holder = self.client(connection).witness.holder;
                     if holder == Holder::Offered(worker) {
-                        self.give_up_offer(connection, Late::ClientGone)?;
+                        self.withdraw(connection, LateUpgrade::ClientGone)?;
                     }
                 }
                 self.custody.handle_event(Event::TimeUp { worker: id_of(place(worker)) }, NOW);

@@ -2,7 +2,9 @@
 //! sockets' ends to it, and tells the witness. Whatever is refused of a worker that keeps the rules
 //! is a fault.
 
-use shovel_core::custody::{Arrived, Closing, Event, Kept as Logged, Late, Left, OutOfTurn, Route};
+use shovel_core::custody::{
+    Arrived, Closing, Event, Kept as Logged, LateUpgrade, Left, OutOfTurn, Route,
+};
 use shovel_protocol::id::Leased;
 use shovel_protocol::limits::{CONNECTION_WINDOW_BYTES, MESSAGE_OVERHEAD_BYTES};
 use shovel_protocol::{Close, CloseCode, LeaseId, RequestId, WorkerId};
@@ -91,7 +93,7 @@ impl World {
     }
 
     /// The request is answered otherwise than by an upgrade.
-    pub fn give_up_offer(&mut self, connection: u8, late: Late) -> Step {
+    pub fn withdraw(&mut self, connection: u8, late: LateUpgrade) -> Step {
         let lease = self.lease(connection)?;
         if let Holder::Offered(place) = self.client(connection).witness.holder {
             let worker = id_of(usize::from(place));
@@ -99,12 +101,12 @@ impl World {
             its.had_company |= matches!(its.life, Life::LinkEnded(_));
             self.custody.answer_request(worker);
             self.custody.end_request(worker);
-            if late == Late::ClientGone {
+            if late == LateUpgrade::ClientGone {
                 self.down(worker, connection, lease, Down::Cancel);
             }
         }
-        let kept = self.custody.give_up(lease, late);
-        demand(kept.is_some(), "an offer could not be given up")?;
+        let kept = self.custody.withdraw(lease, late);
+        demand(kept.is_some(), "an offer could not be withdrawn")?;
         let client = self.client_mut(connection);
         client.route = None;
         client.socket = Socket::Closed;
@@ -180,7 +182,7 @@ impl World {
     /// The client's socket has ended, whoever closed it.
     pub fn end_socket(&mut self, config: &Config, connection: u8) -> Step {
         if matches!(self.client(connection).witness.holder, Holder::Offered(_)) {
-            return self.give_up_offer(connection, Late::ClientGone);
+            return self.withdraw(connection, LateUpgrade::ClientGone);
         }
         self.set_socket(connection, Socket::Closed);
         self.close(config, connection)

@@ -170,7 +170,7 @@ pub struct Kept {
     pub is_open: bool,
 }
 
-impl custody::Client for Kept {
+impl custody::ClientHandle for Kept {
     fn is_open(&self) -> bool {
         self.is_open
     }

@@ -9,8 +9,8 @@ mod pressure;
 mod staging;
 
 use shovel_core::tenure::{
-    Accepted, Answer, Attach, Deed, Next, Outcome, Place, Pressure, Refused, Report, STAGED_BYTES,
-    Staging, Tenure, What,
+    Accepted, Answer, Attach, Conclusion, Deed, Next, Outcome, Place, Pressure, Refused,
+    STAGED_BYTES, Staging, Tenure, What,
 };
 
 /// What waits, word by word; a word is as long as a test wants it to be.
@@ -128,7 +128,7 @@ impl Side {
     }
 
     fn end(&mut self, outcome: Outcome) -> Option<Next<&'static str>> {
-        self.tenure.end(outcome, |report| put(&mut self.link, report))
+        self.tenure.end(outcome, |conclusion| put(&mut self.link, conclusion))
     }
 
     fn done(&mut self) -> Option<Next<&'static str>> {
@@ -146,10 +146,10 @@ fn let_out(link: &mut Vec<String>, words: &mut Words, owed: u32) {
     link.extend((0..owed).map(|_| "pressed".to_owned()));
 }
 
-fn put(link: &mut Vec<String>, report: Report<'_, Words, &'static str>) {
-    match report {
-        Report::Plain { seq, is_next } => link.push(commit(seq, is_next)),
-        Report::Portable { attachment, staged, answer, owed } => {
+fn put(link: &mut Vec<String>, conclusion: Conclusion<'_, Words, &'static str>) {
+    match conclusion {
+        Conclusion::Plain { seq, is_next } => link.push(commit(seq, is_next)),
+        Conclusion::Portable { attachment, staged, answer, owed } => {
             link.extend(attachment.map(|attachment| format!("attach {attachment}")));
             link.append(&mut staged.words);
             link.push(match answer {

@@ -134,8 +134,8 @@ fn nothing_but_a_publish_is_done_to_a_closed_connection() {
 fn a_connection_that_was_never_accepted_gets_its_close_and_nothing_is_committed() {
     let mut side = Side::new(Tenure::offered());
     side.tenure.make_portable();
-    assert!(side.tenure.give_up());
-    assert!(!side.tenure.give_up() && side.tenure.accept().is_none());
+    assert!(side.tenure.withdraw());
+    assert!(!side.tenure.withdraw() && side.tenure.accept().is_none());
     assert!(!side.tenure.was_accepted() && side.tenure.is_over());
     assert_eq!(side.tenure.begin(What::Close(None), "close"), Some(Next::Handle("close")));
     side.publish("left").unwrap();

@@ -8,7 +8,7 @@ use shovel_protocol::ConnectionUuid;
 use tracing::info;
 
 use super::identity::Names;
-use crate::backend::{Client, Notes};
+use crate::backend::{Notes, Peer};
 
 /// Says that the client did not wait for the answer. No client ever sees it; nginx writes the same.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -19,7 +19,7 @@ pub(crate) struct Access {
     names: Names,
     method: Method,
     path: String,
-    client: Rc<Client>,
+    peer: Rc<Peer>,
     notes: Notes,
     status: Option<StatusCode>,
     body_bytes: u64,
@@ -30,7 +30,7 @@ impl Access {
     pub(crate) fn begin<Body>(
         request: &Request<Body>,
         names: Names,
-        client: &Rc<Client>,
+        peer: &Rc<Peer>,
         notes: &Notes,
     ) -> Self {
         Access {
@@ -39,7 +39,7 @@ impl Access {
             method: request.method().clone(),
             // Without its query, which may hold what nobody should read in a log.
             path: request.uri().path().to_owned(),
-            client: client.clone(),
+            peer: peer.clone(),
             notes: notes.clone(),
             status: None,
             body_bytes: 0,
@@ -88,7 +88,7 @@ impl Drop for Access {
             took_us = self.begun.elapsed().as_micros() as u64,
             worker = self.notes.worker().map(tracing::field::display),
             connection = self.connection().map(tracing::field::display),
-            client = self.client.address.map(tracing::field::display),
+            client = self.peer.address.map(tracing::field::display),
             broken_off = (!self.is_whole).then_some(true),
             "request"
         );

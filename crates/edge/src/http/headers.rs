@@ -10,7 +10,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 
 use super::identity::{TRACEPARENT, TRACESTATE, X_REQUEST_ID};
-use crate::backend::Client;
+use crate::backend::Peer;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -73,7 +73,7 @@ pub(super) fn clean_response<Body>(response: &mut Response<Body>) {
 /// Says who the client is, in the usual headers and in that of RFC 7239. What the client says of
 /// itself is dropped, since anyone can write it, unless it is a proxy that is trusted: then what it
 /// says stands before what is said here.
-pub(super) fn set_forwarded(headers: &mut HeaderMap, client: &Client, is_trusted: bool) {
+pub(super) fn set_forwarded(headers: &mut HeaderMap, peer: &Peer, is_trusted: bool) {
     if !is_trusted {
         for name in [X_FORWARDED_FOR, FORWARDED, X_FORWARDED_PROTO, X_FORWARDED_HOST] {
             headers.remove(name);
@@ -86,7 +86,7 @@ pub(super) fn set_forwarded(headers: &mut HeaderMap, client: &Client, is_trusted
     }
     let mut forwarded = String::with_capacity(64);
     // Writing to a `String` does not fail.
-    let _ = match client.address.map(|address| address.ip()) {
+    let _ = match peer.address.map(|address| address.ip()) {
         Some(IpAddr::V4(ip)) => write!(forwarded, "for={ip};proto=http"),
         Some(IpAddr::V6(ip)) => write!(forwarded, "for=\"[{ip}]\";proto=http"),
         None => write!(forwarded, "for=unknown;proto=http"),
@@ -97,7 +97,7 @@ pub(super) fn set_forwarded(headers: &mut HeaderMap, client: &Client, is_trusted
         let _ = write!(forwarded, ";host=\"{host}\"");
     }
     add(headers, FORWARDED, &forwarded);
-    if let Some(address) = client.address {
+    if let Some(address) = peer.address {
         add(headers, X_FORWARDED_FOR, &address.ip().to_string());
     }
 }
@@ -190,7 +190,7 @@ mod tests {
     fn what_a_client_says_of_itself_is_dropped() {
         let mut headers =
             headers(&[("x-forwarded-for", "6.6.6.6"), ("forwarded", "for=6.6.6.6"), ("host", "h")]);
-        set_forwarded(&mut headers, &Client::new(Some("127.0.0.1:5".parse().unwrap())), false);
+        set_forwarded(&mut headers, &Peer::new(Some("127.0.0.1:5".parse().unwrap())), false);
         assert_eq!(headers["x-forwarded-for"], "127.0.0.1");
         assert_eq!(headers["forwarded"], "for=127.0.0.1;proto=http;host=\"h\"");
         assert_eq!(headers["x-forwarded-host"], "h");
@@ -206,7 +206,7 @@ mod tests {
             ("forwarded", "for=7.7.7.7;proto=https"),
             ("host", "inside"),
         ]);
-        set_forwarded(&mut headers, &Client::new(Some("127.0.0.1:5".parse().unwrap())), true);
+        set_forwarded(&mut headers, &Peer::new(Some("127.0.0.1:5".parse().unwrap())), true);
         assert_eq!(headers["x-forwarded-for"], "6.6.6.6, 7.7.7.7, 127.0.0.1");
         assert_eq!(headers["x-forwarded-proto"], "https");
         assert_eq!(headers["x-forwarded-host"], "example.com");

@@ -29,8 +29,8 @@ pub use self::origins::Origin;
 use self::patience::{Patience, Watched};
 pub use self::proxies::Proxy;
 pub(crate) use self::proxies::trusts;
-use crate::backend::{Accepted, Backend, Client, Failure, Notes, Refused, Upgrade};
-use crate::connection::{Peer, Server};
+use crate::backend::{Accepted, Backend, Failure, Notes, Peer, Refused, Upgrade};
+use crate::connection::{Admitted, Server};
 use crate::ws::handshake::{self, Handshake, Offer, Refusal};
 use crate::ws::reader::Reader;
 use crate::ws::{Socket, Why};
@@ -52,46 +52,46 @@ pub struct Settings {
 pub(crate) async fn answer<B: Backend>(
     server: Rc<Server<B>>,
     mut request: Request<Incoming>,
-    peer: Rc<Peer>,
+    admitted: Rc<Admitted>,
     patience: Patience,
 ) -> Result<Response<Body<B::Body>>, std::convert::Infallible> {
     let busy = patience.begin();
     let settings = server.http();
-    let is_trusted = trusts(&settings.trusted_proxies, &peer.client);
+    let is_trusted = trusts(&settings.trusted_proxies, &admitted.peer);
     let names = identity::identify(request.headers_mut(), is_trusted);
-    let client = client_of(&peer, is_trusted, &settings, &request);
-    headers::set_forwarded(request.headers_mut(), &peer.client, is_trusted);
+    let peer = peer_of(&admitted, is_trusted, &settings, &request);
+    headers::set_forwarded(request.headers_mut(), &admitted.peer, is_trusted);
     if !settings.access_log {
-        let response = respond(&server, request, &peer, client, Notes::default()).await;
+        let response = respond(&server, request, &admitted, peer, Notes::default()).await;
         return Ok(response.map(|body| body.keeping(busy)));
     }
     let notes = Notes::kept();
-    let mut access = Box::new(Access::begin(&request, names, &client, &notes));
-    let response = respond(&server, request, &peer, client, notes).await;
+    let mut access = Box::new(Access::begin(&request, names, &peer, &notes));
+    let response = respond(&server, request, &admitted, peer, notes).await;
     access.answered(response.status());
     Ok(response.map(|body| body.keeping(busy).logged(access)))
 }
 
-/// Who asks: the peer, or the client that a trusted proxy names. The port of the latter is not known,
-/// and is 0.
-fn client_of(
-    peer: &Peer,
+/// Who asks: whoever was admitted, or the client that a trusted proxy names. The port of the latter is
+/// not known, and is 0.
+fn peer_of(
+    admitted: &Admitted,
     is_trusted: bool,
     settings: &Settings,
     request: &Request<Incoming>,
-) -> Rc<Client> {
+) -> Rc<Peer> {
     let behind = || proxies::client_behind(&settings.trusted_proxies, request.headers());
     match is_trusted.then(behind).flatten() {
-        Some(address) => Rc::new(Client::new(Some((address, 0).into()))),
-        None => peer.client.clone(),
+        Some(address) => Rc::new(Peer::new(Some((address, 0).into()))),
+        None => admitted.peer.clone(),
     }
 }
 
 async fn respond<B: Backend>(
     server: &Rc<Server<B>>,
     request: Request<Incoming>,
-    peer: &Rc<Peer>,
-    client: Rc<Client>,
+    admitted: &Rc<Admitted>,
+    peer: Rc<Peer>,
     notes: Notes,
 ) -> Response<Body<B::Body>> {
     if !headers::names_its_host(request.version(), request.headers()) {
@@ -100,14 +100,14 @@ async fn respond<B: Backend>(
     }
     let handshake = handshake::examine(request.method(), request.version(), request.headers());
     let response = match handshake {
-        Handshake::None => fetch(server, request, client, notes).await,
+        Handshake::None => fetch(server, request, peer, notes).await,
         Handshake::Offer(_)
             if !origins::allows(&server.http().allowed_origins, request.headers()) =>
         {
             server.backend.refused(Refused::ForeignOrigin);
             Ok(plain(StatusCode::FORBIDDEN, "pages of this origin may open no WebSocket here"))
         }
-        Handshake::Offer(offer) => upgrade(server, request, peer, client, notes, offer).await,
+        Handshake::Offer(offer) => upgrade(server, request, admitted, peer, notes, offer).await,
         Handshake::Refused(refusal) => {
             server.backend.refused(Refused::BadHandshake);
             Ok(refused(refusal))
@@ -119,11 +119,11 @@ async fn respond<B: Backend>(
 async fn fetch<B: Backend>(
     server: &Rc<Server<B>>,
     mut request: Request<Incoming>,
-    client: Rc<Client>,
+    peer: Rc<Peer>,
     notes: Notes,
 ) -> Result<Response<Body<B::Body>>, Failure> {
     headers::clean_request(request.headers_mut());
-    let mut response = server.backend.clone().fetch(request, client, notes).await?;
+    let mut response = server.backend.clone().fetch(request, peer, notes).await?;
     headers::clean_response(&mut response);
     Ok(response.map(Body::of_backend))
 }
@@ -131,15 +131,15 @@ async fn fetch<B: Backend>(
 async fn upgrade<B: Backend>(
     server: &Rc<Server<B>>,
     mut request: Request<Incoming>,
-    peer: &Rc<Peer>,
-    client: Rc<Client>,
+    admitted: &Rc<Admitted>,
+    peer: Rc<Peer>,
     notes: Notes,
     offer: Offer,
 ) -> Result<Response<Body<B::Body>>, Failure> {
     let upgraded = hyper::upgrade::on(&mut request);
     let (parts, _) = request.into_parts();
     let socket = server.socket();
-    match server.backend.clone().upgrade(parts, client, notes, socket.clone()).await? {
+    match server.backend.clone().upgrade(parts, peer, notes, socket.clone()).await? {
         Upgrade::Declined(mut response) => {
             headers::clean_response(&mut response);
             Ok(response.map(Body::of_backend))
@@ -147,7 +147,7 @@ async fn upgrade<B: Backend>(
         Upgrade::Accepted(accepted) => {
             let route = accepted.route;
             let response = switching_protocols(accepted, offer);
-            server.spawn_reader(run(server.clone(), peer.clone(), upgraded, route, socket));
+            server.spawn_reader(run(server.clone(), admitted.clone(), upgraded, route, socket));
             Ok(response)
         }
     }
@@ -157,7 +157,7 @@ async fn upgrade<B: Backend>(
 /// keeps its place.
 async fn run<B: Backend>(
     server: Rc<Server<B>>,
-    _peer: Rc<Peer>,
+    _admitted: Rc<Admitted>,
     upgraded: OnUpgrade,
     route: B::Route,
     socket: Socket,

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use ipnet::IpNet;
 
 use super::headers::X_FORWARDED_FOR;
-use crate::backend::Client;
+use crate::backend::Peer;
 
 /// Proxies that are trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +33,8 @@ impl FromStr for Proxy {
 }
 
 /// Whether somebody's word is taken.
-pub(crate) fn trusts(proxies: &[Proxy], client: &Client) -> bool {
-    match client.address {
+pub(crate) fn trusts(proxies: &[Proxy], peer: &Peer) -> bool {
+    match peer.address {
         Some(address) => trusts_address(proxies, address.ip()),
         None => proxies.contains(&Proxy::Unix),
     }
@@ -114,11 +114,11 @@ mod tests {
             ("[2001:db8::5]:1", true),
             ("[::1]:1", false),
         ] {
-            let client = Client::new(Some(address.parse().unwrap()));
-            assert_eq!(trusts(&proxies(), &client), is_trusted, "{address}");
+            let peer = Peer::new(Some(address.parse().unwrap()));
+            assert_eq!(trusts(&proxies(), &peer), is_trusted, "{address}");
         }
-        assert!(!trusts(&proxies(), &Client::new(None)));
-        assert!(trusts(&[Proxy::Unix], &Client::new(None)));
+        assert!(!trusts(&proxies(), &Peer::new(None)));
+        assert!(trusts(&[Proxy::Unix], &Peer::new(None)));
         for wrong in ["", "10.0.0.0/33", "localhost", "10.0.0"] {
             assert!(wrong.parse::<Proxy>().is_err(), "{wrong}");
         }

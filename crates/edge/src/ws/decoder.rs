@@ -49,12 +49,12 @@ pub struct Decoded<'a> {
     /// How many bytes of the input are done with.
     pub consumed: usize,
     /// `None`: all of the input was consumed, and more is needed.
-    pub event: Option<Incoming<'a>>,
+    pub event: Option<Received<'a>>,
 }
 
 /// What a client sent.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Incoming<'a> {
+pub enum Received<'a> {
     /// A whole message.
     Message {
         /// Whether it is text.
@@ -183,7 +183,7 @@ impl Decoder {
                 State::Payload(frame) => *frame,
                 State::Head(head) => {
                     if hold == Hold::Data && head.len == 0 && head::is_data(input[consumed]) {
-                        return Ok(Decoded { consumed, event: Some(Incoming::Withheld) });
+                        return Ok(Decoded { consumed, event: Some(Received::Withheld) });
                     }
                     let (taken, frame) = head.take(&input[consumed..])?;
                     consumed += taken;
@@ -292,13 +292,13 @@ impl Decoder {
     }
 
     /// The event whose last byte was just gathered.
-    fn lend_gathered(&mut self, opcode: Opcode) -> Result<Incoming<'_>, Violation> {
+    fn lend_gathered(&mut self, opcode: Opcode) -> Result<Received<'_>, Violation> {
         if opcode.is_control() {
             return lend(opcode, &self.control);
         }
         self.utf8.finish()?;
         let kind = self.open.take().expect("a gathered data frame has opened a message");
-        Ok(Incoming::Message { kind, data: &self.message })
+        Ok(Received::Message { kind, data: &self.message })
     }
 }
 
@@ -354,23 +354,23 @@ impl State {
 
 /// The event that a whole, unfragmented payload is.
 #[inline]
-fn lend(opcode: Opcode, payload: &[u8]) -> Result<Incoming<'_>, Violation> {
+fn lend(opcode: Opcode, payload: &[u8]) -> Result<Received<'_>, Violation> {
     match opcode {
         Opcode::Text => lend_message(MessageKind::Text, payload),
         Opcode::Binary => lend_message(MessageKind::Binary, payload),
         Opcode::Continuation => Err(Violation::StrayContinuation),
-        Opcode::Ping => Ok(Incoming::Ping(payload)),
-        Opcode::Pong => Ok(Incoming::Pong(payload)),
-        Opcode::Close => lend_close(payload).map(Incoming::Close),
+        Opcode::Ping => Ok(Received::Ping(payload)),
+        Opcode::Pong => Ok(Received::Pong(payload)),
+        Opcode::Close => lend_close(payload).map(Received::Close),
     }
 }
 
 #[inline]
-fn lend_message(kind: MessageKind, payload: &[u8]) -> Result<Incoming<'_>, Violation> {
+fn lend_message(kind: MessageKind, payload: &[u8]) -> Result<Received<'_>, Violation> {
     if kind == MessageKind::Text {
         simdutf8::basic::from_utf8(payload).map_err(|_| Violation::Text)?;
     }
-    Ok(Incoming::Message { kind, data: payload })
+    Ok(Received::Message { kind, data: payload })
 }
 
 fn lend_close(payload: &[u8]) -> Result<Option<(CloseCode, &str)>, Violation> {

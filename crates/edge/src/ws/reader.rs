@@ -9,7 +9,7 @@ use bytes::Bytes;
 use shovel_protocol::{Close, CloseCode};
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::decoder::{Decoded, Decoder, Hold, Incoming, Limits, Violation};
+use super::decoder::{Decoded, Decoder, Hold, Limits, Received, Violation};
 use super::{Settings, Socket, Why};
 use crate::Backend;
 use crate::transport::{ReadHalf, Transport};
@@ -172,14 +172,14 @@ impl<B: Backend> Reader<B> {
             };
             taken += consumed;
             match event {
-                Some(Incoming::Message { kind, data }) => {
+                Some(Received::Message { kind, data }) => {
                     if self.socket.is_open() {
                         self.backend.message(self.route, kind, data);
                     }
                 }
-                Some(Incoming::Ping(payload)) => self.socket.pong(payload),
-                Some(Incoming::Pong(_)) => {}
-                Some(Incoming::Close(close)) => {
+                Some(Received::Ping(payload)) => self.socket.pong(payload),
+                Some(Received::Pong(_)) => {}
+                Some(Received::Close(close)) => {
                     let close = close.map(|(code, reason)| (code, reason.to_owned()));
                     self.last = Some(Last::Close(close));
                     self.socket.settle();
@@ -187,7 +187,7 @@ impl<B: Backend> Reader<B> {
                     // RFC 6455 §1.4: what comes behind a close frame is not looked at.
                     return input.len();
                 }
-                Some(Incoming::Withheld) => {
+                Some(Received::Withheld) => {
                     self.socket.note_read(true);
                     return taken;
                 }

@@ -16,7 +16,7 @@ use super::outbox::{Outbox, Written};
 use super::{Deadlines, Settings, Why, encoder};
 use crate::Turn;
 use crate::transport::WriteHalf;
-use crate::turn::Flush;
+use crate::turn::WriteOut;
 
 /// A connection to send on; clones are the same connection.
 ///
@@ -254,8 +254,8 @@ impl WeakSocket {
     }
 }
 
-impl Flush for Shared {
-    fn flush(self: Rc<Self>) {
+impl WriteOut for Shared {
+    fn write_out(self: Rc<Self>) {
         self.dirty.set(false);
         self.write();
     }

@@ -1,7 +1,7 @@
 //! A client's side of the codec: frames with every bit open to choice, and what a decoder made of
 //! them.
 
-use shovel_edge::ws::decoder::{Decoder, Hold, Incoming, Limits, Violation};
+use shovel_edge::ws::decoder::{Decoder, Hold, Limits, Received, Violation};
 use shovel_protocol::MessageKind;
 
 /// How a frame's length is written (RFC 6455 §5.2).
@@ -74,7 +74,7 @@ pub(crate) fn encode(frames: &[ClientFrame]) -> Vec<u8> {
     frames.iter().flat_map(ClientFrame::encode).collect()
 }
 
-/// An [`Incoming`] that owns its payload.
+/// A [`Received`] that owns its payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     Message(MessageKind, Vec<u8>),
@@ -87,16 +87,16 @@ impl Event {
     /// A copy of what was lent.
     ///
     /// # Panics
-    /// For [`Incoming::Withheld`].
-    pub(crate) fn of(incoming: Incoming<'_>) -> Self {
-        match incoming {
-            Incoming::Message { kind, data } => Event::Message(kind, data.to_vec()),
-            Incoming::Ping(payload) => Event::Ping(payload.to_vec()),
-            Incoming::Pong(payload) => Event::Pong(payload.to_vec()),
-            Incoming::Close(close) => {
+    /// For [`Received::Withheld`].
+    pub(crate) fn of(received: Received<'_>) -> Self {
+        match received {
+            Received::Message { kind, data } => Event::Message(kind, data.to_vec()),
+            Received::Ping(payload) => Event::Ping(payload.to_vec()),
+            Received::Pong(payload) => Event::Pong(payload.to_vec()),
+            Received::Close(close) => {
                 Event::Close(close.map(|(code, reason)| (code.0, reason.to_owned())))
             }
-            Incoming::Withheld => panic!("nothing is held back here"),
+            Received::Withheld => panic!("nothing is held back here"),
         }
     }
 }

@@ -22,7 +22,7 @@ pub struct Client {
     /// It is not read for now.
     pub is_paused: bool,
     pub uuid: ConnectionUuid,
-    pub origin: Origin,
+    pub opening: Opening,
     /// What an adopting worker is told of its beginning. `None` if it is not portable.
     pub handshake: Option<Box<Handshake>>,
 }
@@ -35,22 +35,22 @@ pub struct Handshake {
     pub protocol: Option<Box<str>>,
 }
 
-/// Where a connection comes from; kept for operators.
+/// From where a connection was opened, and with which URL; kept for operators.
 #[derive(Debug)]
-pub struct Origin {
+pub struct Opening {
     pub peer: Option<SocketAddr>,
     pub url: Box<str>,
 }
 
 impl Client {
-    pub fn new(socket: Socket, origin: Origin) -> Self {
+    pub fn new(socket: Socket, opening: Opening) -> Self {
         Client {
             socket,
             subscriptions: Subscriptions::default(),
             pressure: Pressure::default(),
             is_paused: false,
             uuid: ConnectionUuid(uuid::Uuid::now_v7()),
-            origin,
+            opening,
             handshake: None,
         }
     }
@@ -81,14 +81,14 @@ impl Client {
     }
 }
 
-impl Origin {
+impl Opening {
     /// Of a client that asked for this path and query.
-    pub fn new(client: &shovel_edge::Client, url: &str) -> Self {
-        Origin { peer: client.address, url: url.into() }
+    pub fn new(peer: &shovel_edge::Peer, url: &str) -> Self {
+        Opening { peer: peer.address, url: url.into() }
     }
 }
 
-impl custody::Client for Client {
+impl custody::ClientHandle for Client {
     fn is_open(&self) -> bool {
         self.socket.is_open()
     }

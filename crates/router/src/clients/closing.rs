@@ -62,7 +62,7 @@ impl Router {
                     target: $target,
                     connection = %client.uuid,
                     worker = worker.map(tracing::field::display),
-                    client = client.origin.peer.map(tracing::field::display),
+                    client = client.opening.peer.map(tracing::field::display),
                     code = close.code.0,
                     reason = close.reason,
                     was_clean = close.was_clean,

@@ -60,7 +60,7 @@ impl Router {
             Command::WorkWanted => self.reports.send(FromThread::WorkWanted),
             Command::Emptied => {
                 // Nobody waits, and whoever comes now waits in vain.
-                self.waiting.end();
+                self.queue.end();
                 self.reports.send(FromThread::Emptied);
             }
             Command::Stuck { worker, connection, is_first } => {

@@ -69,7 +69,7 @@ impl Router {
     /// Replaces the snapshot of workers that take new work.
     pub(crate) fn set_offer(self: &Rc<Self>, workers: Vec<WorkerId>) {
         self.tell_custody(Event::Offered { workers });
-        self.waiting.look_again();
+        self.queue.look_again();
     }
 
     /// The pool ends.
@@ -80,7 +80,7 @@ impl Router {
     /// No worker will come any more.
     pub(crate) fn end_waits(self: &Rc<Self>) {
         self.tell_custody(Event::WaitsEnded);
-        self.waiting.end();
+        self.queue.end();
     }
 
     /// A worker gives up what it has: its requests finish, its connections move or close.

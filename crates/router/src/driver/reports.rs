@@ -129,12 +129,12 @@ impl Letter for ToThread {
     }
 
     fn is_moot(&self) -> bool {
-        matches!(self, ToThread::Inspect(question) if is_given_up(question))
+        matches!(self, ToThread::Inspect(question) if nobody_waits(question))
     }
 }
 
 /// Whether nobody waits for the answer any more.
-fn is_given_up(question: &Inspect) -> bool {
+fn nobody_waits(question: &Inspect) -> bool {
     match question {
         Inspect::Numbers(answer) => answer.is_closed(),
         Inspect::Channels { answer, .. } => answer.is_closed(),

@@ -7,7 +7,7 @@ use std::rc::{Rc, Weak};
 
 use shovel_core::channels::ChannelIndex;
 use shovel_edge::Turn;
-use shovel_edge::turn::Flush;
+use shovel_edge::turn::WriteOut;
 use shovel_edge::ws::Fanout;
 use shovel_protocol::control::Published;
 use shovel_protocol::{MessageKind, PublishToken, ToWorker};
@@ -137,8 +137,8 @@ impl Publisher {
     }
 }
 
-impl Flush for Marker {
-    fn flush(self: Rc<Self>) {
+impl WriteOut for Marker {
+    fn write_out(self: Rc<Self>) {
         self.marked.set(false);
         if let Some(share) = self.share.upgrade() {
             share.share_all();

@@ -26,21 +26,21 @@ pub struct SharedCell {
     company: AtomicU32,
     /// The one connection with which anything may be begun: a number that its thread made, or 0.
     trial: AtomicU64,
-    program: Arc<Program>,
+    record: Arc<ProgramRecord>,
 }
 
 /// Whether the program of a generation has taken a connection over yet. Its workers share it.
 #[derive(Debug, Default)]
-pub struct Program(AtomicU8);
+pub struct ProgramRecord(AtomicU8);
 
 impl SharedCell {
     /// Of a worker that runs this program.
-    pub fn of(program: Arc<Program>) -> Self {
-        SharedCell { program, ..SharedCell::default() }
+    pub fn of(record: Arc<ProgramRecord>) -> Self {
+        SharedCell { record, ..SharedCell::default() }
     }
 }
 
-impl Program {
+impl ProgramRecord {
     fn proof(&self) -> Proof {
         match self.0.load(Ordering::Acquire) {
             0 => Proof::None,
@@ -126,15 +126,15 @@ impl WorkerCell for Linked {
     }
 
     fn ask(&mut self) -> Proof {
-        self.cell.program.ask()
+        self.cell.record.ask()
     }
 
     fn proof(&self) -> Proof {
-        self.cell.program.proof()
+        self.cell.record.proof()
     }
 
     fn prove(&mut self, answered: bool) {
-        self.cell.program.prove(answered);
+        self.cell.record.prove(answered);
     }
 
     fn note_idle(&mut self, change: Option<bool>) -> bool {

@@ -6,7 +6,7 @@
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
-use shovel_core::custody::{Late, OutOfTurn};
+use shovel_core::custody::{LateUpgrade, OutOfTurn};
 use shovel_edge::{Accepted, Failure};
 use shovel_protocol::control::UpgradeHead;
 use shovel_protocol::head::Kind;
@@ -138,7 +138,7 @@ impl Router {
             if custody.get(id).is_none() {
                 self.measures.tally.add(OfThread::LateUpgrade, 1);
             }
-            let close = custody.late(id).close();
+            let close = custody.late_upgrade(id).close();
             link.send(&ToWorker::Gone { connection: id, close });
             return stranger(link, Kind::WsUpgrade);
         };
@@ -172,10 +172,10 @@ impl Router {
     }
 
     fn refuse_upgrade(self: &Rc<Self>, link: &Link, request: RequestId, id: LeaseId) {
-        if let Some(mut request) = self.take_request(request, Late::TimedOut) {
+        if let Some(mut request) = self.take_request(request, LateUpgrade::TimedOut) {
             request.answer(Outcome::Failed(Failure::BadGateway("an upgrade with a bad header")));
         }
-        link.send(&ToWorker::Gone { connection: id, close: Late::TimedOut.close() });
+        link.send(&ToWorker::Gone { connection: id, close: LateUpgrade::TimedOut.close() });
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use shovel_core::fleet::Death;
 use shovel_edge::Turn;
-use shovel_edge::turn::Flush;
+use shovel_edge::turn::WriteOut;
 use shovel_link::{Outgoing, Socket, Written};
 use shovel_protocol::control::Welcome;
 use shovel_protocol::{LeaseId, ToWorker, WorkerId, WorkerIndex, WsMessage};
@@ -157,8 +157,8 @@ impl Link {
     }
 }
 
-impl Flush for Link {
-    fn flush(self: Rc<Self>) {
+impl WriteOut for Link {
+    fn write_out(self: Rc<Self>) {
         self.dirty.set(false);
         if self.full.get() || self.ended.get() {
             return;
@@ -182,7 +182,7 @@ async fn wait_for_room(link: Rc<Link>) {
         return link.end();
     }
     link.full.set(false);
-    link.clone().flush();
+    link.clone().write_out();
     if !link.full.get() || link.waiting_bytes() < WAITING_LIMIT_BYTES / 2 {
         let unread = std::mem::take(&mut *link.unread.borrow_mut());
         (link.on_room)(unread);

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant as Clock};
 use http::Method;
 use http::request::Parts;
 use hyper::body::Incoming;
-use shovel_core::custody::{Late, Route};
+use shovel_core::custody::{LateUpgrade, Route};
 use shovel_edge::ws::Socket;
-use shovel_edge::{Client as Peer, Failure, Notes};
+use shovel_edge::{Failure, Notes, Peer};
 use shovel_protocol::control::OfferedConnection;
 use shovel_protocol::{RequestId, ToWorker};
 use tokio::sync::oneshot;
@@ -20,7 +20,7 @@ use super::head::{request_head, target};
 use super::table::{Outcome, Request};
 use super::upload::Upload;
 use crate::BODY_WINDOW_BYTES;
-use crate::clients::client::{Client, Origin};
+use crate::clients::client::{Client, Opening};
 use crate::counts::{OfThread, OfWorker};
 use crate::driver::FromThread;
 use crate::links::link::Link;
@@ -29,7 +29,7 @@ use crate::router::Router;
 /// What a client asks for.
 pub struct Question {
     pub parts: Parts,
-    pub client: Rc<Peer>,
+    pub peer: Rc<Peer>,
     /// Where to note who has it.
     pub notes: Notes,
     /// `None` if there is none, or it is known to be empty.
@@ -98,7 +98,7 @@ impl Router {
                     pending.done();
                     return Ok(outcome);
                 }
-                Ok(Err(_dropped)) => return Err(Failure::BadGateway("request given up")),
+                Ok(Err(_dropped)) => return Err(Failure::BadGateway("request broken off")),
             }
         }
     }
@@ -116,7 +116,7 @@ impl Router {
             self.go_on_if_needed();
             link
         };
-        self.waiting.pick(timeout, pick).await
+        self.queue.pick(timeout, pick).await
     }
 
     fn count_request(&self, link: &Link) {
@@ -176,8 +176,8 @@ impl<'a> Pending<'a> {
         custody.begin_request(link.worker);
         link.cell.asked.fetch_add(1, Ordering::Relaxed);
         let offer = question.socket.as_ref().map(|socket| {
-            let origin = Origin::new(&question.client, target(&question.parts));
-            let client = Client::new(socket.clone(), origin);
+            let opening = Opening::new(&question.peer, target(&question.parts));
+            let client = Client::new(socket.clone(), opening);
             let uuid = client.uuid;
             (custody.reserve(client, link.worker, id), uuid)
         });
@@ -189,7 +189,7 @@ impl<'a> Pending<'a> {
             OfferedConnection { connection, uuid }
         });
         let body = question.body.take();
-        let head = request_head(&question.parts, &question.client, offer);
+        let head = request_head(&question.parts, &question.peer, offer);
         let adopts = link.cell.adopts.load(Ordering::Relaxed);
         let client = connection.filter(|_| adopts).and_then(|its| custody.client_mut(its));
         if let Some(client) = client {
@@ -199,8 +199,8 @@ impl<'a> Pending<'a> {
         link.send(&ToWorker::Request { request: id, head, end: body.is_none() });
         let upload = body.map(|body| {
             let asked = router.clone();
-            let give_up = move || asked.fail(id, Failure::BadRequest);
-            Upload::start(link.clone(), id, body, BODY_WINDOW_BYTES, give_up)
+            let broken_off = move || asked.fail(id, Failure::BadRequest);
+            Upload::start(link.clone(), id, body, BODY_WINDOW_BYTES, broken_off)
         });
         if let Some(request) = router.requests.borrow_mut().get_mut(id.0) {
             request.connection = connection;
@@ -217,8 +217,10 @@ impl<'a> Pending<'a> {
     /// No answer in time. A worker that may still upgrade is not told: it gets its answer when it
     /// does.
     fn time_out(&mut self) {
-        // Without a request it was answered in this very turn, and dropping gives that answer up.
-        let Some(taken) = self.router.take_request(self.request, Late::TimedOut) else { return };
+        // Without a request it was answered in this very turn, and dropping this drops that answer.
+        let Some(taken) = self.router.take_request(self.request, LateUpgrade::TimedOut) else {
+            return;
+        };
         self.done = true;
         if taken.connection.is_none() {
             taken.link.send(&ToWorker::Cancel { request: self.request });

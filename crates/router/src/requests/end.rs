@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
-use shovel_core::custody::Late;
+use shovel_core::custody::LateUpgrade;
 use shovel_edge::Failure;
 use shovel_protocol::{RequestId, ToWorker, WorkerId};
 
@@ -14,10 +14,10 @@ use crate::router::Router;
 impl Router {
     /// A request fails on both sides: its client and its worker are told.
     pub(crate) fn fail(self: &Rc<Self>, id: RequestId, failure: Failure) {
-        if let Some(mut request) = self.take_request(id, Late::ClientGone) {
+        if let Some(mut request) = self.take_request(id, LateUpgrade::ClientGone) {
             request.link.send(&ToWorker::Cancel { request: id });
             if let Some(download) = &request.download {
-                download.abort("the request was given up");
+                download.abort("the request was broken off");
             }
             request.answer(Outcome::Failed(failure));
         }
@@ -33,7 +33,7 @@ impl Router {
     }
 
     fn break_off(self: &Rc<Self>, id: RequestId, why: &'static str, tell: bool) {
-        let Some(mut request) = self.take_request(id, Late::TimedOut) else { return };
+        let Some(mut request) = self.take_request(id, LateUpgrade::TimedOut) else { return };
         if tell {
             request.link.send(&ToWorker::Cancel { request: id });
         }
@@ -47,10 +47,14 @@ impl Router {
     }
 
     /// Forgets a request, and the connection that was reserved with it.
-    pub(crate) fn take_request(self: &Rc<Self>, id: RequestId, late: Late) -> Option<Request> {
+    pub(crate) fn take_request(
+        self: &Rc<Self>,
+        id: RequestId,
+        late: LateUpgrade,
+    ) -> Option<Request> {
         let request = self.forget_request(id)?;
         if let Some(connection) = request.connection {
-            self.custody.borrow_mut().give_up(connection, late);
+            self.custody.borrow_mut().withdraw(connection, late);
         }
         self.go_on_if_needed();
         Some(request)
@@ -81,7 +85,7 @@ impl Request {
 
 impl Cancel for Router {
     fn cancel(self: Rc<Self>, id: RequestId) {
-        if let Some(request) = self.take_request(id, Late::ClientGone) {
+        if let Some(request) = self.take_request(id, LateUpgrade::ClientGone) {
             request.link.send(&ToWorker::Cancel { request: id });
         }
     }

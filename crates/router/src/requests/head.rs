@@ -3,7 +3,7 @@
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
-use shovel_edge::Client;
+use shovel_edge::Peer;
 use shovel_protocol::control::{Headers, OfferedConnection, RequestHead, ResponseHead};
 
 use super::body::Length;
@@ -11,7 +11,7 @@ use super::body::Length;
 /// The head of a request, for its worker.
 pub fn request_head<'a>(
     parts: &'a Parts,
-    client: &'a Client,
+    peer: &'a Peer,
     offer: Option<OfferedConnection>,
 ) -> RequestHead<'a> {
     let version = match parts.version {
@@ -24,7 +24,7 @@ pub fn request_head<'a>(
         target: target(parts),
         version,
         headers: headers(&parts.headers),
-        client: &client.text,
+        client: &peer.text,
         offer,
     }
 }

@@ -1,4 +1,4 @@
-//! HTTP requests: [`ask`] gives one to a worker ([`waiting`] for one), [`response`] takes the answer
+//! HTTP requests: [`ask`] gives one to a worker ([`queue`]s for one), [`response`] takes the answer
 //! in, [`end`] ends it otherwise. [`table`] is what is under way, [`head`], [`body`] and [`upload`]
 //! how its parts are carried.
 
@@ -6,7 +6,7 @@ pub(crate) mod ask;
 pub(crate) mod body;
 pub(crate) mod end;
 pub(crate) mod head;
+pub(crate) mod queue;
 pub(crate) mod response;
 pub(crate) mod table;
 pub(crate) mod upload;
-pub(crate) mod waiting;

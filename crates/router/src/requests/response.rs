@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use shovel_core::custody::Late;
+use shovel_core::custody::LateUpgrade;
 use shovel_edge::Failure;
 use shovel_protocol::control::ResponseHead;
 use shovel_protocol::head::Kind;
@@ -54,7 +54,7 @@ impl Router {
         let waiting = request.waiting.take();
         drop(requests);
         if let Some(connection) = connection {
-            self.custody.borrow_mut().give_up(connection, Late::TimedOut);
+            self.custody.borrow_mut().withdraw(connection, LateUpgrade::TimedOut);
         }
         if let Some(waiting) = waiting {
             self.custody.borrow_mut().answer_request(link.worker);

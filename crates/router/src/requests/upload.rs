@@ -18,31 +18,32 @@ use crate::links::link::Link;
 
 /// A body that is being passed on. Dropping it stops that.
 pub struct Upload {
-    credit: Rc<Waiting>,
+    credit: Rc<SharedCredit>,
     task: AbortHandle,
 }
 
-struct Waiting {
+/// How much may be sent: granted here, spent by the task.
+struct SharedCredit {
     credit: RefCell<Credit>,
     window_bytes: u32,
     granted: Notify,
 }
 
 impl Upload {
-    /// Passes `body` on in a task of its own. `give_up`: the client broke it off.
+    /// Passes `body` on in a task of its own. `broken_off` is called if the client breaks it off.
     pub fn start(
         link: Rc<Link>,
         request: RequestId,
         body: Incoming,
         window_bytes: u32,
-        give_up: impl FnOnce() + 'static,
+        broken_off: impl FnOnce() + 'static,
     ) -> Self {
         let credit = RefCell::new(Credit::new(window_bytes));
-        let credit = Rc::new(Waiting { credit, window_bytes, granted: Notify::new() });
+        let credit = Rc::new(SharedCredit { credit, window_bytes, granted: Notify::new() });
         let task = Task { link, request, credit: credit.clone() };
         let task = spawn_local(async move {
             if task.run(body).await.is_err() {
-                give_up();
+                broken_off();
             }
         });
         Upload { credit, task: task.abort_handle() }
@@ -68,7 +69,7 @@ impl Drop for Upload {
 struct Task {
     link: Rc<Link>,
     request: RequestId,
-    credit: Rc<Waiting>,
+    credit: Rc<SharedCredit>,
 }
 
 impl Task {

@@ -62,7 +62,7 @@ pub struct View {
 /// What has happened to the pool since it began.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    pub last_reload: Option<Ended>,
+    pub last_reload: Option<EndedReload>,
     pub reloads_finished: u64,
     pub reloads_abandoned: u64,
     /// Those whose settings were wrong, so that they did not begin.
@@ -75,7 +75,7 @@ pub struct History {
 
 /// A reload that has ended.
 #[derive(Clone, Debug)]
-pub struct Ended {
+pub struct EndedReload {
     /// `None` if it was refused.
     pub generation: Option<Generation>,
     /// How long it took, or why it came to nothing.
@@ -89,7 +89,7 @@ pub enum NoAnswer {
     #[error("{ENDING}")]
     Ending,
     #[error("the pool does not answer")]
-    Late,
+    TimedOut,
 }
 
 /// The way to ask; clones ask the same pool.
@@ -211,6 +211,6 @@ impl Desk {
 async fn in_time<T>(answer: impl Future<Output = Option<T>>) -> Result<T, NoAnswer> {
     match timeout(PATIENCE, answer).await {
         Ok(answer) => answer.ok_or(NoAnswer::Ending),
-        Err(_elapsed) => Err(NoAnswer::Late),
+        Err(_elapsed) => Err(NoAnswer::TimedOut),
     }
 }

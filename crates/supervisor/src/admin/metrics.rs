@@ -110,7 +110,7 @@ const REFUSALS: [(&str, OfThread); 6] = [
 ];
 
 /// How workers gave connections up, as the label `how` has it.
-const GIVEN_UP: [(&str, OfThread); 2] =
+const MOVED_AWAY: [(&str, OfThread); 2] =
     [("released", OfThread::Released), ("revoked", OfThread::Revoked)];
 
 /// Why workers took connections over, as the label `cause` has it.
@@ -216,9 +216,9 @@ impl Snapshot {
     fn encode_moves(&self, page: &mut Page<'_>) -> fmt::Result {
         let numbers = &self.numbers;
         let count = |what| numbers.thread.of(what);
-        let given_up = GIVEN_UP.map(|(name, what)| (name, count(what)));
+        let moved_away = MOVED_AWAY.map(|(name, what)| (name, count(what)));
         let help = "WebSockets that a worker gave up for another one, and how";
-        page.counters("connections_moved_from_workers", help, "how", given_up)?;
+        page.counters("connections_moved_from_workers", help, "how", moved_away)?;
         let taken_over = TAKEN_OVER.map(|(name, what)| (name, count(what)));
         let help = "WebSockets that a worker took over from another one, and why";
         page.counters("connections_moved_to_workers", help, "cause", taken_over)?;

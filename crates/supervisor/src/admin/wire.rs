@@ -127,7 +127,7 @@ pub enum ReloadState {
     Starting,
     /// The new generation serves, the old one is leaving.
     Draining,
-    /// The new generation was given up and is leaving.
+    /// The new generation was abandoned and is leaving.
     Abandoned,
 }
 

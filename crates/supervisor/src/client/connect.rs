@@ -31,7 +31,7 @@ pub enum AskError {
     #[error("the pool has ended before it answered, or does not answer this user")]
     Ended,
     #[error("the pool does not answer")]
-    Late,
+    TimedOut,
     #[error("{0}")]
     Refused(String),
     #[error("the pool's answer is not understood: {0}")]
@@ -70,7 +70,7 @@ impl Line {
         };
         self.runtime.block_on(async {
             let asked = timeout(patience, ask(&self.path, question, message));
-            asked.await.unwrap_or(Err(AskError::Late))
+            asked.await.unwrap_or(Err(AskError::TimedOut))
         })
     }
 }

@@ -8,7 +8,7 @@ use shovel_protocol::{Generation, WorkerId, WorkerIndex};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Driver;
-use crate::admin::desk::{Asked, Done, Ended, History, View};
+use crate::admin::desk::{Asked, Done, EndedReload, History, View};
 use crate::admin::wire::ENDING;
 
 /// The driver's side of the admin thread's desk.
@@ -16,13 +16,13 @@ pub struct Operators {
     asked: mpsc::Receiver<Asked>,
     started: Instant,
     history: History,
-    waiting: Vec<Waiting>,
+    waiting: Vec<ReloadWaiter>,
     /// The places of workers that are not gone: the report of an end names only the worker.
     places: BTreeMap<WorkerId, WorkerIndex>,
 }
 
 /// Somebody waits for a reload.
-struct Waiting {
+struct ReloadWaiter {
     /// Which, once it has started.
     generation: Option<Generation>,
     answer: oneshot::Sender<Result<Done, String>>,
@@ -79,7 +79,7 @@ impl Operators {
     fn wait_for(&mut self, request: &Event, answer: oneshot::Sender<Result<Done, String>>) {
         match request {
             Event::ReloadRefused { why } => drop(answer.send(Err(why.clone()))),
-            _ => self.waiting.push(Waiting { generation: None, answer }),
+            _ => self.waiting.push(ReloadWaiter { generation: None, answer }),
         }
     }
 
@@ -114,7 +114,7 @@ impl Operators {
                 self.history.reloads_refused += 1;
                 self.remember(None, Err(why.clone()), now);
             }
-            Report::ReloadIgnored | Report::TerminateStarted { .. } => self.give_up(),
+            Report::ReloadIgnored | Report::TerminateStarted { .. } => self.tell_ending(),
             Report::RecycleStarted { .. } => self.history.recycles += 1,
             Report::WorkerFailed { worker, restart_in, .. } => {
                 if let Some(index) = self.places.remove(worker)
@@ -150,7 +150,7 @@ impl Operators {
     pub fn close(&mut self) {
         self.asked.close();
         while self.asked.try_recv().is_ok() {}
-        self.give_up();
+        self.tell_ending();
     }
 
     fn view(&self, fleet: &Fleet, now: Instant) -> View {
@@ -174,7 +174,7 @@ impl Operators {
         outcome: Result<Duration, String>,
         at: Instant,
     ) {
-        self.history.last_reload = Some(Ended { generation, outcome, at });
+        self.history.last_reload = Some(EndedReload { generation, outcome, at });
     }
 
     fn answer(&mut self, generation: Generation, outcome: Result<Done, String>) {
@@ -184,7 +184,8 @@ impl Operators {
         }
     }
 
-    fn give_up(&mut self) {
+    /// Whoever waits is told that the pool ends.
+    fn tell_ending(&mut self) {
         for waiting in self.waiting.drain(..) {
             let _ = waiting.answer.send(Err(ENDING.into()));
         }

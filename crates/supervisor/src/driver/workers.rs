@@ -24,7 +24,7 @@ use shovel_router::{FromThread, IoThread, Report, SharedCell, ToThread};
 
 /// A worker that closed its links and does not exit is killed after this. One that is about to exit
 /// is not killed: that would change how it ended.
-const ORPHAN_TIMEOUT: Duration = Duration::from_millis(500);
+const LINGER_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// All processes that have not been reaped, or that I/O threads still have something of.
 pub struct Workers {
@@ -35,7 +35,7 @@ pub struct Workers {
     exits: JoinSet<(WorkerId, std::io::Result<ExitStatus>)>,
     outputs: JoinSet<()>,
     last_words: LastWords,
-    orphans: BTreeMap<WorkerId, Instant>,
+    lingering: BTreeMap<WorkerId, Instant>,
     last_gone: Option<(WorkerId, u32)>,
 }
 
@@ -83,7 +83,7 @@ pub enum Ended {
     /// The process has exited and was reaped.
     Exited { worker: WorkerId, exit: Exit },
     /// It has closed its links and lives on.
-    Orphaned { worker: WorkerId },
+    Lingering { worker: WorkerId },
 }
 
 impl Workers {
@@ -95,7 +95,7 @@ impl Workers {
             exits: JoinSet::new(),
             outputs: JoinSet::new(),
             last_words: LastWords::default(),
-            orphans: BTreeMap::new(),
+            lingering: BTreeMap::new(),
             last_gone: None,
         }
     }
@@ -164,8 +164,8 @@ impl Workers {
     /// # Cancel safety
     /// No end is lost.
     pub async fn next_end(&mut self) -> Ended {
-        let next = self.orphans.iter().min_by_key(|(_, at)| **at);
-        let orphan = next.map(|(worker, at)| (*worker, *at));
+        let first = self.lingering.iter().min_by_key(|(_, at)| **at);
+        let next = first.map(|(worker, at)| (*worker, *at));
         // Cancel-safe: a set of tasks keeps what was not taken, and the other branch only waits.
         tokio::select! {
             Some(Ok((worker, status))) = self.exits.join_next() => {
@@ -175,9 +175,9 @@ impl Workers {
                 });
                 Ended::Exited { worker, exit }
             }
-            worker = outlast(orphan) => {
-                self.orphans.remove(&worker);
-                Ended::Orphaned { worker }
+            worker = outlast(next) => {
+                self.lingering.remove(&worker);
+                Ended::Lingering { worker }
             }
         }
     }
@@ -185,9 +185,9 @@ impl Workers {
     /// A process has ended: each thread reads its link to the end and lets go.
     pub fn on_end(&mut self, ended: Ended, threads: &[IoThread]) -> Option<Event> {
         match ended {
-            Ended::Orphaned { worker } => Some(Event::LinkEnded { worker, why: None }),
+            Ended::Lingering { worker } => Some(Event::LinkEnded { worker, why: None }),
             Ended::Exited { worker, exit } => {
-                self.orphans.remove(&worker);
+                self.lingering.remove(&worker);
                 let process = self.processes.get_mut(&worker)?;
                 process.exit = Some(exit);
                 let death = Death::of(exit, process.told);
@@ -221,7 +221,7 @@ impl Workers {
             FromThread::LinkEnded { worker, why: None } => {
                 let lives = self.processes.get(&worker).is_some_and(|found| found.exit.is_none());
                 if lives {
-                    self.orphans.entry(worker).or_insert_with(|| Instant::now() + ORPHAN_TIMEOUT);
+                    self.lingering.entry(worker).or_insert_with(|| Instant::now() + LINGER_TIMEOUT);
                 }
                 None
             }
@@ -309,8 +309,8 @@ fn has_exited(pid: u32) -> bool {
     status.is_ok_and(|status| status != WaitStatus::StillAlive)
 }
 
-async fn outlast(orphan: Option<(WorkerId, Instant)>) -> WorkerId {
-    match orphan {
+async fn outlast(next: Option<(WorkerId, Instant)>) -> WorkerId {
+    match next {
         None => std::future::pending().await,
         Some((worker, at)) => {
             tokio::time::sleep_until(at.into()).await;

@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_build_that_is_given_up_ends_with_what_it_has_started() {
+    async fn a_build_that_is_terminated_ends_with_what_it_has_started() {
         let command = "trap '' TERM; sleep 600 & echo $! >&3; wait";
         let folder = tempfile::TempDir::new().unwrap();
         let path = folder.path().join("pid");

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use shovel_router::Program;
+use shovel_router::ProgramRecord;
 
 /// A program as it was at one moment.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub struct Image {
     /// It begins with `#!`, so an interpreter will open it anew and needs its descriptor.
     pub is_script: bool,
     /// Whether it has taken a connection over yet, as its workers know together.
-    pub record: Arc<Program>,
+    pub record: Arc<ProgramRecord>,
 }
 
 /// Why there is no image.

@@ -64,10 +64,10 @@ impl Delivery {
         *lock(&self.task) = Some(task);
     }
 
-    /// Hands a message over, and waits until it has been handled.
+    /// Delivers a message, and waits until it has been handled.
     ///
     /// # Cancel safety
-    /// Cancelled, it was handed over all the same.
+    /// Cancelled, it was delivered all the same.
     pub(super) async fn deliver(&self, message: Message, place: Place) {
         let (handled, until_handled) = oneshot::channel();
         let event = Event::Message { message, place, handled: Handled(handled) };

@@ -246,7 +246,7 @@ async fn deliver(event: MessageEvent<()>) -> Result<(), Error> {
     let place = Place { seq: event.seq(), again: event.again() };
     if let Some(delivery) = connection.tenure.delivery.get() {
         tokio::select! {
-            // The message is handed over by the first poll; neither branch is taken up again.
+            // The message is delivered by the first poll; neither branch is taken up again.
             biased;
             () = delivery.deliver(event.into_message(), place) => {}
             // A client that is gone need not be held back, and its close need not wait.

@@ -15,7 +15,7 @@ use shovel_protocol::close::{self, CloseCode};
 pub use self::sending::Sending;
 
 use crate::channel::check_name;
-use crate::supervised::tenure::{Refused, Tenure};
+use crate::supervised::tenure::{NotTaken, SharedTenure};
 use crate::{ChannelError, CloseError, Message, PublishError};
 
 /// A client's WebSocket. A clone is the same connection.
@@ -46,7 +46,7 @@ use crate::{ChannelError, CloseError, Message, PublishError};
 /// ```
 #[derive(Clone)]
 pub struct Connection {
-    pub(crate) tenure: Arc<Tenure>,
+    pub(crate) tenure: Arc<SharedTenure>,
 }
 
 /// Names a connection, in apps and logs: a UUIDv7, so that ids sort by time.
@@ -203,8 +203,8 @@ impl Connection {
     /// [`SendError`]; `Full` if [`Connection::send`] would wait.
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         match self.tenure.try_send(&message.into()) {
-            Err(Refused::Pressed | Refused::LinkFull) => Err(SendError::Full),
-            Err(Refused::For(error)) => Err(error),
+            Err(NotTaken::Pressed | NotTaken::LinkFull) => Err(SendError::Full),
+            Err(NotTaken::For(error)) => Err(error),
             Ok(()) => Ok(()),
         }
     }

@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 use uuid::Uuid;
 
 use super::link::Link;
-use super::tenure::Tenure;
+use super::tenure::SharedTenure;
 use super::upload::Upload;
 use crate::lock::lock;
 use crate::{Connection, UpgradeError};
@@ -44,7 +44,7 @@ struct State {
 enum Stage {
     Open,
     /// The handler has asked for the upgrade and not yet returned.
-    Upgraded(Arc<Tenure>),
+    Upgraded(Arc<SharedTenure>),
     /// By the handler, or because nobody wants an answer any more.
     Answered,
 }
@@ -56,7 +56,7 @@ pub(crate) enum Settled {
     Upgrade,
     /// A response, to be sent.
     Response,
-    /// A response that accepts another request's upgrade, or one given up meanwhile.
+    /// A response that accepts another request's upgrade, or one withdrawn meanwhile.
     Stray,
 }
 
@@ -98,7 +98,7 @@ impl Exchange {
             Stage::Answered => return Err(UpgradeError::Answered),
         }
         let ids = (offer.connection, offer.uuid);
-        let tenure = Tenure::offered(self.link.clone(), ids, url, headers, protocol);
+        let tenure = SharedTenure::offered(self.link.clone(), ids, url, headers, protocol);
         let tenure = Arc::new(tenure);
         state.stage = Stage::Upgraded(tenure.clone());
         Ok(Connection { tenure })
@@ -116,7 +116,7 @@ impl Exchange {
             }
             (stage, accepted) => {
                 if let Stage::Upgraded(tenure) = stage {
-                    tenure.give_up();
+                    tenure.withdraw();
                 }
                 if accepted.is_some() { Settled::Stray } else { Settled::Response }
             }
@@ -135,7 +135,7 @@ impl Exchange {
         }
         self.close_upload();
         match stage {
-            Stage::Upgraded(tenure) if tenure.give_up() => Some(Connection { tenure }),
+            Stage::Upgraded(tenure) if tenure.withdraw() => Some(Connection { tenure }),
             _ => None,
         }
     }

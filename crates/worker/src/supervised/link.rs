@@ -197,7 +197,7 @@ impl Link {
     }
 
     /// Waits until everything is written.
-    pub(crate) async fn flushed(&self) {
+    pub(crate) async fn written(&self) {
         self.wait_until_at_most(0).await;
     }
 
@@ -213,8 +213,8 @@ impl Link {
 
     /// Writes what there is, as far as the socket takes it now.
     ///
-    /// Reader and flusher both do: how far a batch is written stands in it, under its lock. A batch
-    /// that is not empty has woken the flusher, so what the socket does not take is the flusher's,
+    /// Reader and writer both do: how far a batch is written stands in it, under its lock. A batch
+    /// that is not empty has woken the writer, so what the socket does not take is the writer's,
     /// which alone waits for it.
     pub(super) fn write(&self, socket: &Socket) -> io::Result<Written> {
         let mut batch = lock(&self.batch);
@@ -284,12 +284,12 @@ pub(crate) struct Full;
 
 /// The task that writes what the link's reader does not: what others have put, and what the socket
 /// did not take at once.
-pub(crate) struct Flusher {
+pub(crate) struct Writer {
     pub(crate) link: Arc<Link>,
     pub(crate) socket: Arc<Socket>,
 }
 
-impl Flusher {
+impl Writer {
     /// Writes until the link fails.
     pub(crate) async fn run(self) -> RunError {
         loop {
@@ -299,13 +299,13 @@ impl Flusher {
             }
             // Whoever put the first frame has more: without this every batch would be one frame.
             yield_now().await;
-            if let Err(error) = self.flush().await {
+            if let Err(error) = self.write().await {
                 return failed(error);
             }
         }
     }
 
-    async fn flush(&self) -> io::Result<()> {
+    async fn write(&self) -> io::Result<()> {
         loop {
             match self.link.write(&self.socket)? {
                 Written::All => return Ok(()),

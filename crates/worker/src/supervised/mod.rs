@@ -2,7 +2,7 @@
 //!
 //! Speaks the link protocol and calls the handlers; owns no client's socket. For each link there
 //! is one task that reads ([`reader`]), and writes what came of it, and one that writes all else
-//! ([`link::Flusher`]); handlers run in the reader's turn ([`in_place`]) or in tasks of their own
+//! ([`link::Writer`]); handlers run in the reader's turn ([`in_place`]) or in tasks of their own
 //! ([`dispatch`]).
 //!
 //! The walk: `hello` on every link -> start handler -> `ready` … `shutdown` -> all work ends ->
@@ -36,7 +36,7 @@ use tokio::time::timeout;
 
 use self::caught::Caught;
 use self::dispatch::Dispatch;
-use self::link::{Flusher, Link};
+use self::link::{Link, Writer};
 use self::reader::{FrameHandler, Greeted, Reader};
 use self::switchboard::Switchboard;
 use crate::app::{App, Once};
@@ -84,7 +84,7 @@ where
     let _cleared = Cleared { links: links.clone(), switchboard: switchboard.clone() };
     let mut tasks = JoinSet::new();
     for (greeted, link) in greeted.into_iter().zip(links.iter().cloned()) {
-        tasks.spawn(Flusher { link: link.clone(), socket: greeted.socket.clone() }.run());
+        tasks.spawn(Writer { link: link.clone(), socket: greeted.socket.clone() }.run());
         let (dispatch, switchboard) = (dispatch.clone(), switchboard.clone());
         let frames = FrameHandler::new(link, dispatch, switchboard, shutdown.clone());
         tasks.spawn(Reader::new(greeted, frames).run());
@@ -153,9 +153,9 @@ impl<S> Life<S> {
             }
         }
         // What is on other links is to arrive before the worker counts as finished.
-        self.flushed().await;
+        self.written().await;
         self.tell(&ToSupervisor::ShutdownComplete);
-        self.flushed().await;
+        self.written().await;
         Ok(())
     }
 
@@ -166,9 +166,9 @@ impl<S> Life<S> {
         }
     }
 
-    async fn flushed(&self) {
+    async fn written(&self) {
         for link in &self.links {
-            link.flushed().await;
+            link.written().await;
         }
     }
 }

@@ -29,7 +29,7 @@ use super::in_place::InPlace;
 use super::link::{Link, failed};
 use super::respond;
 use super::switchboard::Switchboard;
-use super::tenure::{Adoption, Closed, Event, Tenure};
+use super::tenure::{Adoption, Closed, Event, SharedTenure};
 use super::upload::UploadBody;
 use crate::event::Arrived;
 use crate::lock::lock;
@@ -94,7 +94,7 @@ impl<S: Send + Sync + 'static> Reader<S> {
                 return bad.into();
             }
             // Most of what comes of it is there by now. What the socket does not take, and what
-            // tasks put, is the flusher's.
+            // tasks put, is the writer's.
             if let Err(error) = self.frames.link.write(&self.socket) {
                 return failed(error);
             }
@@ -237,7 +237,7 @@ impl<S: Send + Sync + 'static> FrameHandler<S> {
                 return self.link.put(id.to_wire(), &refused);
             }
         };
-        let tenure = Arc::new(Tenure::adopted(self.link.clone(), id, adopt, &uri, &headers));
+        let tenure = Arc::new(SharedTenure::adopted(self.link.clone(), id, adopt, &uri, &headers));
         let connection = Connection { tenure };
         self.connections.insert(&self.link, connection.clone());
         let adoption = Box::new(Adoption {

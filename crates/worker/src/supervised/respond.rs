@@ -29,7 +29,7 @@ pub(crate) enum ImpossibleResponse {
     HeadersTooLarge,
     #[error("status {0} is no answer")]
     Status(StatusCode),
-    #[error("it accepts an upgrade that is another request's, or was given up")]
+    #[error("it accepts an upgrade that is another request's, or was withdrawn")]
     Stray,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! All goes over the first link, so that what one object publishes keeps its order. The walk:
 //! `publish` -> `channel:publish` … `channel:published` -> `answer`; `channel:message` ->
-//! `deliver` -> mailboxes.
+//! `deliver` -> inboxes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use shovel_protocol::{PublishToken, ToSupervisor};
 use tokio::sync::oneshot;
 
 use super::link::{Full, Link};
-use crate::channel::Mailbox;
+use crate::channel::Inbox;
 use crate::lock::lock;
 use crate::{Message, PublishError, Published};
 
@@ -24,7 +24,7 @@ pub(crate) struct Switchboard {
 
 #[derive(Default)]
 struct State {
-    listeners: HashMap<Box<str>, Vec<Arc<Mailbox>>>,
+    listeners: HashMap<Box<str>, Vec<Arc<Inbox>>>,
     /// By token; each is taken by its answer, which always comes.
     questions: HashMap<u64, oneshot::Sender<Published>>,
     next_question: u32,
@@ -68,32 +68,32 @@ impl Switchboard {
     /// A message for all who listen.
     pub(crate) fn deliver(&self, token: PublishToken, channel: &str, message: &Message) {
         let state = lock(&self.state);
-        for mailbox in state.listeners.get(channel).into_iter().flatten() {
-            mailbox.push(token, message.clone());
+        for inbox in state.listeners.get(channel).into_iter().flatten() {
+            inbox.push(token, message.clone());
         }
     }
 
-    /// Adds a mailbox. The first on a channel subscribes this worker.
-    pub(crate) fn listen(&self, channel: &str, mailbox: &Arc<Mailbox>) {
+    /// Adds an inbox. The first on a channel subscribes this worker.
+    pub(crate) fn listen(&self, channel: &str, inbox: &Arc<Inbox>) {
         let mut state = lock(&self.state);
         if state.ended {
-            mailbox.end();
+            inbox.end();
             return;
         }
-        if let Some(mailboxes) = state.listeners.get_mut(channel) {
-            mailboxes.push(mailbox.clone());
+        if let Some(inboxes) = state.listeners.get_mut(channel) {
+            inboxes.push(inbox.clone());
             return;
         }
-        state.listeners.insert(channel.into(), vec![mailbox.clone()]);
+        state.listeners.insert(channel.into(), vec![inbox.clone()]);
         self.link.put(LANE, &ToSupervisor::Subscribe { channel });
     }
 
-    /// Removes a mailbox. The last on a channel unsubscribes this worker.
-    pub(crate) fn unlisten(&self, channel: &str, mailbox: &Arc<Mailbox>) {
+    /// Removes an inbox. The last on a channel unsubscribes this worker.
+    pub(crate) fn unlisten(&self, channel: &str, inbox: &Arc<Inbox>) {
         let mut state = lock(&self.state);
-        let Some(mailboxes) = state.listeners.get_mut(channel) else { return };
-        mailboxes.retain(|other| !Arc::ptr_eq(other, mailbox));
-        if mailboxes.is_empty() {
+        let Some(inboxes) = state.listeners.get_mut(channel) else { return };
+        inboxes.retain(|other| !Arc::ptr_eq(other, inbox));
+        if inboxes.is_empty() {
             state.listeners.remove(channel);
             self.link.put(LANE, &ToSupervisor::Unsubscribe { channel });
         }
@@ -104,7 +104,7 @@ impl Switchboard {
         let mut state = lock(&self.state);
         let State { listeners, .. } = std::mem::take(&mut *state);
         state.ended = true;
-        listeners.values().flatten().for_each(|mailbox| mailbox.end());
+        listeners.values().flatten().for_each(|inbox| inbox.end());
     }
 
     /// Puts a publish on the link; `None` if it has no room.

@@ -128,7 +128,7 @@ impl TestClient {
     /// [crash](super::TestApp::crash): [`TestClient::closed`] tells.
     ///
     /// To have several messages wait for a slow handler, `join!` several sends: each message is
-    /// handed over when its future is first polled.
+    /// sent when its future is first polled.
     ///
     /// ```
     /// # use shovel_worker::testing::TestApp;
@@ -155,8 +155,8 @@ impl TestClient {
     /// Dropped after its first poll, the message has been sent all the same.
     pub async fn send(&self, message: impl Into<Message>) {
         let message = message.into();
-        let handed_over = self.supervisor.act(|state| state.hand_over(self.route, message));
-        match handed_over {
+        let taken = self.supervisor.act(|state| state.on_message(self.route, message));
+        match taken {
             Ok(seq) => self.wait_until_finished(seq, "the message handler").await,
             Err((code, reason)) => {
                 panic!("cannot send to {}: it is closed with {code} {reason:?}", self.url)

@@ -130,7 +130,7 @@ async fn the_first_chunk_of_a_body_arrives_before_the_last_is_made() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_given_up_drops_its_handler() {
+async fn a_request_that_is_broken_off_drops_its_handler() {
     struct Dropped(Arc<Notify>);
     impl Drop for Dropped {
         fn drop(&mut self) {

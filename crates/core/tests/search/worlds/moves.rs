@@ -287,7 +287,7 @@ fn everything_and_two_crashes() {
 }
 
 #[test]
-fn two_orphans_of_one_worker() {
+fn two_connections_of_one_dead_worker() {
     look(Config {
         name: "two connections, crash",
         messages: 1,

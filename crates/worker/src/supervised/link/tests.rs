@@ -102,7 +102,7 @@ async fn nor_is_it_when_they_write_on_two_threads() {
     tokio::spawn(both_write()).await.unwrap();
 }
 
-/// A reader and a flusher write to one link.
+/// A reader and a writer write to one link.
 async fn both_write() {
     const COUNT: u64 = 4000;
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
@@ -113,9 +113,9 @@ async fn both_write() {
         link.put(ONE.to_wire(), &WsSend { data, ..ws_send(ONE, false) }.into());
         link.put(ONE.to_wire(), &ToSupervisor::Commit { connection: ONE, seq });
     };
-    let flusher = tokio::spawn(Flusher { link: link.clone(), socket: ours.clone() }.run());
+    let writer = tokio::spawn(Writer { link: link.clone(), socket: ours.clone() }.run());
     // As the reader does: sometimes all is taken, sometimes the socket is full, and in between
-    // the flusher is woken, or is not.
+    // the writer is woken, or is not.
     let writes = async {
         let mut full = 0;
         for seq in 1..=COUNT {
@@ -132,8 +132,8 @@ async fn both_write() {
     let (full, seen) = tokio::join!(writes, commits(&theirs, COUNT));
     assert!(full > 0, "the socket takes more than this test has");
     assert_eq!(seen, (1..=COUNT).collect::<Vec<_>>());
-    link.flushed().await;
-    flusher.abort();
+    link.written().await;
+    writer.abort();
 }
 
 #[test]

@@ -7,14 +7,14 @@ use shovel_protocol::{
 };
 use tokio::sync::Notify;
 
-use super::{Attached, Staged, State, Tenure};
+use super::{Attached, SharedTenure, Staged, State};
 use crate::lock::lock;
 use crate::supervised::link::Full;
 use crate::{Message, PublishError, SendError};
 
 /// Why a message was not taken now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
+pub(crate) enum NotTaken {
     /// The client reads too slowly.
     Pressed,
     /// Too much waits on the link.
@@ -23,23 +23,23 @@ pub(crate) enum Refused {
     For(SendError),
 }
 
-impl Tenure {
+impl SharedTenure {
     /// What to wait for after a send was refused.
-    pub(crate) fn room(&self, refused: &Refused) -> Result<&Notify, SendError> {
-        match refused {
-            Refused::Pressed => Ok(&self.relieved),
-            Refused::LinkFull => Ok(self.link.room()),
-            Refused::For(error) => Err(error.clone()),
+    pub(crate) fn room(&self, why: &NotTaken) -> Result<&Notify, SendError> {
+        match why {
+            NotTaken::Pressed => Ok(&self.relieved),
+            NotTaken::LinkFull => Ok(self.link.room()),
+            NotTaken::For(error) => Err(error.clone()),
         }
     }
 
     // As docs/decisions/0019 has it.
     #[inline(always)]
-    pub(crate) fn try_send(&self, message: &Message) -> Result<(), Refused> {
+    pub(crate) fn try_send(&self, message: &Message) -> Result<(), NotTaken> {
         let (kind, data) = (message.kind(), message.as_bytes());
         let limit_bytes = self.link.max_message_bytes;
         if data.len() > limit_bytes {
-            return Err(Refused::For(SendError::TooLong { len: data.len(), limit_bytes }));
+            return Err(NotTaken::For(SendError::TooLong { len: data.len(), limit_bytes }));
         }
         if self.is_plain() {
             let (connection, when) = (self.wire, When::Now);
@@ -47,7 +47,7 @@ impl Tenure {
             match self.link.try_send_while(&self.plain, send) {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
-                Err(Full) => return Err(Refused::LinkFull),
+                Err(Full) => return Err(NotTaken::LinkFull),
             }
         }
         let effect = Effect::Send { binary: kind.is_binary(), data };
@@ -108,10 +108,10 @@ impl Tenure {
         let effect = Effect::Publish { token, channel, binary, data };
         match self.act(&mut lock(&self.state), Deed::Publish { bytes: data.len() }, &effect) {
             Ok(()) => Ok(true),
-            Err(Refused::LinkFull) => Ok(false),
-            Err(Refused::For(SendError::TooMuch)) => Err(PublishError::TooMuch),
+            Err(NotTaken::LinkFull) => Ok(false),
+            Err(NotTaken::For(SendError::TooMuch)) => Err(PublishError::TooMuch),
             // Whether its client is there and reads does not matter to a publish.
-            Err(Refused::For(_) | Refused::Pressed) => Err(PublishError::Moved),
+            Err(NotTaken::For(_) | NotTaken::Pressed) => Err(PublishError::Moved),
         }
     }
 
@@ -131,7 +131,7 @@ impl Tenure {
     }
 
     /// Does something where it belongs.
-    fn act(&self, state: &mut State, deed: Deed, effect: &Effect<'_>) -> Result<(), Refused> {
+    fn act(&self, state: &mut State, deed: Deed, effect: &Effect<'_>) -> Result<(), NotTaken> {
         let act = |when| Act::new(self.wire, when, effect.clone());
         loop {
             match state.decided.act(deed)? {
@@ -178,19 +178,19 @@ impl Tenure {
     }
 }
 
-impl From<Full> for Refused {
+impl From<Full> for NotTaken {
     fn from(Full: Full) -> Self {
-        Refused::LinkFull
+        NotTaken::LinkFull
     }
 }
 
-impl From<tenure::Refused> for Refused {
+impl From<tenure::Refused> for NotTaken {
     fn from(refused: tenure::Refused) -> Self {
         match refused {
-            tenure::Refused::Pressed => Refused::Pressed,
-            tenure::Refused::TooMuch => Refused::For(SendError::TooMuch),
-            tenure::Refused::Closed => Refused::For(SendError::Closed),
-            tenure::Refused::Moved => Refused::For(SendError::Moved),
+            tenure::Refused::Pressed => NotTaken::Pressed,
+            tenure::Refused::TooMuch => NotTaken::For(SendError::TooMuch),
+            tenure::Refused::Closed => NotTaken::For(SendError::Closed),
+            tenure::Refused::Moved => NotTaken::For(SendError::Moved),
         }
     }
 }

@@ -1,16 +1,16 @@
 //! What happens to a connection: one event after another, each with one handler.
 //!
-//! The walk: [`Tenure::begin`] -> the handler, or those of a row ([`super::super::in_place`]) ->
-//! [`Tenure::end`], which commits and begins the next.
+//! The walk: [`SharedTenure::begin`] -> the handler, or those of a row ([`super::super::in_place`]) ->
+//! [`SharedTenure::end`], which commits and begins the next.
 
 use std::task::Waker;
 
 use http::{HeaderMap, Method, Uri};
-use shovel_core::tenure::{self, Answer, Outcome, Report, What};
+use shovel_core::tenure::{self, Answer, Conclusion, Outcome, What};
 use shovel_protocol::control::AdoptCause;
 use shovel_protocol::{Again, Close, ToSupervisor};
 
-use super::{Attached, Staged, Tenure};
+use super::{Attached, SharedTenure, Staged};
 use crate::event::Arrived;
 use crate::lock::lock;
 
@@ -54,7 +54,7 @@ impl Event {
     }
 }
 
-impl Tenure {
+impl SharedTenure {
     /// Begins an event if none is being handled. Else it waits until those before it have ended.
     #[inline]
     pub(crate) fn begin(&self, event: Event) -> Option<Next> {
@@ -110,14 +110,14 @@ impl Tenure {
     /// The handlers of a row have ended: tells the supervisor, and begins the next.
     #[inline]
     pub(crate) fn end_row(&self, handled: u64) -> Option<Next> {
-        lock(&self.state).decided.end_row(handled, |report| self.report(report))
+        lock(&self.state).decided.end_row(handled, |conclusion| self.conclude(conclusion))
     }
 
     /// An event's handler has ended: tells the supervisor, and begins the next.
     #[inline]
     pub(crate) fn end(&self, outcome: Outcome) -> Option<Next> {
         let mut state = lock(&self.state);
-        let next = state.decided.end(outcome, |report| self.report(report));
+        let next = state.decided.end(outcome, |conclusion| self.conclude(conclusion));
         if next.is_none() && state.decided.has_moved() {
             drop(state);
             self.relieved.notify_waiters();
@@ -125,11 +125,13 @@ impl Tenure {
         next
     }
 
-    fn report(&self, report: Report<'_, Staged, Attached>) {
+    fn conclude(&self, conclusion: Conclusion<'_, Staged, Attached>) {
         let connection = self.wire;
-        let (attached, staged, answer, owed) = match report {
-            Report::Plain { seq, is_next } => return self.link.commit(connection, seq, is_next),
-            Report::Portable { attachment, staged, answer, owed } => {
+        let (attached, staged, answer, owed) = match conclusion {
+            Conclusion::Plain { seq, is_next } => {
+                return self.link.commit(connection, seq, is_next);
+            }
+            Conclusion::Portable { attachment, staged, answer, owed } => {
                 (attachment, staged, answer, owed)
             }
         };

@@ -22,7 +22,7 @@ use shovel_protocol::{ConnectionUuid, Effect, LeaseId, RequestId, ToSupervisor};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-pub(crate) use self::acts::Refused;
+pub(crate) use self::acts::NotTaken;
 pub(crate) use self::events::{Adoption, Closed, Event, Next};
 
 use self::staged::Staged;
@@ -31,8 +31,8 @@ use crate::Connection;
 use crate::axum::Delivery;
 use crate::lock::lock;
 
-/// A connection, from its upgrade or adoption to its close event, or until it moves on.
-pub(crate) struct Tenure {
+/// A tenure, with its link, its lock and those who wait for it.
+pub(crate) struct SharedTenure {
     pub(crate) id: ConnectionUuid,
     pub(crate) wire: LeaseId,
     pub(crate) url: Uri,
@@ -40,7 +40,7 @@ pub(crate) struct Tenure {
     pub(crate) protocol: Option<Box<str>>,
     pub(crate) link: Arc<Link>,
     state: Mutex<State>,
-    /// See [`Tenure::is_plain`].
+    /// See [`SharedTenure::is_plain`].
     plain: AtomicBool,
     /// Told when the pressure has gone, or the connection, and when it is accepted.
     pub(crate) relieved: Notify,
@@ -70,7 +70,7 @@ impl Attached {
     }
 }
 
-impl Tenure {
+impl SharedTenure {
     pub(crate) fn is_open(&self) -> bool {
         lock(&self.state).decided.is_open()
     }
@@ -92,7 +92,7 @@ impl Tenure {
         &self.link
     }
 
-    /// Accepts the request as this connection. `false` if it has been given up meanwhile.
+    /// Accepts the request as this connection. `false` if it has been withdrawn meanwhile.
     pub(crate) fn accept(self: &Arc<Self>, request: RequestId, headers: Headers<'_>) -> bool {
         let mut state = lock(&self.state);
         let Some(Accepted { acts, portable }) = state.decided.accept() else { return false };
@@ -120,7 +120,7 @@ impl Tenure {
     ) -> Self {
         let attached = Attached { version: adopt.version, data: adopt.attachment.into() };
         let decided = Decided::adopted(adopt.committed, adopt.pressed, attached);
-        Tenure {
+        SharedTenure {
             id: ConnectionUuid(Uuid::from_bytes(adopt.uuid)),
             wire,
             url: path_and_query(uri),
@@ -142,7 +142,7 @@ impl Tenure {
         headers: &HeaderMap,
         protocol: Option<&str>,
     ) -> Self {
-        Tenure {
+        SharedTenure {
             id,
             wire,
             url: path_and_query(uri),
@@ -196,9 +196,9 @@ impl Tenure {
         }
     }
 
-    /// Gives the connection up unless it has been accepted. `true` if it was still open to that.
-    pub(crate) fn give_up(&self) -> bool {
-        let was_offered = lock(&self.state).decided.give_up();
+    /// Withdraws the offer unless it has been accepted. `true` if it was still open to that.
+    pub(crate) fn withdraw(&self) -> bool {
+        let was_offered = lock(&self.state).decided.withdraw();
         if was_offered {
             self.relieved.notify_waiters();
         }

@@ -24,7 +24,7 @@ pub(in crate::testing) struct Client {
     pub(in crate::testing) closed: Option<(u16, String)>,
 }
 
-impl custody::Client for Client {
+impl custody::ClientHandle for Client {
     fn is_open(&self) -> bool {
         self.closed.is_none()
     }
@@ -39,9 +39,9 @@ impl State {
         }
     }
 
-    /// Hands a message over, or keeps it until there is somebody; returns its number, or how the
+    /// Takes a message in, and hands it over if it may go; returns its number, or how the
     /// connection has closed.
-    pub(in crate::testing) fn hand_over(
+    pub(in crate::testing) fn on_message(
         &mut self,
         route: Route,
         message: Message,

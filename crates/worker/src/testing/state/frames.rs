@@ -81,7 +81,7 @@ impl State {
         let request = RequestId::from_wire(head.request);
         let portable = portable && self.custody.worker(worker).is_some_and(|cell| cell.adopts);
         let Some(route) = self.custody.accept(connection, worker, request, portable) else {
-            let close = self.custody.late(connection).close();
+            let close = self.custody.late_upgrade(connection).close();
             return self.workers.tell(worker, &ToWorker::Gone { connection, close });
         };
         if let Some(client) = self.client(route) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use shovel_core::custody::Late;
+use shovel_core::custody::LateUpgrade;
 use shovel_protocol::control::{OfferedConnection, RequestHead, request_head_bytes};
 use shovel_protocol::{RequestId, ToWorker, WorkerId};
 use tokio::sync::Semaphore;
@@ -94,7 +94,8 @@ impl State {
         let after = exchange.stage;
         if before == Stage::Asked && after != Stage::Asked {
             let untaken = exchange.offered.take();
-            untaken.and_then(|connection| self.custody.give_up(connection, Late::ClientGone));
+            untaken
+                .and_then(|connection| self.custody.withdraw(connection, LateUpgrade::ClientGone));
             self.custody.answer_request(worker);
         }
         if before != Stage::Ended && after == Stage::Ended {

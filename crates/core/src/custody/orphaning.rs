@@ -8,7 +8,7 @@ use shovel_protocol::control::AdoptCause;
 
 use super::connection::{Record, State, Wait};
 use super::strikes::Blame;
-use super::{Client, Command, Connection, Custody, Loss, Moment, Route, WorkerCell};
+use super::{ClientHandle, Command, Connection, Custody, Loss, Moment, Route, WorkerCell};
 use crate::fleet::{Death, DrainReason};
 
 /// What becomes of a connection whose worker has died.
@@ -22,7 +22,7 @@ enum Orphaned {
     Lost(Loss),
 }
 
-impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
+impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
     /// The worker of a connection is dead, and its link read to the end.
     pub(super) fn orphan(&mut self, route: Route, blame: Blame, now: Moment) {
         let Some((_, connection)) = self.on_route(route) else { return };
@@ -34,9 +34,9 @@ impl<W: WorkerCell, C: Client, M, E: Default> Custody<W, C, M, E> {
         match outcome {
             Orphaned::Lost(loss) => {
                 // Whoever has not finished when the pool's time is up is killed for it.
-                let is_late = self.is_ending() && blame.death == Death::Ours;
-                let late = Loss::TimeUp(DrainReason::Terminate);
-                return self.end(route, if is_late { late } else { loss }, worker);
+                let is_time_up = self.is_ending() && blame.death == Death::Ours;
+                let time_up = Loss::TimeUp(DrainReason::Terminate);
+                return self.end(route, if is_time_up { time_up } else { loss }, worker);
             }
             Orphaned::Unowned => {}
             Orphaned::Quarantined { dropped } => {

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use crate::links::link::Link;
 
 /// Requests of one thread that may wait for a ready worker.
-const WAITING_LIMIT: usize = 1024;
+const QUEUE_LIMIT: usize = 1024;
 
 /// What a client without an answer is told to wait.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -19,15 +19,15 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How soon to ask for a worker again.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
-/// Those who wait for a worker.
+/// Requests that wait for a ready worker; `--queue-timeout` says how long.
 #[derive(Default)]
-pub struct Waiting {
+pub struct RequestQueue {
     changed: Notify,
     count: Cell<usize>,
     has_ended: Cell<bool>,
 }
 
-impl Waiting {
+impl RequestQueue {
     /// Workers have come or gone.
     pub fn look_again(&self) {
         self.changed.notify_waiters();
@@ -57,7 +57,7 @@ impl Waiting {
         if let Some(link) = pick() {
             return Ok(link);
         }
-        if self.count.get() >= WAITING_LIMIT {
+        if self.count.get() >= QUEUE_LIMIT {
             return Err(Failure::Crowded { retry_after: RETRY_AFTER });
         }
         let unavailable = Failure::Unavailable { retry_after: RETRY_AFTER };
