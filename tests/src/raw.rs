@@ -85,6 +85,14 @@ impl Raw {
         self.write(masked_frame(opcode, payload)).await;
     }
 
+    /// Ends this side, and only this one.
+    ///
+    /// # Panics
+    /// If the connection has failed.
+    pub async fn end(&mut self) {
+        within("the end", self.stream.shutdown()).await.expect("an end");
+    }
+
     /// The head of the next response, with the empty line that ends it.
     ///
     /// # Panics

@@ -8,9 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response};
-use hyper::body::Incoming;
 use shovel_protocol::{Close, ConnectionUuid, MessageKind};
 
+use crate::http1::body::{BrokenBody, RequestBody};
 use crate::ws::Socket;
 
 /// An error of a response's body: the client must not take what it has for whole.
@@ -30,7 +30,7 @@ pub trait Backend: 'static {
     /// Answers a request. Dropping the future means that the client has gone.
     fn fetch(
         self: Rc<Self>,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
         peer: Rc<Peer>,
         notes: Notes,
     ) -> impl Future<Output = Result<Response<Self::Body>, Failure>>;
@@ -57,6 +57,11 @@ pub trait Backend: 'static {
 
     /// The socket has ended; called once per accepted connection.
     fn closed(self: &Rc<Self>, route: Self::Route, close: Close);
+
+    /// A client has begun to ask for something (`true`), or has got all that it asked for by now. The
+    /// next request may have been read by then, so that it is no moment to be without anybody who could
+    /// answer.
+    fn asks(self: &Rc<Self>, is_asking: bool);
 
     /// Somebody was turned away before this backend was asked.
     fn refused(&self, why: Refused);
@@ -119,9 +124,9 @@ pub enum Failure {
     /// Whoever had the request broke off or answered nonsense: 502.
     #[error("{0}")]
     BadGateway(&'static str),
-    /// The client broke its request off, or broke a rule in its body: 400.
-    #[error("the request's body is broken")]
-    BadRequest,
+    /// The body of the request does not become whole: 400, 408 or 413.
+    #[error(transparent)]
+    Body(#[from] BrokenBody),
     /// No answer within the time-out: 504.
     #[error("the answer did not come in time")]
     TimedOut,

@@ -1,26 +1,21 @@
 //! A client's connection while it speaks HTTP, and the server that keeps them.
 
 use std::cell::{Cell, RefCell};
-use std::pin::pin;
+use std::future::poll_fn;
 use std::rc::Rc;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
 
 use crate::backend::{Backend, Peer, Refused};
 use crate::crowd::{Crowd, Place};
 use crate::http;
-use crate::http::patience::{Patience, Phase, Watched};
+use crate::http1::connection::{Connection, End, Switched};
 use crate::listener::Listener;
 use crate::transport::Transport;
+use crate::ws::reader::Reader;
 use crate::ws::{Deadlines, Settings};
 use crate::{Turn, ws};
-
-/// Longest request head: request line and headers together.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 /// All clients of one thread.
 pub struct Server<B: Backend> {
@@ -160,13 +155,6 @@ impl<B: Backend> Server<B> {
         listener.accept().await
     }
 
-    /// A client is closed because it was slow. One that rests between requests is not turned away.
-    fn note_slow(&self, slow_with: Phase) {
-        if slow_with == Phase::Head {
-            self.backend.refused(Refused::SlowHead);
-        }
-    }
-
     /// `None` if there are too many of its address.
     fn admit(&self, peer: Peer) -> Option<Admitted> {
         let settings = self.http();
@@ -180,38 +168,32 @@ impl<B: Backend> Server<B> {
     }
 
     async fn speak_http(self: Rc<Self>, transport: Transport, admitted: Rc<Admitted>) {
-        let patience = Patience::default();
-        let io = TokioIo::new(Watched::new(transport, patience.clone()));
-        let service = service_fn(|request| {
-            http::answer(self.clone(), request, admitted.clone(), patience.clone())
-        });
-        let connection = http1::Builder::new()
-            .max_buf_size(MAX_HEAD_BYTES)
-            .serve_connection(io, service)
-            .with_upgrades();
-        let mut connection = pin!(connection);
+        let mut connection = Connection::new(self.clone(), transport, admitted.clone());
         let mut stopping = self.stopping.subscribe();
-        let exhausted = pin!(patience.exhausted());
-        // Cancel-safe: the connection is polled in place; the other branches only wait.
-        let result = tokio::select! {
-            result = connection.as_mut() => result,
-            slow_with = exhausted => return self.note_slow(slow_with),
-            () = stopped(&mut stopping) => {
-                connection.as_mut().graceful_shutdown();
-                // Half a head has been sent, or a response is on its way. Cancel-safe as above.
-                tokio::select! {
-                    result = connection => result,
-                    _ = patience.exhausted_in_the_end() => return,
-                }
+        let end = loop {
+            let is_new = !connection.is_stopping();
+            // Cancel-safe: the connection keeps all that it has, and the other only waits.
+            tokio::select! {
+                end = poll_fn(|context| connection.poll(context)) => break end,
+                () = stopped(&mut stopping), if is_new => connection.stop(),
             }
         };
-        if let Err(error) = result {
-            if error.is_parse() {
-                self.backend.refused(Refused::BadHead);
-            }
-            tracing::debug!(client = %admitted.peer.text, %error, "connection ended early");
+        if let End::Switched(switch) = end
+            && let Some(switched) = connection.into_switched(switch)
+        {
+            // In a task of its own: this one is larger than a WebSocket's.
+            self.spawn_reader(run_socket(self.clone(), switched, admitted));
         }
     }
+}
+
+/// Reads a WebSocket to its end. Until then its client keeps its place.
+async fn run_socket<B: Backend>(
+    server: Rc<Server<B>>,
+    switched: Switched<B>,
+    _admitted: Rc<Admitted>,
+) {
+    Reader::new(server.backend.clone(), switched, &server.settings()).run().await;
 }
 
 /// Turns a client away, at little cost, since there may be many like it: it is not read, and not

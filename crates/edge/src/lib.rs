@@ -15,6 +15,7 @@ pub mod backend;
 pub mod connection;
 mod crowd;
 pub mod http;
+pub mod http1;
 pub mod listener;
 pub mod transport;
 pub mod turn;
@@ -22,4 +23,5 @@ pub mod ws;
 
 pub use backend::{Accepted, Answer, Backend, Failure, Notes, Peer, Refused, Upgrade};
 pub use crowd::Crowd;
+pub use http1::body::{BrokenBody, RequestBody};
 pub use turn::Turn;

@@ -23,6 +23,22 @@ impl Capabilities {
     /// The worker can adopt connections; the supervisor can have them adopted.
     pub const ADOPT: Capabilities = Capabilities(1);
 
+    /// The worker says when a handler asks for a body whose client waits for that (`Expect:
+    /// 100-continue`); the supervisor takes it from there.
+    pub const CONTINUE: Capabilities = Capabilities(2);
+
+    /// These and those.
+    #[must_use]
+    pub const fn and(self, other: Capabilities) -> Capabilities {
+        Capabilities(self.0 | other.0)
+    }
+
+    /// What both have.
+    #[must_use]
+    pub const fn in_common(self, other: Capabilities) -> Capabilities {
+        Capabilities(self.0 & other.0)
+    }
+
     /// Whether all bits of `other` are set.
     pub const fn contains(self, other: Capabilities) -> bool {
         self.0 & other.0 == other.0

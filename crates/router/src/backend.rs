@@ -5,10 +5,9 @@ use std::rc::Rc;
 use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
 use shovel_core::custody::Route;
 use shovel_edge::ws::Socket;
-use shovel_edge::{Answer, Backend, Failure, Notes, Peer, Refused, Upgrade};
+use shovel_edge::{Answer, Backend, Failure, Notes, Peer, Refused, RequestBody, Upgrade};
 use shovel_protocol::{Close, MessageKind};
 
 use crate::counts::OfThread;
@@ -23,7 +22,7 @@ impl Backend for Router {
 
     async fn fetch(
         self: Rc<Self>,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
         peer: Rc<Peer>,
         notes: Notes,
     ) -> Result<Response<ResponseBody>, Failure> {
@@ -68,6 +67,17 @@ impl Backend for Router {
 
     fn closed(self: &Rc<Self>, route: Route, close: Close) {
         self.on_closed(route, close);
+    }
+
+    fn asks(self: &Rc<Self>, is_asking: bool) {
+        let mut custody = self.custody.borrow_mut();
+        if is_asking {
+            custody.begin_question();
+        } else {
+            custody.end_question();
+        }
+        drop(custody);
+        self.go_on_if_needed();
     }
 
     fn refused(&self, why: Refused) {

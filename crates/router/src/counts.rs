@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use shovel_edge::{Failure, Refused};
+use shovel_edge::{BrokenBody, Failure, Refused};
 use shovel_protocol::WorkerIndex;
 
 /// What is counted about one worker, on its link.
@@ -224,7 +224,9 @@ impl OfThread {
             Failure::Crowded { .. } => (OfThread::Crowded, 503),
             Failure::BadGateway(_) => (OfThread::BadGateway, 502),
             Failure::TimedOut => (OfThread::TimedOut, 504),
-            Failure::BadRequest => (OfThread::BrokenOff, 400),
+            Failure::Body(BrokenBody::Gone | BrokenBody::Bad(_)) => (OfThread::BrokenOff, 400),
+            Failure::Body(BrokenBody::TooLong) => (OfThread::BrokenOff, 413),
+            Failure::Body(BrokenBody::TooSlow) => (OfThread::BrokenOff, 408),
         }
     }
 }

@@ -137,7 +137,7 @@ async fn run(start: Start, mut commands: Commands) {
             ToThread::Inspect(question) => answer::answer(&router, &server, question),
             ToThread::Configure { settings, http } => {
                 router.access_log.set(http.access_log);
-                server.configure(settings.ws, http);
+                server.configure(settings.ws, *http);
                 server.limit_clients(settings.client_limit);
                 router.configure(settings);
             }

@@ -366,7 +366,8 @@ impl<S: Send + Sync + 'static> App<S> {
     }
 
     pub(crate) fn capabilities(&self) -> Capabilities {
-        if self.adopts { Capabilities::ADOPT } else { Capabilities::default() }
+        let adopts = if self.adopts { Capabilities::ADOPT } else { Capabilities::default() };
+        adopts.and(Capabilities::CONTINUE)
     }
 
     /// Does what [`App::serve`] does, on links that are already connected: for tests of the SDK.

@@ -1,6 +1,7 @@
 //! Requests and responses of HTTP: group D of docs/behaviour.md.
 
 mod bodies;
+mod framing;
 mod http;
 mod malformed;
 mod rogue_responses;

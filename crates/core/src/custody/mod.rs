@@ -117,7 +117,7 @@ pub struct Custody<W, C, M, E> {
     offered: Vec<WorkerId>,
     rotation: Rotation,
     ending: Ending,
-    /// Requests that are asked, or wait for a worker to ask.
+    /// Clients that are asking for something.
     questions: u32,
     /// Those that are to leave their workers.
     leaving: Line,

@@ -132,13 +132,13 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
         Some(picked)
     }
 
-    /// A request is to be answered by whichever worker. Until [`Custody::end_question`] one may have to
-    /// be started for it.
+    /// A client has begun to ask for something. Until [`Custody::end_question`] a worker may have to be
+    /// started for it.
     pub fn begin_question(&mut self) {
         self.questions += 1;
     }
 
-    /// It was answered, or will not be.
+    /// It has got all that it asked for, or will not.
     pub fn end_question(&mut self) {
         self.questions = self.questions.saturating_sub(1);
         self.is_unsettled |= self.is_ending();

@@ -7,14 +7,12 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
 use super::access::Access;
-use super::patience::Busy;
 use crate::backend::BodyError;
 
-/// A response's body. Until it is dropped its connection counts as busy.
+/// A response's body.
 pub(crate) struct Body<Inner> {
     content: Content<Inner>,
     access: Option<Box<Access>>,
-    _busy: Option<Busy>,
 }
 
 enum Content<Inner> {
@@ -23,10 +21,6 @@ enum Content<Inner> {
 }
 
 impl<Inner> Body<Inner> {
-    pub(crate) fn empty() -> Self {
-        Body::text("")
-    }
-
     pub(crate) fn text(text: &'static str) -> Self {
         Body::of(Content::Ours(Bytes::from_static(text.as_bytes())))
     }
@@ -36,11 +30,7 @@ impl<Inner> Body<Inner> {
     }
 
     fn of(content: Content<Inner>) -> Self {
-        Body { content, access: None, _busy: None }
-    }
-
-    pub(crate) fn keeping(self, busy: Busy) -> Self {
-        Body { _busy: Some(busy), ..self }
+        Body { content, access: None }
     }
 }
 

@@ -7,7 +7,7 @@ use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, FORWARDED, HOST, HeaderName,
     PROXY_AUTHENTICATE, TE, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::identity::{TRACEPARENT, TRACESTATE, X_REQUEST_ID};
 use crate::backend::Peer;
@@ -36,14 +36,6 @@ const KEPT: [HeaderName; 14] = [
     X_REQUEST_ID,
 ];
 
-/// Whether a request says once which host it means; HTTP/1.0 need not say it (RFC 9112 §3.2).
-pub(super) fn names_its_host(version: Version, headers: &HeaderMap) -> bool {
-    match headers.get_all(HOST).iter().count() {
-        0 => version != Version::HTTP_11,
-        count => count == 1,
-    }
-}
-
 /// Removes what concerns the hop from the client alone (RFC 9110 §7.6.1). `TE: trailers` stays,
 /// since trailers are passed on.
 pub(super) fn clean_request(headers: &mut HeaderMap) {
@@ -53,6 +45,13 @@ pub(super) fn clean_request(headers: &mut HeaderMap) {
     headers.remove(TE);
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Removes from an upgrade what concerns the hop from the client alone; what makes it an upgrade stays.
+pub(super) fn clean_upgrade(headers: &mut HeaderMap) {
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, TE] {
+        headers.remove(name);
     }
 }
 
@@ -135,7 +134,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-fn has_token(value: &HeaderValue, token: &str) -> bool {
+pub(super) fn has_token(value: &HeaderValue, token: &str) -> bool {
     let value = value.to_str().unwrap_or_default();
     value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token))
 }
@@ -150,17 +149,6 @@ mod tests {
             headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
         }
         headers
-    }
-
-    #[test]
-    fn a_host_is_named_once() {
-        for (hosts, names_in_11, names_in_10) in
-            [(0, false, true), (1, true, true), (2, false, false)]
-        {
-            let headers = headers(&[("host", "a")].repeat(hosts));
-            assert_eq!(names_its_host(Version::HTTP_11, &headers), names_in_11, "{hosts}");
-            assert_eq!(names_its_host(Version::HTTP_10, &headers), names_in_10, "{hosts}");
-        }
     }
 
     #[test]

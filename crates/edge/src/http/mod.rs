@@ -1,42 +1,41 @@
-//! HTTP: from hyper to the backend and back.
+//! HTTP, however it is framed: from a request to the backend and back.
 //!
 //! The walk of a request: `answer` -> `identity::identify` -> `headers::clean_request` -> `Backend::fetch` ->
 //! `headers::clean_response`; of an upgrade: `answer` -> [`handshake::examine`] ->
-//! `Backend::upgrade` -> the 101 -> a reader task of [`crate::ws`].
+//! `Backend::upgrade` -> a `Switch`, of which the connection makes a WebSocket.
 
 mod access;
-mod body;
+pub(crate) mod body;
 mod headers;
 mod identity;
 mod origins;
-pub(crate) mod patience;
 mod proxies;
 
 use std::rc::Rc;
+use std::str::FromStr;
+use std::time::Duration;
 
 use ::http::header::{
-    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
+    SEC_WEBSOCKET_PROTOCOL, TE, UPGRADE,
 };
-use ::http::{HeaderValue, Request, Response, StatusCode};
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
-use shovel_protocol::{Close, CloseCode};
+use ::http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body::Body as _;
 
 use self::access::Access;
 use self::body::Body;
 pub use self::origins::Origin;
-use self::patience::{Patience, Watched};
 pub use self::proxies::Proxy;
 pub(crate) use self::proxies::trusts;
 use crate::backend::{Accepted, Backend, Failure, Notes, Peer, Refused, Upgrade};
 use crate::connection::{Admitted, Server};
+use crate::http1::body::{BrokenBody, RequestBody};
+pub use crate::http1::head::Limits;
+use crate::ws::Socket;
 use crate::ws::handshake::{self, Handshake, Offer, Refusal};
-use crate::ws::reader::Reader;
-use crate::ws::{Socket, Why};
 
 /// What an operator can set about requests.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Whether each request has its line in the log, and each end of a connection.
     pub access_log: bool,
@@ -46,30 +45,105 @@ pub struct Settings {
     pub allowed_origins: Vec<Origin>,
     /// So many clients of one address and no more; trusted proxies do not count.
     pub clients_per_address: Option<u32>,
+    /// How large the head of a request may be.
+    pub head: Limits,
+    /// The longest body of a request.
+    pub max_body_bytes: Option<u64>,
+    /// How long a client may take for the head of a request.
+    pub header_timeout: Duration,
+    /// How long a client may be quiet between two requests.
+    pub keep_alive_timeout: Duration,
+    /// How long a client may send nothing of what it has begun.
+    pub read_timeout: Duration,
+    /// How long a client may read nothing of what waits for it.
+    pub write_timeout: Duration,
+    /// What it means that a client ends its side while its request is answered.
+    pub half_close: HalfClose,
+}
+
+/// What it means that a client ends its side while its request is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HalfClose {
+    /// It has gone, and nobody wants the answer. Closing a socket sends the same as ending one side.
+    #[default]
+    Cancel,
+    /// It has said all and waits for the answer. That it has gone shows when it is written to.
+    Answer,
+}
+
+impl FromStr for HalfClose {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "cancel" => Ok(HalfClose::Cancel),
+            "answer" => Ok(HalfClose::Answer),
+            _ => Err("expected cancel or answer".to_owned()),
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            access_log: false,
+            trusted_proxies: Vec::new(),
+            allowed_origins: Vec::new(),
+            clients_per_address: None,
+            head: Limits { max_bytes: 64 * 1024, max_fields: 100 },
+            max_body_bytes: None,
+            header_timeout: Duration::from_secs(10),
+            keep_alive_timeout: Duration::from_secs(75),
+            read_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(60),
+            half_close: HalfClose::Cancel,
+        }
+    }
+}
+
+/// The answer to a request.
+pub(crate) enum Reply<B: Backend> {
+    /// A response.
+    Response(Response<Body<B::Body>>),
+    /// The connection becomes a WebSocket.
+    Switch(Switch<B>),
+}
+
+/// What becomes a WebSocket.
+pub(crate) struct Switch<B: Backend> {
+    /// Where its messages go.
+    pub(crate) route: B::Route,
+    pub(crate) socket: Socket,
+    /// Of the 101.
+    pub(crate) headers: HeaderMap,
 }
 
 /// Answers one request. Never fails: what goes wrong has a status.
 pub(crate) async fn answer<B: Backend>(
     server: Rc<Server<B>>,
-    mut request: Request<Incoming>,
+    mut request: Request<RequestBody>,
     admitted: Rc<Admitted>,
-    patience: Patience,
-) -> Result<Response<Body<B::Body>>, std::convert::Infallible> {
-    let busy = patience.begin();
+) -> Reply<B> {
     let settings = server.http();
     let is_trusted = trusts(&settings.trusted_proxies, &admitted.peer);
     let names = identity::identify(request.headers_mut(), is_trusted);
     let peer = peer_of(&admitted, is_trusted, &settings, &request);
     headers::set_forwarded(request.headers_mut(), &admitted.peer, is_trusted);
     if !settings.access_log {
-        let response = respond(&server, request, &admitted, peer, Notes::default()).await;
-        return Ok(response.map(|body| body.keeping(busy)));
+        return respond(&server, request, peer, Notes::default()).await;
     }
     let notes = Notes::kept();
     let mut access = Box::new(Access::begin(&request, names, &peer, &notes));
-    let response = respond(&server, request, &admitted, peer, notes).await;
-    access.answered(response.status());
-    Ok(response.map(|body| body.keeping(busy).logged(access)))
+    match respond(&server, request, peer, notes).await {
+        Reply::Response(response) => {
+            access.answered(response.status());
+            Reply::Response(response.map(|body| body.logged(access)))
+        }
+        Reply::Switch(switch) => {
+            access.answered(StatusCode::SWITCHING_PROTOCOLS);
+            Reply::Switch(switch)
+        }
+    }
 }
 
 /// Who asks: whoever was admitted, or the client that a trusted proxy names. The port of the latter is
@@ -78,7 +152,7 @@ fn peer_of(
     admitted: &Admitted,
     is_trusted: bool,
     settings: &Settings,
-    request: &Request<Incoming>,
+    request: &Request<RequestBody>,
 ) -> Rc<Peer> {
     let behind = || proxies::client_behind(&settings.trusted_proxies, request.headers());
     match is_trusted.then(behind).flatten() {
@@ -89,36 +163,38 @@ fn peer_of(
 
 async fn respond<B: Backend>(
     server: &Rc<Server<B>>,
-    request: Request<Incoming>,
-    admitted: &Rc<Admitted>,
+    request: Request<RequestBody>,
     peer: Rc<Peer>,
     notes: Notes,
-) -> Response<Body<B::Body>> {
-    if !headers::names_its_host(request.version(), request.headers()) {
-        server.backend.refused(Refused::BadHead);
-        return plain(StatusCode::BAD_REQUEST, "the Host header must be given once");
-    }
+) -> Reply<B> {
+    let has_body = !request.body().is_end_stream();
     let handshake = handshake::examine(request.method(), request.version(), request.headers());
-    let response = match handshake {
-        Handshake::None => fetch(server, request, peer, notes).await,
+    let reply = match handshake {
+        Handshake::None => fetch(server, request, peer, notes).await.map(Reply::Response),
+        // What follows such a request is no WebSocket's yet: its bytes would be read as frames.
+        Handshake::Offer(_) | Handshake::Refused(_) if has_body => {
+            server.backend.refused(Refused::BadHandshake);
+            Ok(Reply::Response(plain(StatusCode::BAD_REQUEST, "an upgrade has no body")))
+        }
         Handshake::Offer(_)
             if !origins::allows(&server.http().allowed_origins, request.headers()) =>
         {
             server.backend.refused(Refused::ForeignOrigin);
-            Ok(plain(StatusCode::FORBIDDEN, "pages of this origin may open no WebSocket here"))
+            let why = "pages of this origin may open no WebSocket here";
+            Ok(Reply::Response(plain(StatusCode::FORBIDDEN, why)))
         }
-        Handshake::Offer(offer) => upgrade(server, request, admitted, peer, notes, offer).await,
+        Handshake::Offer(offer) => upgrade(server, request, peer, notes, offer).await,
         Handshake::Refused(refusal) => {
             server.backend.refused(Refused::BadHandshake);
-            Ok(refused(refusal))
+            Ok(Reply::Response(refused(refusal)))
         }
     };
-    response.unwrap_or_else(|failure| failed(&failure))
+    reply.unwrap_or_else(|failure| Reply::Response(failed(&failure)))
 }
 
 async fn fetch<B: Backend>(
     server: &Rc<Server<B>>,
-    mut request: Request<Incoming>,
+    mut request: Request<RequestBody>,
     peer: Rc<Peer>,
     notes: Notes,
 ) -> Result<Response<Body<B::Body>>, Failure> {
@@ -130,64 +206,34 @@ async fn fetch<B: Backend>(
 
 async fn upgrade<B: Backend>(
     server: &Rc<Server<B>>,
-    mut request: Request<Incoming>,
-    admitted: &Rc<Admitted>,
+    mut request: Request<RequestBody>,
     peer: Rc<Peer>,
     notes: Notes,
     offer: Offer,
-) -> Result<Response<Body<B::Body>>, Failure> {
-    let upgraded = hyper::upgrade::on(&mut request);
+) -> Result<Reply<B>, Failure> {
+    headers::clean_upgrade(request.headers_mut());
     let (parts, _) = request.into_parts();
     let socket = server.socket();
     match server.backend.clone().upgrade(parts, peer, notes, socket.clone()).await? {
         Upgrade::Declined(mut response) => {
             headers::clean_response(&mut response);
-            Ok(response.map(Body::of_backend))
+            Ok(Reply::Response(response.map(Body::of_backend)))
         }
         Upgrade::Accepted(accepted) => {
             let route = accepted.route;
-            let response = switching_protocols(accepted, offer);
-            server.spawn_reader(run(server.clone(), admitted.clone(), upgraded, route, socket));
-            Ok(response)
+            let headers = switching_headers(accepted, offer);
+            Ok(Reply::Switch(Switch { route, socket, headers }))
         }
     }
 }
 
-/// Waits until the 101 has gone out, then reads the WebSocket to its end. Until then its client
-/// keeps its place.
-async fn run<B: Backend>(
-    server: Rc<Server<B>>,
-    _admitted: Rc<Admitted>,
-    upgraded: OnUpgrade,
-    route: B::Route,
-    socket: Socket,
-) {
-    let upgraded = match upgraded.await {
-        Ok(upgraded) => upgraded.downcast::<TokioIo<Watched>>(),
-        Err(_client_has_gone) => {
-            let (code, reason) = (CloseCode::ABNORMAL, String::new());
-            socket.end(Why::Gone);
-            return server.backend.closed(route, Close { code, reason, was_clean: false });
-        }
-    };
-    let Ok(parts) = upgraded else {
-        unreachable!("hyper gives back the stream that it was given");
-    };
-    let transport = parts.io.into_inner().into_inner();
-    let (backend, already_read) = (server.backend.clone(), parts.read_buf);
-    let settings = server.settings();
-    Reader::new(backend, route, socket, transport, already_read, &settings).run().await;
-}
-
-fn switching_protocols<Route, Inner>(
-    accepted: Accepted<Route>,
-    offer: Offer,
-) -> Response<Body<Inner>> {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+fn switching_headers<Route>(accepted: Accepted<Route>, offer: Offer) -> HeaderMap {
+    let mut response = Response::new(());
     *response.headers_mut() = accepted.headers;
     headers::clean_response(&mut response);
-    let headers = response.headers_mut();
+    let mut headers = std::mem::take(response.headers_mut());
+    // A 101 has no body (RFC 9110 §8.6).
+    headers.remove(CONTENT_LENGTH);
     // No extension is spoken here, so none may be agreed upon (RFC 6455 §9.1).
     headers.remove(SEC_WEBSOCKET_EXTENSIONS);
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -197,7 +243,7 @@ fn switching_protocols<Route, Inner>(
     if let Some(protocol) = accepted.protocol {
         headers.insert(SEC_WEBSOCKET_PROTOCOL, protocol);
     }
-    response
+    headers
 }
 
 fn refused<Inner>(refusal: Refusal) -> Response<Body<Inner>> {
@@ -216,16 +262,41 @@ fn failed<Inner>(failure: &Failure) -> Response<Body<Inner>> {
             response.headers_mut().insert(::http::header::RETRY_AFTER, seconds);
             response
         }
-        Failure::BadRequest => plain(StatusCode::BAD_REQUEST, "Bad Request"),
+        Failure::Body(broken) => {
+            let (status, text) = of_broken_body(*broken);
+            plain(status, text)
+        }
         Failure::BadGateway(_) => plain(StatusCode::BAD_GATEWAY, "Bad Gateway"),
         Failure::TimedOut => plain(StatusCode::GATEWAY_TIMEOUT, "Gateway Timeout"),
+    }
+}
+
+fn of_broken_body(broken: BrokenBody) -> (StatusCode, &'static str) {
+    match broken {
+        BrokenBody::Gone | BrokenBody::Bad(_) => (StatusCode::BAD_REQUEST, "Bad Request"),
+        BrokenBody::TooLong => (StatusCode::PAYLOAD_TOO_LARGE, "Content Too Large"),
+        BrokenBody::TooSlow => (StatusCode::REQUEST_TIMEOUT, "Request Timeout"),
     }
 }
 
 fn plain<Inner>(status: StatusCode, text: &'static str) -> Response<Body<Inner>> {
     let mut response = Response::new(Body::text(text));
     *response.status_mut() = status;
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(::http::header::CONTENT_TYPE, plain);
+    response.headers_mut().insert(CONTENT_TYPE, PLAIN);
     response
+}
+
+const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+/// Of a response that says this.
+pub(crate) fn headers_of_plain(text: &'static str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, PLAIN);
+    headers.insert(CONTENT_LENGTH, text.len().into());
+    headers
+}
+
+/// Whether the client wants to see the trailers of a response.
+pub(crate) fn takes_trailers(headers: &HeaderMap) -> bool {
+    headers.get_all(TE).iter().any(|te| headers::has_token(te, "trailers"))
 }

@@ -11,7 +11,7 @@ pub mod decoder;
 pub mod encoder;
 mod fanout;
 pub mod handshake;
-mod outbox;
+pub(crate) mod outbox;
 pub(crate) mod reader;
 mod socket;
 mod utf8;

@@ -46,6 +46,12 @@ impl Outbox {
         self.bytes += self.tail.len() - before;
     }
 
+    /// Puts something before all that waits.
+    pub(crate) fn put_first(&mut self, bytes: Vec<u8>) {
+        self.bytes += bytes.len();
+        self.queue.push_front(bytes.into());
+    }
+
     /// Appends frames that others get too.
     pub(crate) fn put_shared(&mut self, buffers: &Buffers, frames: Bytes) {
         self.settle_tail(buffers);

@@ -5,14 +5,15 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use shovel_protocol::{Close, CloseCode};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::decoder::{Decoded, Decoder, Hold, Limits, Received, Violation};
 use super::{Settings, Socket, Why};
 use crate::Backend;
-use crate::transport::{ReadHalf, Transport};
+use crate::http::Switch;
+use crate::http1::connection::Switched;
+use crate::transport::ReadHalf;
 
 /// Reads of one poll: a fast client must let others have the thread.
 const READS_PER_POLL: usize = 4;
@@ -41,19 +42,11 @@ enum Last {
 
 impl<B: Backend> Reader<B> {
     /// Takes the stream over from HTTP, with the bytes that HTTP has read beyond its request.
-    pub(crate) fn new(
-        backend: Rc<B>,
-        route: B::Route,
-        socket: Socket,
-        transport: Transport,
-        already_read: Bytes,
-        settings: &Settings,
-    ) -> Self {
-        let (read, write) = transport.into_split();
-        socket.open(write);
+    pub(crate) fn new(backend: Rc<B>, switched: Switched<B>, settings: &Settings) -> Self {
+        let Switched { switch, read, write, head, already_read: carry } = switched;
+        let Switch { route, socket, .. } = switch;
+        socket.open(write, head);
         let decoder = Decoder::new(Limits { max_message_bytes: settings.max_message_bytes });
-        // A copy of its exact size: hyper's buffer holds 8 KiB whatever is in it.
-        let carry = already_read.to_vec();
         Reader { backend, route, socket, read, decoder, carry, last: None }
     }
 

@@ -208,10 +208,11 @@ impl Socket {
         self.0.state.borrow_mut().wake();
     }
 
-    /// Gives the socket its stream, after the 101.
-    pub(crate) fn open(&self, write: WriteHalf) {
+    /// Gives the socket its stream. The 101, `head`, goes out before all that was sent by now.
+    pub(crate) fn open(&self, write: WriteHalf, head: Vec<u8>) {
         let mut state = self.0.state.borrow_mut();
         state.write = Some(write);
+        state.outbox.put_first(head);
         if state.is_open() {
             self.0.deadlines.set(Due::Ping, self.downgrade());
         }

@@ -61,7 +61,7 @@ impl Router {
             }
         });
         let link = Link::new((worker, &welcome), cell, socket, self.turn.clone(), on_room);
-        link.send(&ToWorker::hello(Capabilities::ADOPT, welcome));
+        link.send(&ToWorker::hello(Capabilities::ADOPT.and(Capabilities::CONTINUE), welcome));
         self.custody.borrow_mut().join(worker, Linked(link.clone()), self.now());
         Some(link)
     }
@@ -127,6 +127,8 @@ impl Router {
     pub(crate) fn note_abilities(&self, link: &Link, can: Capabilities) {
         let adopts = can.contains(Capabilities::ADOPT);
         link.cell.adopts.store(adopts, Ordering::Relaxed);
+        let continues = can.contains(Capabilities::CONTINUE);
+        link.cell.continues.store(continues, Ordering::Relaxed);
     }
 
     fn look_for_rest(self: &Rc<Self>) {

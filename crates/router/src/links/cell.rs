@@ -20,6 +20,8 @@ pub struct SharedCell {
     pub(crate) asked: AtomicU32,
     /// It can adopt connections. Set before it is offered.
     pub(crate) adopts: AtomicBool,
+    /// It says when a body is asked for whose client waits for that.
+    pub(crate) continues: AtomicBool,
     /// On how many threads it has nothing to do.
     idle_threads: AtomicU32,
     /// What it has under way and may die of.

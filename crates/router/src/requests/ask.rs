@@ -5,11 +5,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant as Clock};
 
 use http::Method;
+use http::header::EXPECT;
 use http::request::Parts;
-use hyper::body::Incoming;
 use shovel_core::custody::{LateUpgrade, Route};
 use shovel_edge::ws::Socket;
-use shovel_edge::{Failure, Notes, Peer};
+use shovel_edge::{Failure, Notes, Peer, RequestBody};
 use shovel_protocol::control::OfferedConnection;
 use shovel_protocol::{RequestId, ToWorker};
 use tokio::sync::oneshot;
@@ -33,7 +33,7 @@ pub struct Question {
     /// Where to note who has it.
     pub notes: Notes,
     /// `None` if there is none, or it is known to be empty.
-    pub body: Option<Incoming>,
+    pub body: Option<RequestBody>,
     /// Set if it offers an upgrade.
     pub socket: Option<Socket>,
 }
@@ -81,7 +81,6 @@ impl Router {
         };
         let mut may_retry = question.parts.method.is_idempotent() && question.body.is_none();
         let mut deadline = None;
-        let _open = Open::begin(self);
         loop {
             let link = self.pick(settings.queue_timeout).await?;
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + timeout);
@@ -130,23 +129,6 @@ impl Router {
     }
 }
 
-/// A request that is to be answered: the pool does not end before it is, or cannot be.
-struct Open<'a>(&'a Rc<Router>);
-
-impl<'a> Open<'a> {
-    fn begin(router: &'a Rc<Router>) -> Self {
-        router.custody.borrow_mut().begin_question();
-        Open(router)
-    }
-}
-
-impl Drop for Open<'_> {
-    fn drop(&mut self) {
-        self.0.custody.borrow_mut().end_question();
-        self.0.go_on_if_needed();
-    }
-}
-
 /// A request without a response yet. Dropping it means that its client has gone.
 struct Pending<'a> {
     router: &'a Rc<Router>,
@@ -189,6 +171,8 @@ impl<'a> Pending<'a> {
             OfferedConnection { connection, uuid }
         });
         let body = question.body.take();
+        let is_awaited = link.cell.continues.load(Ordering::Relaxed)
+            && question.parts.headers.contains_key(EXPECT);
         let head = request_head(&question.parts, &question.peer, offer);
         let adopts = link.cell.adopts.load(Ordering::Relaxed);
         let client = connection.filter(|_| adopts).and_then(|its| custody.client_mut(its));
@@ -199,8 +183,8 @@ impl<'a> Pending<'a> {
         link.send(&ToWorker::Request { request: id, head, end: body.is_none() });
         let upload = body.map(|body| {
             let asked = router.clone();
-            let broken_off = move || asked.fail(id, Failure::BadRequest);
-            Upload::start(link.clone(), id, body, BODY_WINDOW_BYTES, broken_off)
+            let break_off = move |broken| asked.fail(id, Failure::Body(broken));
+            Upload::start(link.clone(), id, (body, is_awaited), BODY_WINDOW_BYTES, break_off)
         });
         if let Some(request) = router.requests.borrow_mut().get_mut(id.0) {
             request.connection = connection;

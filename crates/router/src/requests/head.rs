@@ -1,4 +1,4 @@
-//! Heads of requests and responses, as hyper has them and as they stand in frames.
+//! Heads of requests and responses, as the edge has them and as they stand in frames.
 
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
@@ -53,7 +53,7 @@ pub fn header_map(headers: &Headers<'_>) -> Option<HeaderMap> {
     Some(map)
 }
 
-/// The head of a response as hyper takes it, and how long its body must be.
+/// The head of a response as the edge takes it, and how long its body must be.
 ///
 /// # Errors
 /// Why it cannot be passed on.

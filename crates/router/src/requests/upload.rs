@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use shovel_edge::{BrokenBody, RequestBody};
 use shovel_protocol::control::Headers;
 use shovel_protocol::credit::Credit;
 use shovel_protocol::{RequestId, ToWorker};
@@ -30,20 +30,24 @@ struct SharedCredit {
 }
 
 impl Upload {
-    /// Passes `body` on in a task of its own. `broken_off` is called if the client breaks it off.
+    /// Passes `body` on in a task of its own. `is_awaited`: not before the worker has asked for it, by a
+    /// credit. `break_off` is told why it does not become whole.
     pub fn start(
         link: Rc<Link>,
         request: RequestId,
-        body: Incoming,
+        (body, is_awaited): (RequestBody, bool),
         window_bytes: u32,
-        broken_off: impl FnOnce() + 'static,
+        break_off: impl FnOnce(BrokenBody) + 'static,
     ) -> Self {
         let credit = RefCell::new(Credit::new(window_bytes));
         let credit = Rc::new(SharedCredit { credit, window_bytes, granted: Notify::new() });
         let task = Task { link, request, credit: credit.clone() };
         let task = spawn_local(async move {
-            if task.run(body).await.is_err() {
-                broken_off();
+            if is_awaited {
+                task.credit.granted.notified().await;
+            }
+            if let Err(broken) = task.run(body).await {
+                break_off(broken);
             }
         });
         Upload { credit, task: task.abort_handle() }
@@ -73,7 +77,7 @@ struct Task {
 }
 
 impl Task {
-    async fn run(&self, mut body: Incoming) -> Result<(), hyper::Error> {
+    async fn run(&self, mut body: RequestBody) -> Result<(), BrokenBody> {
         let request = self.request;
         while let Some(frame) = body.frame().await {
             match frame?.into_data() {

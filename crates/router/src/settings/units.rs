@@ -53,6 +53,28 @@ pub fn size(text: &str) -> Result<usize, String> {
     }
 }
 
+/// As [`size`], for the head of a request: from 1 KiB to 1 MiB.
+///
+/// # Errors
+/// What was expected.
+pub fn header_size(text: &str) -> Result<usize, String> {
+    size(text).and_then(|bytes| match bytes {
+        0x400..=0x10_0000 => Ok(bytes),
+        _ => Err("the head of a request may have from 1KiB to 1MiB".into()),
+    })
+}
+
+/// Reads how many headers a request may have.
+///
+/// # Errors
+/// What was expected.
+pub fn header_count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=1000) => Ok(count),
+        _ => Err("a number from 1 to 1000".into()),
+    }
+}
+
 /// Reads how many of something there may be: a whole number, at least 1.
 ///
 /// # Errors

@@ -47,7 +47,7 @@ type Take = fn(&mut Chosen, &str) -> Result<(), String>;
 
 /// What can be chosen: its key, from which its variable follows as a supervisor's does, and how it
 /// is read.
-const ONES: [(&str, Take); 12] = [
+const ONES: [(&str, Take); 20] = [
     ("max-connections", |chosen, text| {
         let limit = units::limit(text)?;
         chosen.settings.client_limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -66,6 +66,26 @@ const ONES: [(&str, Take); 12] = [
     ("queue-timeout", |chosen, text| {
         set(&mut chosen.settings.queue_timeout, units::duration(text))
     }),
+    ("max-header-size", |chosen, text| {
+        set(&mut chosen.http.head.max_bytes, units::header_size(text))
+    }),
+    ("max-headers", |chosen, text| {
+        set(&mut chosen.http.head.max_fields, units::header_count(text))
+    }),
+    ("max-body", |chosen, text| {
+        set(&mut chosen.http.max_body_bytes, units::size(text).map(|bytes| Some(bytes as u64)))
+    }),
+    ("header-timeout", |chosen, text| {
+        set(&mut chosen.http.header_timeout, units::some_duration(text))
+    }),
+    ("keep-alive-timeout", |chosen, text| {
+        set(&mut chosen.http.keep_alive_timeout, units::some_duration(text))
+    }),
+    ("read-timeout", |chosen, text| set(&mut chosen.http.read_timeout, units::some_duration(text))),
+    ("write-timeout", |chosen, text| {
+        set(&mut chosen.http.write_timeout, units::some_duration(text))
+    }),
+    ("half-close", |chosen, text| set(&mut chosen.http.half_close, text.parse())),
     ("ping-interval", |chosen, text| {
         set(&mut chosen.settings.ws.ping_interval, units::some_duration(text))
     }),

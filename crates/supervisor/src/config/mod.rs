@@ -129,6 +129,47 @@ pub struct Config {
     #[arg(value_parser = units::duration)]
     pub queue_timeout: Duration,
 
+    /// Longest head of a request: its first line and its headers; longer ones are answered 431 or 414
+    #[arg(long = "max-header-size", help_heading = REQUESTS, value_name = "SIZE")]
+    #[arg(default_value = "64KiB", value_parser = units::header_size)]
+    pub max_header_bytes: usize,
+
+    /// Most headers of a request; more are answered 431
+    #[arg(long, help_heading = REQUESTS, value_name = "N", default_value_t = 100)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub max_headers: u32,
+
+    /// Longest body of a request; a longer one is answered 413 [default: any length]
+    #[arg(long = "max-body", help_heading = REQUESTS, value_name = "SIZE")]
+    #[arg(value_parser = units::size)]
+    pub max_body_bytes: Option<usize>,
+
+    /// How long a client may take for the head of a request; then it is answered 408
+    #[arg(long, help_heading = REQUESTS, value_name = "DURATION", default_value = "10s")]
+    #[arg(value_parser = units::some_duration)]
+    pub header_timeout: Duration,
+
+    /// How long a client may be quiet between two requests; then it is closed
+    #[arg(long, help_heading = REQUESTS, value_name = "DURATION", default_value = "75s")]
+    #[arg(value_parser = units::some_duration)]
+    pub keep_alive_timeout: Duration,
+
+    /// How long a client may send nothing of a body that it has begun; then it is answered 408
+    #[arg(long, help_heading = REQUESTS, value_name = "DURATION", default_value = "60s")]
+    #[arg(value_parser = units::some_duration)]
+    pub read_timeout: Duration,
+
+    /// How long a client may read nothing of a response that waits for it; then it is closed
+    #[arg(long, help_heading = REQUESTS, value_name = "DURATION", default_value = "60s")]
+    #[arg(value_parser = units::some_duration)]
+    pub write_timeout: Duration,
+
+    /// What it means that a client ends its side while its request is answered: `cancel`, it has gone;
+    /// `answer`, it waits
+    #[arg(long, help_heading = REQUESTS, value_name = "WHAT", default_value = "cancel")]
+    #[arg(value_parser = str::parse::<http::HalfClose>)]
+    pub half_close: http::HalfClose,
+
     /// Pages of this origin (`https://` and a host, and a port if it is not the usual one) may open
     /// WebSockets, and those of others may not; may be repeated [default: pages of every origin may]
     #[arg(long, help_heading = WEBSOCKETS, value_name = "ORIGIN")]
@@ -226,7 +267,7 @@ pub struct Config {
 
 /// The settings that take effect when they are read again, on SIGHUP, for what begins from then on: a
 /// generation, a connection, a wait. The others belong to what is opened once.
-pub const READ_AGAIN: [&str; 27] = [
+pub const READ_AGAIN: [&str; 35] = [
     "max-connections",
     "max-connections-per-ip",
     "trust-proxy",
@@ -243,6 +284,14 @@ pub const READ_AGAIN: [&str; 27] = [
     "request-timeout",
     "upgrade-timeout",
     "queue-timeout",
+    "max-header-size",
+    "max-headers",
+    "max-body",
+    "header-timeout",
+    "keep-alive-timeout",
+    "read-timeout",
+    "write-timeout",
+    "half-close",
     "allow-origin",
     "close-spread",
     "handler-timeout",
@@ -328,6 +377,16 @@ impl Config {
             trusted_proxies: self.trust_proxy.clone(),
             allowed_origins: self.allow_origin.clone(),
             clients_per_address: self.max_connections_per_ip,
+            head: http::Limits {
+                max_bytes: self.max_header_bytes,
+                max_fields: self.max_headers as usize,
+            },
+            max_body_bytes: self.max_body_bytes.map(|bytes| bytes as u64),
+            header_timeout: self.header_timeout,
+            keep_alive_timeout: self.keep_alive_timeout,
+            read_timeout: self.read_timeout,
+            write_timeout: self.write_timeout,
+            half_close: self.half_close,
         }
     }
 

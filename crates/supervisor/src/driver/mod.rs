@@ -369,7 +369,7 @@ impl Driver {
     fn tell_settings(&self) {
         let workers = self.fleet.wanted();
         let settings = Config { workers, ..self.config.clone() }.io(self.descriptors);
-        let http = self.config.http();
+        let http = Box::new(self.config.http());
         self.tell_all(|| ToThread::Configure { settings, http: http.clone() });
     }
 

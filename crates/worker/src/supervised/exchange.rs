@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use http::{HeaderMap, Uri};
-use shovel_protocol::control::{Headers, OfferedConnection};
+use shovel_protocol::control::{Headers, OfferedConnection, RequestHead};
 use shovel_protocol::credit::Credit;
 use shovel_protocol::limits::FRAME_PAYLOAD_BYTES;
 use shovel_protocol::{ConnectionUuid, LeaseId, RequestId};
@@ -64,16 +64,17 @@ impl Exchange {
     pub(crate) fn new(
         link: Arc<Link>,
         request: RequestId,
-        offer: Option<OfferedConnection>,
+        head: &RequestHead<'_>,
         has_body: bool,
     ) -> Self {
+        let is_awaited = head.headers.0.iter().any(|(name, _)| *name == "expect");
         let state =
             State { stage: Stage::Open, credit: Credit::new(link.body_window_bytes), task: None };
         Exchange {
             request,
-            upload: has_body.then(|| Arc::new(Upload::new(link.clone(), request))),
+            upload: has_body.then(|| Arc::new(Upload::new(link.clone(), request, is_awaited))),
             link,
-            offer: offer.map(Offer::from),
+            offer: head.offer.map(Offer::from),
             state: Mutex::new(state),
             credited: Notify::new(),
         }

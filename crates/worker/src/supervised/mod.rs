@@ -63,13 +63,16 @@ where
     }
     let links: Vec<_> = greeted
         .iter()
-        .map(|greeted| Arc::new(Link::new(&greeted.welcome, greeted.moves)))
+        .map(|greeted| {
+            let moves = greeted.capabilities.contains(Capabilities::ADOPT);
+            Arc::new(Link::new(&greeted.welcome, moves))
+        })
         .collect();
     let (Some(first), Some(link)) = (greeted.first(), links.first()) else {
         return Err(RunError::NoSupervisor);
     };
     let switchboard = Arc::new(Switchboard::new(link.clone()));
-    let capabilities = app.capabilities();
+    let capabilities = app.capabilities().in_common(first.capabilities);
     let context = Arc::new(Context {
         state: Arc::new(app.state),
         worker: worker_info(&first.welcome),

@@ -41,7 +41,7 @@ pub(crate) struct Greeted {
     pub(crate) incoming: Incoming,
     pub(crate) welcome: Welcome,
     /// The supervisor can have connections adopted.
-    pub(crate) moves: bool,
+    pub(crate) capabilities: Capabilities,
 }
 
 /// The reading half of a link.
@@ -71,8 +71,9 @@ impl Greeted {
                 let Some(ToWorker::Hello(greeting, welcome)) = ToWorker::read(frame)? else {
                     return Err(out_of_turn(Kind::Hello, "it comes first on a link").into());
                 };
-                let moves = greeting.capabilities.contains(Capabilities::ADOPT);
-                return Ok(Greeted { socket: Arc::new(socket), incoming, welcome, moves });
+                let capabilities = greeting.capabilities;
+                let socket = Arc::new(socket);
+                return Ok(Greeted { socket, incoming, welcome, capabilities });
             }
             fill(&mut incoming, &socket).await?;
         }
@@ -256,7 +257,7 @@ impl<S: Send + Sync + 'static> FrameHandler<S> {
     }
 
     fn begin_request(&self, request: RequestId, head: RequestHead<'_>, end: bool) {
-        let exchange = Arc::new(Exchange::new(self.link.clone(), request, head.offer, !end));
+        let exchange = Arc::new(Exchange::new(self.link.clone(), request, &head, !end));
         let client = client_address(head.client);
         match read_request(&head, &exchange) {
             Ok(read) => {

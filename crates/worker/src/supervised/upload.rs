@@ -29,6 +29,8 @@ struct State {
     /// The app has dropped the body. Nothing more is granted, so that the client is not made to
     /// send what nobody reads.
     unwanted: bool,
+    /// The client sends it only once somebody asks for it.
+    is_awaited: bool,
     reader: Option<Waker>,
 }
 
@@ -51,13 +53,15 @@ pub(crate) struct UploadBody {
 pub(crate) struct CutOff;
 
 impl Upload {
-    pub(crate) fn new(link: Arc<Link>, request: RequestId) -> Self {
+    /// `is_awaited`: the client sends it only once the app asks for it.
+    pub(crate) fn new(link: Arc<Link>, request: RequestId, is_awaited: bool) -> Self {
         let state = State {
             chunks: VecDeque::new(),
             trailers: None,
             grants: Grants::new(link.body_window_bytes),
             end: End::NotYet,
             unwanted: false,
+            is_awaited,
             reader: None,
         };
         Upload { request, link, state: Mutex::new(state) }
@@ -140,6 +144,10 @@ impl Body for UploadBody {
             End::Whole => Poll::Ready(state.trailers.take().map(|all| Ok(Frame::trailers(all)))),
             End::CutOff => Poll::Ready(Some(Err(CutOff))),
             End::NotYet => {
+                if std::mem::take(&mut state.is_awaited) {
+                    let (request, bytes) = (upload.request, 0);
+                    upload.link.put(request.to_wire(), &ToSupervisor::Credit { request, bytes });
+                }
                 state.reader = Some(cx.waker().clone());
                 Poll::Pending
             }

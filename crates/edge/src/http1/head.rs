@@ -1,0 +1,464 @@
+//! The head of a request (RFC 9112 §2 to §7): what it asks for, and what follows it.
+//!
+//! A request whose head is refused here never reaches a backend, and its connection ends: what comes
+//! behind it cannot be told apart from it.
+
+use std::net::Ipv6Addr;
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING,
+};
+use http::{HeaderMap, Method, StatusCode, Uri, Version};
+
+use super::framing::{Length, end_of_fields};
+
+/// What may stand in a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Request line and fields together, in bytes.
+    pub max_bytes: usize,
+    /// Fields.
+    pub max_fields: usize,
+}
+
+/// The most fields that can be allowed.
+pub const MOST_FIELDS: usize = 1000;
+
+/// A whole head.
+#[derive(Debug)]
+pub struct Head {
+    /// What is asked for.
+    pub method: Method,
+    /// Path and query; `*` of an OPTIONS request. The authority of an absolute target stands in
+    /// `Host` instead (RFC 9112 §3.2.2).
+    pub uri: Uri,
+    /// 1.0 or 1.1.
+    pub version: Version,
+    /// As they came.
+    pub headers: HeaderMap,
+    /// Of the body that follows.
+    pub length: Length,
+    /// Whether the client would send another request on this connection.
+    pub keeps: bool,
+    /// Whether it waits for a word before it sends its body (RFC 9110 §10.1.1).
+    pub expects_continue: bool,
+}
+
+/// How a head is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// 4xx or 5xx.
+    pub status: StatusCode,
+    /// The rule.
+    pub why: &'static str,
+}
+
+impl Refusal {
+    pub(super) fn too_long_a_body() -> Self {
+        refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long")
+    }
+}
+
+/// What stands in front of the bytes that came.
+#[derive(Debug)]
+pub enum Found {
+    /// Not enough to tell.
+    Nothing,
+    /// A head, which is so many bytes long.
+    Head(Box<Head>, usize),
+}
+
+fn refuse(status: StatusCode, why: &'static str) -> Refusal {
+    Refusal { status, why }
+}
+
+fn bad(why: &'static str) -> Refusal {
+    refuse(StatusCode::BAD_REQUEST, why)
+}
+
+/// Looks for a head. `looked_at`: so many bytes of `input` were not enough before.
+///
+/// # Errors
+/// How what came is to be refused.
+pub fn find(input: &[u8], looked_at: usize, limits: &Limits) -> Result<Found, Refusal> {
+    // RFC 9112 §2.2: an empty line before the request is skipped.
+    let empty = input.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    let input_here = &input[empty..];
+    let within = &input_here[..input_here.len().min(limits.max_bytes)];
+    let is_whole = end_of_fields(&within[line_before(within, looked_at.saturating_sub(empty))..]);
+    if is_whole.is_none() && looked_at > 0 && within.len() < limits.max_bytes {
+        // It was found to be no nonsense before. To read all of it each time would cost too much.
+        return if empty > 4 { Err(bad("empty lines")) } else { Ok(Found::Nothing) };
+    }
+    let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
+    let most = limits.max_fields.min(MOST_FIELDS);
+    let mut request = httparse::Request::new(&mut fields[..most]);
+    match request.parse(within) {
+        Ok(httparse::Status::Complete(bytes)) => {
+            let head = read(&request)?;
+            Ok(Found::Head(Box::new(head), empty + bytes))
+        }
+        Ok(httparse::Status::Partial) if within.len() < limits.max_bytes => Ok(Found::Nothing),
+        Ok(httparse::Status::Partial) if request.path.is_none() => {
+            Err(refuse(StatusCode::URI_TOO_LONG, "the request line is too long"))
+        }
+        Ok(httparse::Status::Partial) => Err(too_large("the headers are too long")),
+        Err(httparse::Error::TooManyHeaders) => Err(too_large("there are too many headers")),
+        Err(httparse::Error::Version) if names_a_version(within) => {
+            Err(refuse(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "only HTTP/1 is spoken here"))
+        }
+        Err(_) => Err(bad("the head is malformed")),
+    }
+}
+
+/// Whether the request line is one, but for its version.
+fn names_a_version(input: &[u8]) -> bool {
+    let line = input.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let mut words = line.split(|byte| *byte == b' ');
+    let version = words.nth(2);
+    words.next().is_none() && version.is_some_and(|version| version.starts_with(b"HTTP/"))
+}
+
+/// The begin of a line that has not ended within so many bytes; an empty one would end the head.
+fn line_before(input: &[u8], at: usize) -> usize {
+    let seen = &input[..at.min(input.len())];
+    seen.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
+}
+
+fn too_large(why: &'static str) -> Refusal {
+    refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, why)
+}
+
+fn read(request: &httparse::Request<'_, '_>) -> Result<Head, Refusal> {
+    let version = if request.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
+    let method = Method::from_bytes(request.method.unwrap_or_default().as_bytes())
+        .map_err(|_| bad("the method is malformed"))?;
+    match method {
+        Method::CONNECT => {
+            return Err(refuse(StatusCode::NOT_IMPLEMENTED, "CONNECT is for proxies"));
+        }
+        Method::TRACE => {
+            return Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "TRACE is not allowed"));
+        }
+        _ => {}
+    }
+    let mut headers = HeaderMap::with_capacity(request.headers.len());
+    for field in request.headers.iter() {
+        let name = HeaderName::from_bytes(field.name.as_bytes());
+        let value = HeaderValue::from_bytes(field.value);
+        let (Ok(name), Ok(value)) = (name, value) else {
+            return Err(bad("a header is malformed"));
+        };
+        headers.append(name, value);
+    }
+    let uri = target(&method, request.path.unwrap_or_default(), version, &mut headers)?;
+    let length = length(version, &headers)?;
+    let expects_continue = match headers.get(EXPECT) {
+        Some(value) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
+            version == Version::HTTP_11
+        }
+        Some(_) => {
+            return Err(refuse(StatusCode::EXPECTATION_FAILED, "the expectation is unknown"));
+        }
+        None => false,
+    };
+    let keeps = match version {
+        Version::HTTP_11 => !has_option(&headers, "close"),
+        _ => has_option(&headers, "keep-alive") && !has_option(&headers, "close"),
+    };
+    Ok(Head { method, uri, version, headers, length, keeps, expects_continue })
+}
+
+/// The target as path and query, with the host that it means in `Host`.
+fn target(
+    method: &Method,
+    target: &str,
+    version: Version,
+    headers: &mut HeaderMap,
+) -> Result<Uri, Refusal> {
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) if version == Version::HTTP_11 => {
+            return Err(bad("the Host header must be given once"));
+        }
+        (Some(_), Some(_)) => return Err(bad("the Host header must be given once")),
+        (Some(host), None) if !is_host(host.as_bytes()) => {
+            return Err(bad("the Host header names no host"));
+        }
+        _ => {}
+    }
+    if target.contains('#') {
+        return Err(bad("the target has a fragment"));
+    }
+    let malformed = |_| bad("the target is malformed");
+    if target.starts_with('/') {
+        return target.parse().map_err(malformed);
+    }
+    if target == "*" {
+        return match *method {
+            Method::OPTIONS => Ok(Uri::from_static("*")),
+            _ => Err(bad("only OPTIONS may ask for *")),
+        };
+    }
+    let uri = target.parse::<Uri>().map_err(malformed)?;
+    let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
+    let authority = uri.authority().filter(|authority| is_host(authority.as_str().as_bytes()));
+    let (true, Some(authority)) = (is_web, authority) else {
+        return Err(bad("the target is no path, and no URL of a web page"));
+    };
+    let host =
+        HeaderValue::from_str(authority.as_str()).map_err(|_| bad("the target is malformed"))?;
+    headers.insert(HOST, host);
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    path.parse().map_err(malformed)
+}
+
+/// Whether this is a host with or without a port (RFC 9110 §7.2), or nothing. A comma, which RFC 3986
+/// would allow in a name, is in no name that exists, and makes a list of it for some.
+fn is_host(text: &[u8]) -> bool {
+    let (host, port) = match text.first() {
+        Some(b'[') => {
+            let Some(end) = text.iter().position(|byte| *byte == b']') else { return false };
+            let address = std::str::from_utf8(&text[1..end]).ok();
+            let is_address = address.is_some_and(|text| text.parse::<Ipv6Addr>().is_ok());
+            if !is_address {
+                return false;
+            }
+            (&text[..=end], &text[end + 1..])
+        }
+        _ => match text.iter().position(|byte| *byte == b':') {
+            Some(colon) => text.split_at(colon),
+            None => (text, &[][..]),
+        },
+    };
+    let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(byte);
+    let is_name = text.first() == Some(&b'[') || host.iter().all(is_of_name);
+    let is_port = match port {
+        [] | [b':'] => true,
+        [b':', digits @ ..] => {
+            let number = std::str::from_utf8(digits).ok().and_then(|text| text.parse::<u16>().ok());
+            digits.iter().all(u8::is_ascii_digit) && number.is_some()
+        }
+        _ => false,
+    };
+    is_name && is_port
+}
+
+/// RFC 9112 §6.3, without its leniencies.
+fn length(version: Version, headers: &HeaderMap) -> Result<Length, Refusal> {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let said = match (lengths.next(), lengths.next()) {
+        (None, _) => None,
+        (Some(_), Some(_)) => return Err(bad("several Content-Lengths")),
+        (Some(length), None) => {
+            let digits = length.to_str().ok().filter(|text| !text.is_empty());
+            let digits = digits.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+            // What no file system holds is no length, whatever fits into the number.
+            let length = digits
+                .and_then(|text| text.parse().ok())
+                .filter(|length| *length <= i64::MAX as u64);
+            Some(length.ok_or(bad("the Content-Length is malformed"))?)
+        }
+    };
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter().peekable();
+    if codings.peek().is_none() {
+        return Ok(Length::Bytes(said.unwrap_or(0)));
+    }
+    if version != Version::HTTP_11 {
+        return Err(bad("HTTP/1.0 knows no Transfer-Encoding"));
+    }
+    if said.is_some() {
+        return Err(bad("Content-Length and Transfer-Encoding together"));
+    }
+    match (codings.next(), codings.next()) {
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
+            Ok(Length::Chunked)
+        }
+        (Some(coding), None) if coding.is_empty() => Err(bad("the Transfer-Encoding is empty")),
+        _ => Err(refuse(StatusCode::NOT_IMPLEMENTED, "only the transfer coding chunked is known")),
+    }
+}
+
+/// Whether `Connection` names this option.
+fn has_option(headers: &HeaderMap, option: &str) -> bool {
+    let lines = headers.get_all(CONNECTION).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|one| one.trim().eq_ignore_ascii_case(option))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { max_bytes: 1024, max_fields: 10 };
+
+    fn read(text: impl AsRef<[u8]>) -> Result<Head, u16> {
+        match find(text.as_ref(), 0, &LIMITS) {
+            Ok(Found::Head(head, bytes)) => {
+                assert_eq!(bytes, text.as_ref().len());
+                Ok(*head)
+            }
+            Ok(Found::Nothing) => Err(0),
+            Err(refusal) => Err(refusal.status.as_u16()),
+        }
+    }
+
+    fn with(fields: &str) -> Result<Head, u16> {
+        read(format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n"))
+    }
+
+    #[test]
+    fn a_head_is_found_however_it_is_cut_and_what_follows_is_left() {
+        for head in
+            ["\r\nGET /a?b HTTP/1.1\r\nHost: a\r\nX: 1\r\n\r\n", "GET /a?b HTTP/1.1\nHost: a\n\n"]
+        {
+            let input = format!("{head}GET /next");
+            let mut looked_at = 0;
+            for end in 1..head.len() {
+                let found = find(&input.as_bytes()[..end], looked_at, &LIMITS);
+                assert!(matches!(found, Ok(Found::Nothing)), "{end}: {found:?}");
+                looked_at = end;
+            }
+            for looked_at in 0..head.len() {
+                let found = find(input.as_bytes(), looked_at, &LIMITS);
+                let Ok(Found::Head(found, bytes)) = found else { panic!("{looked_at}: {found:?}") };
+                assert_eq!((bytes, found.uri.to_string()), (head.len(), "/a?b".to_owned()));
+                assert!(found.keeps && found.length == Length::Bytes(0));
+            }
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused_before_it_ends() {
+        for (text, status) in [
+            ("\u{16}\u{3}\u{1}", 400),
+            ("GET / HTTP/2.0\r\n", 505),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+            ("GET /a b HTTP/1.1\r\n", 400),
+            ("GET / HTTP/1.1\r\nBad Name: x\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n", 400),
+        ] {
+            assert_eq!(read(text).unwrap_err(), status, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_is_told_apart() {
+        let long = "x".repeat(2000);
+        assert_eq!(read(format!("GET /{long}")).unwrap_err(), 414);
+        assert_eq!(read(format!("GET / HTTP/1.1\r\nX: {long}")).unwrap_err(), 431);
+        assert_eq!(with(&"X: 1\r\n".repeat(11)).unwrap_err(), 431);
+        // Looked at before, and now full.
+        let text = format!("GET / HTTP/1.1\r\nX: {long}");
+        let refusal = find(text.as_bytes(), 500, &LIMITS).unwrap_err();
+        assert_eq!(refusal.status.as_u16(), 431);
+    }
+
+    #[test]
+    fn a_length_is_told_once_and_plainly() {
+        for (fields, length) in [
+            ("", Length::Bytes(0)),
+            ("Content-Length: 18\r\n", Length::Bytes(18)),
+            ("Transfer-Encoding: Chunked\r\n", Length::Chunked),
+        ] {
+            assert_eq!(with(fields).unwrap().length, length);
+        }
+        for (fields, status) in [
+            ("Content-Length: 3\r\nContent-Length: 3\r\n", 400),
+            ("Content-Length: 3, 3\r\n", 400),
+            ("Content-Length: +3\r\n", 400),
+            ("Content-Length: -3\r\n", 400),
+            ("Content-Length: 0x3\r\n", 400),
+            ("Content-Length:\r\n", 400),
+            ("Content-Length: 18446744073709551615\r\n", 400),
+            ("Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", 400),
+            ("Transfer-Encoding:\r\n", 400),
+            ("Transfer-Encoding: gzip, chunked\r\n", 501),
+            ("Transfer-Encoding: chunked, chunked\r\n", 501),
+            ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", 501),
+            ("Transfer-Encoding: identity\r\n", 501),
+            ("Transfer-Encoding: cow\r\n", 501),
+            ("Transfer-Encoding: \u{b}chunked\r\n", 400),
+        ] {
+            assert_eq!(with(fields).unwrap_err(), status, "{fields}");
+        }
+        let old = "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n";
+        assert_eq!(read(old).unwrap_err(), 400);
+    }
+
+    #[test]
+    fn a_host_is_a_host() {
+        let get = |host: &str| read(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        for host in
+            ["a", "a.b:80", "a:", "", "127.0.0.1:1", "[::1]", "[::1]:8080", "a_b", "%41", "xn--a"]
+        {
+            assert!(get(host).is_ok(), "{host}");
+        }
+        for host in [
+            "a b", "a,b", "u@a", "a/b", "a:xx", "a:70000", "[::1", "[::1]x", "[g]", "\u{e4}",
+            "a:1:2", "a\"", "a\\b", "a?b",
+        ] {
+            assert_eq!(get(host).unwrap_err(), 400, "{host}");
+        }
+        assert_eq!(read("GET / HTTP/1.1\r\n\r\n").unwrap_err(), 400);
+        assert_eq!(read("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n").unwrap_err(), 400);
+        assert!(read("GET / HTTP/1.0\r\n\r\n").is_ok());
+        assert_eq!(read("GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n").unwrap_err(), 400);
+    }
+
+    #[test]
+    fn of_an_absolute_target_the_targets_host_wins() {
+        let get = |target: &str| read(format!("GET {target} HTTP/1.1\r\nHost: other\r\n\r\n"));
+        for (target, host, path) in [
+            ("http://a/b?c", "a", "/b?c"),
+            ("https://a:8080", "a:8080", "/"),
+            ("HTTP://a/", "a", "/"),
+            ("/b", "other", "/b"),
+            ("//a/b", "other", "//a/b"),
+        ] {
+            let head = get(target).unwrap();
+            assert_eq!(
+                (&head.headers[HOST], head.uri.to_string()),
+                (&HeaderValue::from_static(host), path.to_owned())
+            );
+        }
+        for target in
+            ["ftp://a/", "http://u@a/", "http:///a", "a", "a:80", "*", "?a", "/a#b", "http://a,b/"]
+        {
+            assert_eq!(get(target).unwrap_err(), 400, "{target}");
+        }
+        let options = read("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        assert_eq!(options.uri, "*");
+    }
+
+    #[test]
+    fn methods_for_others_are_refused() {
+        assert_eq!(read("CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap_err(), 501);
+        assert_eq!(read("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap_err(), 405);
+        assert!(read("PURGE / HTTP/1.1\r\nHost: a\r\n\r\n").is_ok());
+    }
+
+    #[test]
+    fn a_connection_is_kept_as_its_version_says_and_its_options() {
+        for (version, fields, keeps) in [
+            (1, "", true),
+            (1, "Connection: close\r\n", false),
+            (1, "Connection: x, Close\r\n", false),
+            (0, "", false),
+            (0, "Connection: Keep-Alive\r\n", true),
+            (0, "Connection: keep-alive, close\r\n", false),
+        ] {
+            let head = read(format!("GET / HTTP/1.{version}\r\nHost: a\r\n{fields}\r\n")).unwrap();
+            assert_eq!(head.keeps, keeps, "{version} {fields}");
+        }
+    }
+
+    #[test]
+    fn an_expectation_is_known_or_refused() {
+        assert!(with("Expect: 100-Continue\r\n").unwrap().expects_continue);
+        assert_eq!(with("Expect: cake\r\n").unwrap_err(), 417);
+        assert!(!read("GET / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n").unwrap().expects_continue);
+    }
+}
