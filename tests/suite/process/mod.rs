@@ -1,0 +1,3 @@
+//! The process, its listeners and its doors for operators: group L of docs/behaviour.md.
+
+mod plain;
