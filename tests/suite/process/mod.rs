@@ -1,3 +1,4 @@
 //! The process, its listeners and its doors for operators: group L of docs/behaviour.md.
 
+mod admin_address;
 mod plain;

@@ -186,6 +186,11 @@ pub struct Config {
     #[arg(long, help_heading = OPERATORS, value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
 
+    /// Answer at the admin address to this name, besides localhost and addresses; * is every name,
+    /// of pages that have theirs lead here too; may be repeated
+    #[arg(long, help_heading = OPERATORS, value_name = "NAME")]
+    pub admin_host: Vec<String>,
+
     /// How to write the log, on stderr
     #[arg(long, help_heading = LOG, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
