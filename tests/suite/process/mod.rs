@@ -2,3 +2,4 @@
 
 mod admin_address;
 mod plain;
+mod worker_user;

@@ -23,6 +23,7 @@ use shovel_edge::{http, ws};
 use shovel_router::{Settings, units};
 
 use self::address::Address;
+use crate::worker::account::WorkerUser;
 
 const LISTENING: &str = "Listening";
 const WORKERS: &str = "Workers";
@@ -68,6 +69,12 @@ pub struct Config {
     #[arg(default_value_t = processors(), hide_default_value = true)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub workers: u32,
+
+    /// Run workers as this user: a name or number, and its group or another one behind a colon; needs
+    /// root, or CAP_SETUID, CAP_SETGID and CAP_KILL [default: the user of the supervisor]
+    #[arg(long, help_heading = WORKERS, value_name = "USER")]
+    #[arg(value_parser = str::parse::<WorkerUser>)]
+    pub worker_user: Option<WorkerUser>,
 
     /// A worker that is not ready by then is killed
     #[arg(long, help_heading = WORKERS, value_name = "DURATION", default_value = "30s")]
@@ -219,6 +226,11 @@ pub struct Config {
     #[arg(long, help_heading = DEVELOPMENT, value_name = "COMMAND")]
     #[arg(value_hint = ValueHint::CommandString)]
     pub build: Option<OsString>,
+
+    /// Let processes of this user, workers among them, look into the supervisor's memory, as
+    /// debuggers and profilers do, and the system write it down when it crashes
+    #[arg(long, help_heading = DEVELOPMENT)]
+    pub dumpable: bool,
 
     /// The program that workers run; without a slash it is looked for in PATH
     #[arg(value_name = "PROGRAM", value_hint = ValueHint::ExecutablePath)]

@@ -33,6 +33,7 @@ use crate::config::Config;
 use crate::config::sources::{Choices, Effective, Sources};
 use crate::service::ServiceManager;
 use crate::watch::Watch;
+use crate::worker::account::Account;
 use crate::worker::descriptors;
 use crate::worker::image::{Image, ImageError};
 use crate::worker::process::Launch;
@@ -55,12 +56,16 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_millis(200);
 /// What the operator should read: an address that cannot be bound, a program that cannot be
 /// started, workers that had to be killed in the end.
 pub fn run(sources: Sources, settings: Effective) -> anyhow::Result<()> {
+    if !settings.config.dumpable {
+        descriptors::hide_memory();
+    }
+    let account = settings.config.worker_user.as_ref().map(Account::find).transpose()?;
     let bound = listen::bind_all(&settings.config.listen)?;
     let doors = Doors::open(&settings.config, &bound)?;
     let runtime = Builder::new_current_thread().enable_all().build().context("no runtime")?;
     let ended = runtime.block_on(async {
         let signals = Signals::new().context("cannot handle signals")?;
-        Driver::start(sources, settings, bound, doors)?.run(signals).await
+        Driver::start(sources, settings, bound, doors, account)?.run(signals).await
     });
     // I/O threads may still wait for clients; the process ends without them.
     runtime.shutdown_background();
@@ -129,6 +134,7 @@ impl Driver {
         settings: Effective,
         bound: Vec<Bound>,
         doors: Doors,
+        account: Option<Account>,
     ) -> anyhow::Result<Self> {
         let Effective { config, choices, .. } = settings;
         let orphans = Orphans::new().context("cannot handle signals")?;
@@ -150,7 +156,7 @@ impl Driver {
             };
             threads.push(IoThread::start(index, start).context("cannot start an I/O thread")?);
         }
-        let launch = Launch { links: count, limit };
+        let launch = Launch { links: count, limit, account };
         let (desk, asked) = Desk::new(threads.iter().map(IoThread::inspector).collect());
         let admin_socket = doors.serve(&config, &bound, desk);
         let now = Instant::now();
