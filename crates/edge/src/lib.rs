@@ -16,6 +16,7 @@ pub mod connection;
 mod crowd;
 pub mod http;
 pub mod listener;
+pub mod socket_file;
 pub mod transport;
 pub mod turn;
 pub mod ws;

@@ -1,5 +1,6 @@
 //! The process, its listeners and its doors for operators: group L of docs/behaviour.md.
 
 mod admin_address;
+mod listeners;
 mod plain;
 mod worker_user;

@@ -23,13 +23,13 @@ use std::thread;
 use anyhow::Context;
 use interprocess::local_socket::tokio::Listener;
 use shovel_edge::listener::Bound;
+use shovel_edge::socket_file::SocketFile;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
 use self::desk::Desk;
 use self::hosts::Hosts;
 use self::socket::AdminSocket;
-pub use self::socket::SocketFile;
 use crate::config::Config;
 
 /// Where operators come in. Dropped, the socket's file is gone.

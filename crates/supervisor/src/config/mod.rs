@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum, ValueHint};
 use shovel_core::fleet;
+use shovel_edge::listener::TcpTimeouts;
 use shovel_edge::{http, ws};
 use shovel_router::{Settings, units};
 
@@ -36,9 +37,9 @@ const DEVELOPMENT: &str = "Development";
 /// Everything that can be chosen, checked. The order is that of `--help`.
 #[derive(Args, Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Where to listen: IP:PORT, unix:PATH, fd:N or fd:NAME; may be repeated [default: the sockets
-    /// that a service manager passed; else what the variables HOST and PORT say; else
-    /// 127.0.0.1:8080]
+    /// Where to listen: IP:PORT, unix:PATH, fd:N or fd:NAME; may be repeated. Behind PATH may stand
+    /// who can connect, as ,mode=660,user=NAME,group=NAME [default: the sockets that a service
+    /// manager passed; else what the variables HOST and PORT say; else 127.0.0.1:8080]
     #[arg(long, help_heading = LISTENING, value_name = "ADDRESS", value_parser = Address::parse)]
     pub listen: Vec<Address>,
 
@@ -57,6 +58,18 @@ pub struct Config {
     #[arg(long, help_heading = LISTENING, value_name = "N")]
     #[arg(value_parser = units::limit)]
     pub max_connections_per_ip: Option<u32>,
+
+    /// A client of TCP that was quiet for so long is probed, and given up if it does not answer three
+    /// times; 0s: never
+    #[arg(long, help_heading = LISTENING, value_name = "DURATION", default_value = "60s")]
+    #[arg(value_parser = units::duration)]
+    pub tcp_keepalive: Duration,
+
+    /// A client of TCP that takes nothing of what was sent for so long is given up; 0s: when the
+    /// system likes
+    #[arg(long, help_heading = LISTENING, value_name = "DURATION", default_value = "90s")]
+    #[arg(value_parser = units::duration)]
+    pub tcp_user_timeout: Duration,
 
     /// Take the word of these proxies about their clients: a network as 10.0.0.0/8, an address, or
     /// unix for all that come by a Unix socket; may be repeated
@@ -338,6 +351,11 @@ impl Config {
         }
     }
 
+    /// When clients are given up that are not there any more.
+    pub fn tcp(&self) -> TcpTimeouts {
+        TcpTimeouts { keepalive: self.tcp_keepalive, user_timeout: self.tcp_user_timeout }
+    }
+
     /// What concerns requests.
     pub fn http(&self) -> http::Settings {
         http::Settings {
@@ -376,6 +394,7 @@ mod tests {
         let of_pool = Chosen {
             settings: Settings { client_limit: limit, ..config.io(u64::MAX) },
             http: config.http(),
+            tcp: config.tcp(),
             shutdown_timeout: config.shutdown_timeout,
             dev: config.dev,
             unused: Vec::new(),
@@ -390,6 +409,8 @@ mod tests {
             ("max-connections", "7"),
             ("max-connections-per-ip", "3"),
             ("trust-proxy", "10.0.0.0/8  unix"),
+            ("tcp-keepalive", "5s"),
+            ("tcp-user-timeout", "0s"),
             ("shutdown-timeout", "2m"),
             ("request-timeout", "1s"),
             ("upgrade-timeout", "2s"),

@@ -17,6 +17,7 @@ use anyhow::{Context, anyhow};
 use shovel_core::fleet::{Command, Event, Fleet, Outcome, RecycleReason, Report};
 use shovel_edge::Crowd;
 use shovel_edge::listener::Bound;
+use shovel_edge::socket_file::SocketFile;
 use shovel_protocol::Generation;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -27,8 +28,8 @@ use self::develop::Development;
 use self::operators::Operators;
 use self::orphans::Orphans;
 use self::workers::Workers;
+use crate::admin::Doors;
 use crate::admin::desk::Desk;
-use crate::admin::{Doors, SocketFile};
 use crate::config::Config;
 use crate::config::sources::{Choices, Effective, Sources};
 use crate::service::ServiceManager;
@@ -148,6 +149,7 @@ impl Driver {
             let listeners = bound.iter().map(|bound| bound.try_clone()).collect::<Result<_, _>>();
             let start = Start {
                 listeners: listeners.context("cannot share a listener")?,
+                tcp: config.tcp(),
                 settings: config.io(descriptors),
                 http: config.http(),
                 crowd: crowd.clone(),

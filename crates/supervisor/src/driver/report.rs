@@ -61,7 +61,7 @@ pub fn openness(config: &Config) {
     }
     let addresses = config.listen.iter().filter_map(|address| match address {
         Address::Tcp(address) => Some(address),
-        Address::Unix(_) | Address::Inherited(_) | Address::Passed(_) => None,
+        Address::Unix(..) | Address::Inherited(_) | Address::Passed(_) => None,
     });
     if let Some(address) = addresses.into_iter().find(is_open).filter(|_| config.dev) {
         tracing::warn!(

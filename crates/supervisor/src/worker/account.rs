@@ -125,6 +125,20 @@ pub fn group(name: &str) -> anyhow::Result<Gid> {
     }
 }
 
+/// A user by its name or number.
+///
+/// # Errors
+/// If there is none of that name.
+pub fn user(name: &str) -> anyhow::Result<Uid> {
+    match name.parse() {
+        Ok(number) => Ok(Uid::from_raw(number)),
+        Err(_) => match User::from_name(name)? {
+            Some(found) => Ok(found.uid),
+            None => bail!("there is no user '{name}'"),
+        },
+    }
+}
+
 /// What of it this process does not have in effect (proc(5), status).
 fn missing(status: &str) -> Vec<&'static str> {
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
