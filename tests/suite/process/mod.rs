@@ -3,4 +3,5 @@
 mod admin_address;
 mod listeners;
 mod plain;
+mod proxy_protocol;
 mod worker_user;

@@ -42,6 +42,8 @@ pub struct Settings {
     pub access_log: bool,
     /// Proxies whose word about their clients is taken.
     pub trusted_proxies: Vec<Proxy>,
+    /// Whether these say whose connection it is before all else, by the PROXY protocol.
+    pub proxy_protocol: bool,
     /// Pages that may open WebSockets. An empty list allows all.
     pub allowed_origins: Vec<Origin>,
     /// So many clients of one address and no more; trusted proxies do not count.

@@ -51,7 +51,7 @@ type Take = fn(&mut Chosen, &str) -> Result<(), String>;
 
 /// What can be chosen: its key, from which its variable follows as a supervisor's does, and how it
 /// is read.
-const ONES: [(&str, Take); 14] = [
+const ONES: [(&str, Take); 15] = [
     ("max-connections", |chosen, text| {
         let limit = units::limit(text)?;
         chosen.settings.client_limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -84,6 +84,7 @@ const ONES: [(&str, Take); 14] = [
     ("outbox-limit", |chosen, text| {
         set(&mut chosen.settings.ws.outbox_limit_bytes, units::size(text))
     }),
+    ("proxy-protocol", |chosen, text| set(&mut chosen.http.proxy_protocol, units::switch(text))),
     ("access-log", |chosen, text| set(&mut chosen.http.access_log, units::switch(text))),
     ("dev", |chosen, text| set(&mut chosen.dev, units::switch(text))),
 ];

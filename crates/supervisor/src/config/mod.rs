@@ -77,6 +77,11 @@ pub struct Config {
     #[arg(value_parser = str::parse::<http::Proxy>)]
     pub trust_proxy: Vec<http::Proxy>,
 
+    /// Have those proxies say whose connection it is before all else, by the PROXY protocol of version
+    /// 1 or 2: connections of theirs without it are closed. Those of others are clients' own
+    #[arg(long, help_heading = LISTENING)]
+    pub proxy_protocol: bool,
+
     /// How many worker processes to run [default: one per processor]
     #[arg(long, help_heading = WORKERS, value_name = "N")]
     #[arg(default_value_t = processors(), hide_default_value = true)]
@@ -256,10 +261,11 @@ pub struct Config {
 
 /// The settings that take effect when they are read again, on SIGHUP, for what begins from then on: a
 /// generation, a connection, a wait. The others belong to what is opened once.
-pub const READ_AGAIN: [&str; 27] = [
+pub const READ_AGAIN: [&str; 28] = [
     "max-connections",
     "max-connections-per-ip",
     "trust-proxy",
+    "proxy-protocol",
     "workers",
     "ready-timeout",
     "hang-timeout",
@@ -361,6 +367,7 @@ impl Config {
         http::Settings {
             access_log: self.access_log || self.dev,
             trusted_proxies: self.trust_proxy.clone(),
+            proxy_protocol: self.proxy_protocol,
             allowed_origins: self.allow_origin.clone(),
             clients_per_address: self.max_connections_per_ip,
         }
@@ -420,6 +427,7 @@ mod tests {
             ("pong-timeout", "4s"),
             ("max-message-size", "1KiB"),
             ("outbox-limit", "2MiB"),
+            ("proxy-protocol", "on"),
             ("access-log", "yes"),
             ("dev", "on"),
         ];

@@ -52,6 +52,9 @@ pub fn log(report: &Report, fleet: &Fleet, workers: &Workers) {
 
 /// Tells the operator what is open to everybody.
 pub fn openness(config: &Config) {
+    if config.proxy_protocol && config.trust_proxy.is_empty() {
+        tracing::warn!("--proxy-protocol does nothing without proxies that --trust-proxy names");
+    }
     let is_open = |address: &&SocketAddr| !address.ip().to_canonical().is_loopback();
     if let Some(address) = config.admin_listen.as_ref().filter(is_open) {
         tracing::warn!(
