@@ -35,6 +35,7 @@ run() {
     echo "== $scenario"
     log=$(mktemp)
     ./shovel-pool --workers 4 --listen "127.0.0.1:$port" --admin-listen "127.0.0.1:$admin" \
+        --admin-host shovel.test \
         "${flags[@]}" ./user-app 2>"$log" &
     server=$!
     trap 'kill "$server" 2>/dev/null || true; rm -f "$log"' EXIT

@@ -202,23 +202,26 @@ impl Options {
 
     fn command_of_pool(&self) -> Command {
         let supervisor = program("shovel-pool");
-        let mut command = match &self.shell {
-            None if self.is_init => {
-                let mut command = Command::new("unshare");
-                command.args(UNSHARE).arg("--kill-child").arg(supervisor);
-                command
-            }
-            None => Command::new(supervisor),
-            Some(first) => {
-                let mut command = Command::new("sh");
-                command.arg("-c").arg(format!("{first}; exec \"$@\"")).arg("sh").arg(supervisor);
-                command
-            }
-        };
+        let mut words: Vec<OsString> = Vec::new();
+        if self.is_init {
+            words.extend(["unshare"].iter().chain(&UNSHARE).map(OsString::from));
+            words.push("--kill-child".into());
+        }
+        if let Some(first) = &self.shell {
+            let line = format!("{first}; exec \"$@\"");
+            words.extend(["sh".into(), "-c".into(), line.into(), "sh".into()]);
+        }
+        words.push(supervisor.into());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
         if let Some(address) = &self.listen {
             command.args(["--listen", address]);
         }
         command.args(["--log-format", self.log_format]);
+        // Tests count its descriptors.
+        if !nix::unistd::geteuid().is_root() {
+            command.arg("--dumpable");
+        }
         match &self.config {
             Some(file) => command.arg("--config").arg(file).args(&self.flags),
             None => {

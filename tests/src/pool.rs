@@ -88,6 +88,11 @@ impl Pool {
         self.address = Some(self.log.find("an address", Line::address).await);
     }
 
+    /// It listens there, as a log says that is no JSON.
+    pub fn listens_at(&mut self, address: SocketAddr) {
+        self.address = Some(address);
+    }
+
     /// Where it listens.
     ///
     /// # Panics

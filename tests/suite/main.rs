@@ -35,6 +35,7 @@ mod harness;
 mod limits;
 mod log;
 mod operating;
+mod process;
 mod reload;
 mod requests;
 mod service;

@@ -3,19 +3,25 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
+use tokio::time::timeout;
 
 use crate::backend::{Backend, Peer, Refused};
 use crate::crowd::{Crowd, Place};
 use crate::http;
 use crate::http1::connection::{Connection, End, Switched};
 use crate::listener::Listener;
+use crate::proxy_header::{self, Source};
 use crate::transport::Transport;
 use crate::ws::reader::Reader;
 use crate::ws::{Deadlines, Settings};
 use crate::{Turn, ws};
+
+/// How long a proxy may take to say whose connection it is: it knows that from the beginning.
+const PROXY_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// All clients of one thread.
 pub struct Server<B: Backend> {
@@ -75,17 +81,57 @@ impl<B: Backend> Server<B> {
                 () = stopped(&mut stopping) => return,
             };
             self.accepted.set(self.accepted.get() + 1);
-            let Some(admitted) = self.admit(peer) else {
-                self.backend.refused(Refused::OverAddressLimit);
-                refuse(&transport);
-                continue;
-            };
-            let guard = self.live.enter();
-            let server = self.clone();
-            spawn_local(async move {
-                server.speak_http(transport, Rc::new(admitted)).await;
-                drop(guard);
-            });
+            let settings = self.http();
+            if settings.proxy_protocol && http::trusts(&settings.trusted_proxies, &peer) {
+                let guard = self.live.enter();
+                let (server, stopping) = (self.clone(), stopping.clone());
+                spawn_local(async move {
+                    server.introduce(transport, peer, stopping).await;
+                    drop(guard);
+                });
+            } else {
+                self.welcome(transport, peer);
+            }
+        }
+    }
+
+    /// Lets a client in, or turns it away.
+    fn welcome(self: &Rc<Self>, transport: Transport, peer: Peer) {
+        let Some(admitted) = self.admit(peer) else {
+            self.backend.refused(Refused::OverAddressLimit);
+            return refuse(&transport);
+        };
+        let guard = self.live.enter();
+        let server = self.clone();
+        spawn_local(async move {
+            server.speak_http(transport, Rc::new(admitted)).await;
+            drop(guard);
+        });
+    }
+
+    /// Has a proxy say whose connection it is. One that does not is not guessed at: its client would
+    /// have the proxy's rights.
+    async fn introduce(
+        self: Rc<Self>,
+        mut transport: Transport,
+        peer: Peer,
+        mut stopping: watch::Receiver<bool>,
+    ) {
+        // Each branch but the first gives the connection up.
+        let received = tokio::select! {
+            received = timeout(PROXY_HEADER_TIMEOUT, proxy_header::receive(&mut transport)) => {
+                received
+            }
+            () = stopped(&mut stopping) => return,
+        };
+        match received {
+            Ok(Ok(Source::Client(address))) => self.welcome(transport, Peer::new(Some(address))),
+            Ok(Ok(Source::Peer)) => self.welcome(transport, peer),
+            Ok(Err(error)) => {
+                self.backend.refused(Refused::BadHead);
+                tracing::debug!(proxy = %peer.text, %error, "no PROXY header");
+            }
+            Err(_late) => self.backend.refused(Refused::SlowHead),
         }
     }
 

@@ -5,7 +5,7 @@
 //! and gives it a [`ws::Socket`] for each connection to send on. All of it belongs to one thread:
 //! nothing here is shared between threads, and nothing locks.
 //!
-//! The walk: [`listener`] accepts -> [`connection`] speaks HTTP -> [`mod@http`] checks and cleans
+//! The walk: [`listener`] accepts -> [`proxy_header`], if a proxy is to send one -> [`connection`] speaks HTTP -> [`mod@http`] checks and cleans
 //! a request -> [`Backend::fetch`] or [`Backend::upgrade`] -> [`ws`] reads messages ->
 //! [`Backend::message`]; what is to be written is written by [`turn::Turn`] at the end of a turn.
 //!
@@ -17,6 +17,8 @@ mod crowd;
 pub mod http;
 pub mod http1;
 pub mod listener;
+pub mod proxy_header;
+pub mod socket_file;
 pub mod transport;
 pub mod turn;
 pub mod ws;

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use shovel_edge::connection::Server;
-use shovel_edge::listener::{Bound, Listener};
+use shovel_edge::listener::{Bound, Listener, TcpTimeouts};
 use shovel_edge::ws::Deadlines;
 use shovel_edge::{Crowd, Turn, http};
 use shovel_protocol::ToWorker;
@@ -37,6 +37,8 @@ pub struct IoThread {
 pub struct Start {
     /// Twins of the listeners.
     pub listeners: Vec<Bound>,
+    /// When their clients are given up that are not there any more.
+    pub tcp: TcpTimeouts,
     /// See there.
     pub settings: Settings,
     /// See there.
@@ -103,7 +105,7 @@ impl IoThread {
 }
 
 async fn run(start: Start, mut commands: Commands) {
-    let Start { listeners, settings, http, crowd, reports, crossings } = start;
+    let Start { listeners, tcp, settings, http, crowd, reports, crossings } = start;
     let (turn, deadlines) = (Turn::default(), Deadlines::new(&settings.ws));
     spawn_local(turn.clone().run());
     spawn_local(deadlines.clone().run());
@@ -123,6 +125,9 @@ async fn run(start: Start, mut commands: Commands) {
         crowd,
     );
     for bound in listeners {
+        if let Err(error) = bound.set_timeouts(&tcp) {
+            tracing::warn!(%error, "the system does not look after clients as it should");
+        }
         match Listener::open(&bound) {
             Ok(listener) => drop(spawn_local(server.clone().serve(listener))),
             Err(error) => tracing::error!(%error, "cannot open a listener"),

@@ -5,6 +5,11 @@
 //! half of it at most, and the program's own words have the rest. What does not fit is dropped,
 //! counted, and told once what did fit is written. The caller waits for nothing but a lock, which is
 //! held while a line is copied.
+//!
+//! [`plain`] makes words of others fit to be shown, in the log ([`PlainFields`]) and elsewhere.
+
+mod fields;
+pub mod plain;
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,6 +17,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+
+pub use self::fields::PlainFields;
 
 /// How much may wait to be written. As much again may be under way.
 const LIMIT_BYTES: usize = 1024 * 1024;

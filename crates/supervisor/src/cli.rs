@@ -9,6 +9,7 @@ use clap::{
     ValueHint,
 };
 use clap_complete::Shell;
+use shovel_scribe::plain::paragraph;
 
 use crate::client::Ask;
 use crate::config::sources::ConfigError;
@@ -145,7 +146,8 @@ pub fn file(matches: &ArgMatches) -> Option<PathBuf> {
 
 /// As wrong usage: each mistake in a line.
 pub fn usage(error: &ConfigError) -> clap::Error {
-    let text = error.lines().join("\nerror: ");
+    let lines: Vec<_> = error.lines().iter().map(|line| paragraph(line).into_owned()).collect();
+    let text = lines.join("\nerror: ");
     match error {
         ConfigError::NoProgram => {
             command().error(clap::error::ErrorKind::MissingRequiredArgument, text)

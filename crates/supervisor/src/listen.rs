@@ -1,17 +1,21 @@
 //! Binding the listeners, before anything else can fail.
 
-use std::net::TcpListener;
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::fs;
+use std::io::ErrorKind;
+use std::os::fd::AsRawFd;
 use std::path::Path;
-use std::{fs, io};
 
 use anyhow::{Context, anyhow, bail};
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, socket};
+use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
+use nix::unistd::fchownat;
 use shovel_edge::listener::Bound;
+use shovel_edge::socket_file::{SocketFile, is_listened_on};
 
-use crate::config::address::Address;
+use crate::config::address::{Access, Address};
 use crate::service::{self, PassedSocket};
-use crate::worker::descriptors;
+use crate::worker::{account, descriptors};
 
 /// Binds every address. Call it before anything opens descriptors: those that were inherited are
 /// only known by their numbers.
@@ -65,28 +69,47 @@ fn warn_of_unused(passed: &[PassedSocket], addresses: &[Address]) {
 fn bind(address: &Address) -> anyhow::Result<Bound> {
     match address {
         Address::Tcp(address) => {
-            let listener = TcpListener::bind(address)
-                .with_context(|| format!("cannot listen on {address}"))?;
-            Ok(Bound::Tcp(listener))
+            Bound::tcp(*address).with_context(|| format!("cannot listen on {address}"))
         }
-        Address::Unix(path) => bind_unix(path),
+        Address::Unix(path, access) => {
+            bind_unix(path, access).with_context(|| format!("cannot listen on {}", path.display()))
+        }
         Address::Inherited(number) => descriptors::listener(*number)
             .with_context(|| format!("cannot listen on descriptor {number}")),
         Address::Passed(name) => bail!("the socket '{name}' has no number"),
     }
 }
 
-fn bind_unix(path: &Path) -> anyhow::Result<Bound> {
-    let context = || format!("cannot listen on {}", path.display());
-    match UnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-        listener => return Ok(Bound::Unix(listener.with_context(context)?, Some(path.into()))),
+/// What a pool has left there that is gone is replaced.
+fn bind_unix(path: &Path, access: &Access) -> anyhow::Result<Bound> {
+    if is_listened_on(path)? {
+        bail!("it is in use");
     }
-    // A socket that nobody listens on was left behind; anything else is somebody's.
-    let is_socket = fs::symlink_metadata(path).with_context(context)?.file_type().is_socket();
-    if !is_socket || UnixStream::connect(path).is_ok() {
-        bail!("cannot listen on {}: it is in use", path.display());
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
     }
-    fs::remove_file(path).with_context(context)?;
-    Ok(Bound::Unix(UnixListener::bind(path).with_context(context)?, Some(path.into())))
+    let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    nix::sys::socket::bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    let file = SocketFile::made_at(path)?;
+    // Nobody can connect before it is listened on, so nobody comes in who may not.
+    give_access(path, access)?;
+    nix::sys::socket::listen(&socket, Backlog::MAXALLOWABLE)?;
+    Ok(Bound::Unix(socket.into(), Some(file)))
+}
+
+/// A link that somebody has put in its place meanwhile is not followed.
+fn give_access(path: &Path, access: &Access) -> anyhow::Result<()> {
+    let user = access.user.as_deref().map(account::user).transpose()?;
+    let group = access.group.as_deref().map(account::group).transpose()?;
+    if user.is_some() || group.is_some() {
+        let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
+        fchownat(AT_FDCWD, path, user, group, flags).context("cannot give it away")?;
+    }
+    if let Some(mode) = access.mode {
+        let mode = Mode::from_bits_truncate(mode);
+        fchmodat(AT_FDCWD, path, mode, FchmodatFlags::NoFollowSymlink)
+            .context("cannot set its mode")?;
+    }
+    Ok(())
 }

@@ -11,12 +11,12 @@
 //! SIGTERM -> drained (1001) -> `shutdown` -> shutdown handler -> the last bytes to clients -> end.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use shovel_core::fleet::{Death, DrainReason};
-use shovel_edge::listener::{Bound, address_of_environment};
+use shovel_edge::listener::{Bound, addresses_of_environment};
 use shovel_protocol::WorkerId;
 use shovel_protocol::control::Welcome;
 use shovel_router::crossing::Crossings;
@@ -52,13 +52,15 @@ where
     let scribe = chosen.http.access_log.then(|| Scribe::start(io::stderr())).transpose();
     let scribe = scribe.map_err(RunError::Runtime)?;
     run::log_to(Lines(scribe.as_ref().map(Scribe::pen)));
-    let address = address_of_environment().map_err(RunError::Listen)?;
-    let listener = TcpListener::bind(address)
-        .map_err(|error| RunError::Listen(format!("{address}: {error}")))?;
+    let addresses = addresses_of_environment().map_err(RunError::Listen)?;
+    let listen = |address: &SocketAddr| {
+        Bound::tcp(*address).map_err(|error| RunError::Listen(format!("{address}: {error}")))
+    };
+    let bound: Vec<_> = addresses.iter().map(listen).collect::<Result<_, _>>()?;
     remark(&chosen);
     let signals = Signals::new().map_err(RunError::Runtime)?;
-    let bound = Bound::Tcp(listener);
-    let address = bound.describe();
+    let addresses: Vec<_> = bound.iter().map(Bound::describe).collect();
+    let address = addresses.join(" and ");
     let (sender, reported) = reports();
     let (thread, link) = start(bound, &chosen, sender).map_err(RunError::Runtime)?;
     let patience = chosen.shutdown_timeout;
@@ -111,13 +113,18 @@ fn remark(chosen: &Chosen) {
     }
 }
 
-fn start(bound: Bound, chosen: &Chosen, reports: Reports) -> io::Result<(IoThread, UnixStream)> {
+fn start(
+    bound: Vec<Bound>,
+    chosen: &Chosen,
+    reports: Reports,
+) -> io::Result<(IoThread, UnixStream)> {
     let (ours, theirs) = UnixStream::pair()?;
     let settings = chosen.settings;
     let max_message_bytes = settings.ws.max_message_bytes as u64;
     let crossings = Crossings::alone();
     let start = Start {
-        listeners: vec![bound],
+        listeners: bound,
+        tcp: chosen.tcp,
         settings,
         http: chosen.http.clone(),
         crowd: Default::default(),

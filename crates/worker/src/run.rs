@@ -92,12 +92,15 @@ where
     if !is_named && let Ok(access) = "access=info".parse() {
         filter = filter.add_directive(access);
     }
-    // An error only says that the app has set a subscriber of its own.
-    let _ = tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .compact()
         .with_ansi(false)
         .without_time()
         .with_writer(stderr)
-        .with_env_filter(filter)
-        .try_init();
+        .with_env_filter(filter);
+    // Behind a supervisor that does it.
+    #[cfg(feature = "direct")]
+    let log = log.fmt_fields(shovel_scribe::PlainFields);
+    // An error only says that the app has set a subscriber of its own.
+    let _ = log.try_init();
 }

@@ -22,7 +22,7 @@ impl Watched {
 
     /// With an admin address.
     pub(crate) fn options(options: Options) -> Options {
-        options.with("--admin-listen", "127.0.0.1:0")
+        options.with("--admin-listen", "127.0.0.1:0").with("--admin-host", "shovel.test")
     }
 
     /// A pool that was started with [`Watched::options`].

@@ -156,11 +156,24 @@ async fn what_a_trusted_proxy_says_goes_on_and_tells_who_the_client_is(pool: Poo
             "6.6.6.6, 7.7.7.7, 127.0.0.1",
             "https",
             "example.com",
-            "for=7.7.7.7;proto=https, for=127.0.0.1;proto=http;host=\"shovel.test\"",
+            "for=7.7.7.7;proto=https, for=127.0.0.1;proto=https;host=\"example.com\"",
             "from-the-proxy",
         ]
     );
     assert_eq!(send(pool.address(), forwarded("/info")).await.json()["client"], "7.7.7.7:0");
+}
+
+in_both_modes!(
+    what_is_no_text_hides_nobody_behind_a_trusted_proxy,
+    Options::app().with("--trust-proxy", "127.0.0.1")
+);
+/// D36.
+async fn what_is_no_text_hides_nobody_behind_a_trusted_proxy(pool: Pool) {
+    let mut raw = Raw::connect(pool.address()).await;
+    let head = b"GET /info HTTP/1.1\r\nHost: a\r\nConnection: close\r\n";
+    raw.write([&head[..], b"X-Forwarded-For: \xff, 7.7.7.7\r\n\r\n"].concat()).await;
+    let answer = String::from_utf8_lossy(&raw.rest().await).into_owned();
+    assert!(answer.contains("\"client\":\"7.7.7.7:0\""), "{answer}");
 }
 
 /// D36 and J71.

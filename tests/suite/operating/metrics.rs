@@ -184,9 +184,7 @@ async fn what_waits_is_allocated_and_what_has_gone_is_freed() {
 /// I68.
 #[tokio::test]
 async fn readyz_says_whether_requests_would_be_answered_and_healthz_whether_the_pool_lives() {
-    let options = Options::app()
-        .variable("FIXTURE_START_GATE", "start")
-        .with("--admin-listen", "127.0.0.1:0");
+    let options = Watched::options(Options::app().variable("FIXTURE_START_GATE", "start"));
     let mut pool = Pool::launch(options);
     let line = pool.wait_for("the address", |line| line.is("listening for operators")).await;
     let admin: SocketAddr = line.text("address").trim_start_matches("http://").parse().unwrap();

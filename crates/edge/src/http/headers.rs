@@ -36,6 +36,24 @@ const KEPT: [HeaderName; 14] = [
     X_REQUEST_ID,
 ];
 
+/// Headers by which proxies tell whose request it was and what it asked for, beside those that begin
+/// with `x-forwarded-`.
+const OF_PROXIES: [&str; 13] = [
+    "forwarded",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "fastly-client-ip",
+    "x-original-url",
+    "x-original-host",
+    "x-rewrite-url",
+    "x-url-scheme",
+    "x-scheme",
+    "front-end-https",
+];
+
 /// Removes what concerns the hop from the client alone (RFC 9110 §7.6.1). `TE: trailers` stays,
 /// since trailers are passed on.
 pub(super) fn clean_request(headers: &mut HeaderMap) {
@@ -71,34 +89,79 @@ pub(super) fn clean_response<Body>(response: &mut Response<Body>) {
 
 /// Says who the client is, in the usual headers and in that of RFC 7239. What the client says of
 /// itself is dropped, since anyone can write it, unless it is a proxy that is trusted: then what it
-/// says stands before what is said here.
+/// says stands before what is said here, and how and whom it was asked holds in every header, so
+/// that none contradicts another.
 pub(super) fn set_forwarded(headers: &mut HeaderMap, peer: &Peer, is_trusted: bool) {
-    if !is_trusted {
-        for name in [X_FORWARDED_FOR, FORWARDED, X_FORWARDED_PROTO, X_FORWARDED_HOST] {
-            headers.remove(name);
-        }
-    }
-    headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
-    let host = headers.get(HOST).cloned();
-    if let Some(host) = &host {
-        headers.entry(X_FORWARDED_HOST).or_insert_with(|| host.clone());
-    }
+    drop_unbelieved(headers, is_trusted);
+    let proto = said(headers, &X_FORWARDED_PROTO, "proto");
+    let proto = proto.unwrap_or(HeaderValue::from_static("http"));
+    let host = said(headers, &X_FORWARDED_HOST, "host").or_else(|| headers.get(HOST).cloned());
     let mut forwarded = String::with_capacity(64);
     // Writing to a `String` does not fail.
     let _ = match peer.address.map(|address| address.ip()) {
-        Some(IpAddr::V4(ip)) => write!(forwarded, "for={ip};proto=http"),
-        Some(IpAddr::V6(ip)) => write!(forwarded, "for=\"[{ip}]\";proto=http"),
-        None => write!(forwarded, "for=unknown;proto=http"),
+        Some(IpAddr::V4(ip)) => write!(forwarded, "for={ip}"),
+        Some(IpAddr::V6(ip)) => write!(forwarded, "for=\"[{ip}]\""),
+        None => write!(forwarded, "for=unknown"),
     };
+    let _ = write!(forwarded, ";proto={}", proto.to_str().unwrap_or("http"));
     // Within quotes only quote and backslash need care (RFC 9110 §5.6.4); no host has them.
-    let host = host.as_ref().and_then(|host| host.to_str().ok());
-    if let Some(host) = host.filter(|host| !host.contains(['"', '\\'])) {
+    let quoted = host.as_ref().and_then(|host| host.to_str().ok());
+    if let Some(host) = quoted.filter(|host| !host.contains(['"', '\\'])) {
         let _ = write!(forwarded, ";host=\"{host}\"");
+    }
+    headers.entry(X_FORWARDED_PROTO).or_insert(proto);
+    if let Some(host) = host {
+        headers.entry(X_FORWARDED_HOST).or_insert(host);
     }
     add(headers, FORWARDED, &forwarded);
     if let Some(address) = peer.address {
         add(headers, X_FORWARDED_FOR, &address.ip().to_string());
     }
+}
+
+/// Removes what only a proxy could know, unless one says it that is trusted; and from everybody,
+/// since proxies pass on what they do not know, what becomes another header in the eyes of apps:
+/// `Proxy`, which many take for the variable `HTTP_PROXY`, and ours with underscores.
+fn drop_unbelieved(headers: &mut HeaderMap, is_trusted: bool) {
+    let is_of_proxies = |name: &str| name.starts_with("x-forwarded-") || OF_PROXIES.contains(&name);
+    let is_unbelieved = |name: &&HeaderName| match name.as_str() {
+        "proxy" => true,
+        name if name.contains('_') => {
+            let meant = name.replace('_', "-");
+            is_of_proxies(&meant) || KEPT.iter().any(|kept| kept.as_str() == meant)
+        }
+        name => !is_trusted && is_of_proxies(name),
+    };
+    let unbelieved: Vec<_> = headers.keys().filter(is_unbelieved).cloned().collect();
+    for name in unbelieved {
+        headers.remove(name);
+    }
+}
+
+/// What a trusted proxy says by a header of its own, which is about its client; else in its element
+/// of `Forwarded`, the last one.
+fn said(headers: &HeaderMap, own: &HeaderName, parameter: &str) -> Option<HeaderValue> {
+    let is_one = |text: &&str| {
+        let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b".:-_[]".contains(&byte);
+        !text.is_empty() && text.bytes().all(is_fine)
+    };
+    let text = match headers.get(own) {
+        Some(value) => value.to_str().ok()?.split(',').next().map(str::trim),
+        None => {
+            let lines = headers.get_all(FORWARDED);
+            let last = lines.iter().next_back()?.to_str().ok()?.rsplit(',').next()?;
+            last.split(';').find_map(|pair| {
+                let (name, value) = pair.split_once('=')?;
+                let is_it = name.trim().eq_ignore_ascii_case(parameter);
+                let value = value.trim();
+                match value.strip_prefix('"') {
+                    Some(quoted) => quoted.strip_suffix('"').filter(|_| is_it),
+                    None => is_it.then_some(value),
+                }
+            })
+        }
+    };
+    text.filter(is_one).and_then(|text| text.parse().ok())
 }
 
 /// Adds to a list (RFC 9110 §5.3), in one line, which every reader understands.
@@ -198,8 +261,65 @@ mod tests {
         assert_eq!(headers["x-forwarded-for"], "6.6.6.6, 7.7.7.7, 127.0.0.1");
         assert_eq!(headers["x-forwarded-proto"], "https");
         assert_eq!(headers["x-forwarded-host"], "example.com");
-        let whole = "for=7.7.7.7;proto=https, for=127.0.0.1;proto=http;host=\"inside\"";
+        let whole = "for=7.7.7.7;proto=https, for=127.0.0.1;proto=https;host=\"example.com\"";
         assert_eq!(headers["forwarded"], whole);
+    }
+
+    #[test]
+    fn no_header_contradicts_another_about_how_a_trusted_proxy_was_asked() {
+        let of = |lines: &[(&str, &str)]| {
+            let mut headers = headers(lines);
+            headers.insert("host", "inside".parse().unwrap());
+            set_forwarded(&mut headers, &Peer::new(Some("127.0.0.1:5".parse().unwrap())), true);
+            let last = headers["forwarded"].to_str().unwrap().rsplit(", ").next().unwrap();
+            let last = last.strip_prefix("for=127.0.0.1;").unwrap().to_owned();
+            let text = |name: &str| headers[name].to_str().unwrap().to_owned();
+            [text("x-forwarded-proto"), text("x-forwarded-host"), last]
+        };
+        for (lines, expected) in [
+            (&[][..], ["http", "inside", "proto=http;host=\"inside\""]),
+            (&[("x-forwarded-proto", "https")], ["https", "inside", "proto=https;host=\"inside\""]),
+            (
+                &[("forwarded", "for=a;proto=http, for=b; Proto=https ;host=\"c.test:8\"")],
+                ["https", "c.test:8", "proto=https;host=\"c.test:8\""],
+            ),
+            (
+                &[("x-forwarded-proto", "https, http"), ("forwarded", "proto=http")],
+                ["https, http", "inside", "proto=https;host=\"inside\""],
+            ),
+            (
+                &[("forwarded", "proto=\"h;t\";host=\"a b\"")],
+                ["http", "inside", "proto=http;host=\"inside\""],
+            ),
+        ] {
+            assert_eq!(of(lines), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_only_a_proxy_could_know_is_dropped_and_disguises_are_from_everybody() {
+        let of_proxies = ["x-real-ip", "x-original-url", "x-rewrite-url", "x-forwarded-port"];
+        let disguises = [
+            "x_forwarded_for",
+            "x-forwarded_for",
+            "x_real_ip",
+            "x_request_id",
+            "content_length",
+            "proxy",
+        ];
+        for is_trusted in [false, true] {
+            let all = of_proxies.iter().chain(&disguises).chain(&["x_own", "accept"]);
+            let lines: Vec<_> = all.map(|name| (*name, "6.6.6.6")).collect();
+            let mut headers = headers(&lines);
+            set_forwarded(&mut headers, &Peer::new(None), is_trusted);
+            for name in of_proxies {
+                assert_eq!(headers.contains_key(name), is_trusted, "{name}");
+            }
+            for name in disguises {
+                assert!(!headers.contains_key(name), "{name}");
+            }
+            assert!(headers.contains_key("x_own") && headers.contains_key("accept"));
+        }
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub struct Settings {
     pub access_log: bool,
     /// Proxies whose word about their clients is taken.
     pub trusted_proxies: Vec<Proxy>,
+    /// Whether these say whose connection it is before all else, by the PROXY protocol.
+    pub proxy_protocol: bool,
     /// Pages that may open WebSockets. An empty list allows all.
     pub allowed_origins: Vec<Origin>,
     /// So many clients of one address and no more; trusted proxies do not count.
@@ -88,6 +90,7 @@ impl Default for Settings {
         Settings {
             access_log: false,
             trusted_proxies: Vec::new(),
+            proxy_protocol: false,
             allowed_origins: Vec::new(),
             clients_per_address: None,
             head: Limits { max_bytes: 64 * 1024, max_fields: 100 },

@@ -48,13 +48,12 @@ fn trusts_address(proxies: &[Proxy], address: IpAddr) -> bool {
 }
 
 /// The client that a chain of trusted proxies speaks for. Each appends to `X-Forwarded-For` the
-/// address that has asked it, so the last one that is not a trusted proxy's is the client's. `None`
-/// if they do not say.
+/// address that has asked it, so the last one that is not a trusted proxy's is the client's. What
+/// stands before it is what that client says, and need not even be text. `None` if they do not say.
 pub(super) fn client_behind(proxies: &[Proxy], headers: &HeaderMap) -> Option<IpAddr> {
-    let lines = headers.get_all(X_FORWARDED_FOR).iter().filter_map(|line| line.to_str().ok());
-    let addresses: Vec<_> = lines.flat_map(|line| line.split(',')).map(str::trim).collect();
+    let lines = headers.get_all(X_FORWARDED_FOR).into_iter().rev();
     let mut client = None;
-    for address in addresses.into_iter().rev() {
+    for address in lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')) {
         // What stands behind something that is no address cannot be believed.
         let Some(address) = read_address(address) else { break };
         client = Some(address);
@@ -66,10 +65,11 @@ pub(super) fn client_behind(proxies: &[Proxy], headers: &HeaderMap) -> Option<Ip
 }
 
 /// Some proxies tell the port too.
-fn read_address(text: &str) -> Option<IpAddr> {
-    let bare = text.trim_start_matches('[').trim_end_matches(']');
+fn read_address(bytes: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(bytes).ok()?.trim();
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
-    bare.parse().ok().or_else(with_port)
+    bare.parse().ok().or_else(with_port).map(|address: IpAddr| address.to_canonical())
 }
 
 #[cfg(test)]
@@ -80,10 +80,12 @@ mod tests {
         ["10.0.0.0/8", "192.168.1.1", "2001:db8::/32"].map(|text| text.parse().unwrap()).into()
     }
 
-    fn behind(lines: &[&'static str]) -> Option<String> {
+    fn behind(lines: &[&str]) -> Option<String> {
         let mut headers = HeaderMap::new();
         for line in lines {
-            headers.append(X_FORWARDED_FOR, http::HeaderValue::from_static(line));
+            // Each ÿ stands for a byte that is no text.
+            let bytes: Vec<_> = line.chars().map(|one| u32::from(one) as u8).collect();
+            headers.append(X_FORWARDED_FOR, http::HeaderValue::from_bytes(&bytes).unwrap());
         }
         client_behind(&proxies(), &headers).map(|address| address.to_string())
     }
@@ -98,6 +100,13 @@ mod tests {
             (&["[2001:db9::1]"], Some("2001:db9::1")),
             (&["6.6.6.6, unknown, 10.1.1.1"], Some("10.1.1.1")),
             (&["nonsense"], None),
+            (&["ÿ, 7.7.7.7"], Some("7.7.7.7")),
+            (&["ÿ", "6.6.6.6, 7.7.7.7, 10.1.1.1"], Some("7.7.7.7")),
+            (&["7.7.7.7, ÿ, 10.1.1.1"], Some("10.1.1.1")),
+            (&["7.7.7.7, , 10.1.1.1"], Some("10.1.1.1")),
+            (&["7.7.7.7", "ÿ"], None),
+            (&["::ffff:7.7.7.7, ::ffff:10.1.1.1"], Some("7.7.7.7")),
+            (&["[[::1]]"], None),
             (&[], None),
         ] {
             assert_eq!(behind(lines).as_deref(), client, "{lines:?}");

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use shovel_edge::http;
+use shovel_edge::listener::TcpTimeouts;
 
 use super::{Settings, units};
 
@@ -22,6 +23,8 @@ pub struct Chosen {
     pub settings: Settings,
     /// About requests.
     pub http: http::Settings,
+    /// When clients are given up that are not there any more.
+    pub tcp: TcpTimeouts,
     /// How long handlers and clients may take in the end.
     pub shutdown_timeout: Duration,
     /// Whether clients are told of the app's errors.
@@ -35,6 +38,7 @@ impl Default for Chosen {
         Chosen {
             settings: Settings::default(),
             http: http::Settings::default(),
+            tcp: TcpTimeouts::default(),
             shutdown_timeout: Duration::from_secs(25),
             dev: false,
             unused: Vec::new(),
@@ -47,7 +51,7 @@ type Take = fn(&mut Chosen, &str) -> Result<(), String>;
 
 /// What can be chosen: its key, from which its variable follows as a supervisor's does, and how it
 /// is read.
-const ONES: [(&str, Take); 20] = [
+const ONES: [(&str, Take); 23] = [
     ("max-connections", |chosen, text| {
         let limit = units::limit(text)?;
         chosen.settings.client_limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -56,6 +60,8 @@ const ONES: [(&str, Take); 20] = [
     ("max-connections-per-ip", |chosen, text| {
         set(&mut chosen.http.clients_per_address, units::limit(text).map(Some))
     }),
+    ("tcp-keepalive", |chosen, text| set(&mut chosen.tcp.keepalive, units::duration(text))),
+    ("tcp-user-timeout", |chosen, text| set(&mut chosen.tcp.user_timeout, units::duration(text))),
     ("shutdown-timeout", |chosen, text| set(&mut chosen.shutdown_timeout, units::duration(text))),
     ("request-timeout", |chosen, text| {
         set(&mut chosen.settings.request_timeout, units::some_duration(text))
@@ -98,6 +104,7 @@ const ONES: [(&str, Take); 20] = [
     ("outbox-limit", |chosen, text| {
         set(&mut chosen.settings.ws.outbox_limit_bytes, units::size(text))
     }),
+    ("proxy-protocol", |chosen, text| set(&mut chosen.http.proxy_protocol, units::switch(text))),
     ("access-log", |chosen, text| set(&mut chosen.http.access_log, units::switch(text))),
     ("dev", |chosen, text| set(&mut chosen.dev, units::switch(text))),
 ];

@@ -1,14 +1,17 @@
 //! The admin address: what monitors ask for over HTTP. It tells and changes nothing.
 //!
-//! One request for each connection, so that nobody keeps one: clients are few, and ask seldom.
+//! One request for each connection, so that nobody keeps one: clients are few, and ask seldom. When
+//! there are too many, the one that came first has to leave, so that those who say nothing, or read
+//! nothing, keep nobody out.
 
+use std::collections::VecDeque;
 use std::net::TcpListener as Bound;
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderValue, StatusCode};
+use axum::extract::{Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST};
+use axum::http::{HeaderValue, StatusCode, Version};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Router, middleware};
@@ -16,16 +19,19 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use super::desk::NoAnswer;
+use super::hosts::Hosts;
 use super::status::{self, Snapshot};
 use super::{Admin, metrics};
 use shovel_core::fleet::{WorkerState, WorkerView};
+use shovel_scribe::plain::plain_json;
 
-/// Most clients at once; more wait in the system's queue.
-const CLIENTS: usize = 32;
+/// Most clients at once. One has an answer within milliseconds, so that it has long left when as
+/// many others have come, however fast they do.
+const CLIENTS: usize = 128;
 
 /// How long a request may take to arrive.
 const PATIENCE_WITH_HEADS: Duration = Duration::from_secs(5);
@@ -46,12 +52,18 @@ pub(super) async fn serve(bound: Bound, admin: Admin) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "cannot listen for operators"),
     };
-    let (router, clients) = (router(admin), Arc::new(Semaphore::new(CLIENTS)));
+    let (router, mut clients) = (router(admin), VecDeque::<AbortHandle>::new());
     loop {
-        // Never closed, so there is always a permit in the end.
-        let Ok(permit) = clients.clone().acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(answer(stream, router.clone(), permit))),
+            Ok((stream, _)) => {
+                clients.retain(|client| !client.is_finished());
+                if clients.len() == CLIENTS
+                    && let Some(first) = clients.pop_front()
+                {
+                    first.abort();
+                }
+                clients.push_back(tokio::spawn(answer(stream, router.clone())).abort_handle());
+            }
             Err(error) => {
                 tracing::debug!(%error, "cannot accept a client of the admin address");
                 sleep(PAUSE).await;
@@ -60,7 +72,7 @@ pub(super) async fn serve(bound: Bound, admin: Admin) {
     }
 }
 
-async fn answer(stream: TcpStream, router: Router, _permit: OwnedSemaphorePermit) {
+async fn answer(stream: TcpStream, router: Router) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE_WITH_HEADS)
@@ -78,8 +90,27 @@ fn router(admin: Admin) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .layer(middleware::map_response(never_kept))
+        .layer(middleware::from_fn_with_state(admin.facts.hosts.clone(), only_ours))
         .with_state(admin)
 }
+
+/// Answers those alone who ask for a host that is ours.
+async fn only_ours(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
+    let named = request.headers().get_all(HOST).iter().map(|host| host.to_str().unwrap_or(""));
+    let mut named: Vec<_> = named.collect();
+    // Of the absolute form, which a proxy is asked in (RFC 9112 §3.2.2).
+    named.extend(request.uri().authority().map(|authority| authority.as_str()));
+    // No browser is so old.
+    let is_old = named.is_empty() && request.version() == Version::HTTP_10;
+    match is_old || (!named.is_empty() && named.iter().all(|host| hosts.include(host))) {
+        true => next.run(request).await,
+        false => (StatusCode::MISDIRECTED_REQUEST, OTHER_HOST).into_response(),
+    }
+}
+
+/// What a request for another host is told.
+const OTHER_HOST: &str = "this host is not served here: ask by address or as localhost, or name the \
+                          host by --admin-host\n";
 
 /// Numbers of a moment are of no use in a cache.
 async fn never_kept(mut response: Response) -> Response {
@@ -103,7 +134,10 @@ async fn status(State(admin): State<Admin>) -> Response {
         Err(error) => return unavailable(error),
     };
     match told {
-        Ok(json) => ([(CONTENT_TYPE, "application/json")], json).into_response(),
+        Ok(json) => {
+            let json = plain_json(&json).into_owned();
+            ([(CONTENT_TYPE, "application/json")], json).into_response()
+        }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }

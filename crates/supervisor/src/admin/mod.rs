@@ -7,6 +7,7 @@
 //! subcommands ([`crate::client`]) and the socket agree on, [`place`] where they meet.
 
 pub mod desk;
+mod hosts;
 mod http;
 mod metrics;
 pub mod place;
@@ -22,12 +23,13 @@ use std::thread;
 use anyhow::Context;
 use interprocess::local_socket::tokio::Listener;
 use shovel_edge::listener::Bound;
+use shovel_edge::socket_file::SocketFile;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
 use self::desk::Desk;
+use self::hosts::Hosts;
 use self::socket::AdminSocket;
-pub use self::socket::SocketFile;
 use crate::config::Config;
 
 /// Where operators come in. Dropped, the socket's file is gone.
@@ -45,6 +47,8 @@ pub struct Facts {
     listen: Vec<String>,
     admin_socket: Option<String>,
     admin_listen: Option<SocketAddr>,
+    /// Names that the admin address is asked by.
+    hosts: Hosts,
     /// Longest message that can be published.
     max_message_bytes: u64,
 }
@@ -97,6 +101,7 @@ impl Doors {
             listen: bound.iter().map(Bound::describe).collect(),
             admin_socket: file.as_ref().map(|file| file.path().display().to_string()),
             admin_listen,
+            hosts: Hosts::new(&config.admin_host),
             max_message_bytes: config.max_message_bytes as u64,
         };
         if let Some(address) = admin_listen {

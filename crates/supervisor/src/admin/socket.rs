@@ -2,9 +2,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +15,7 @@ use interprocess::local_socket::{GenericFilePath, ListenerOptions};
 use interprocess::os::unix::local_socket::ListenerOptionsExt;
 use nix::unistd::{Uid, geteuid};
 use serde::Serialize;
+use shovel_edge::socket_file::{SocketFile, is_listened_on};
 use shovel_protocol::MessageKind;
 use shovel_protocol::limits::CHANNEL_NAME_BYTES;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -47,12 +46,6 @@ pub struct AdminSocket {
     file: SocketFile,
 }
 
-/// The socket's file, which goes when this is dropped.
-pub struct SocketFile {
-    path: PathBuf,
-    inode: u64,
-}
-
 impl AdminSocket {
     /// Listens on a path, in a runtime. What a pool has left there that is gone is replaced.
     ///
@@ -60,7 +53,7 @@ impl AdminSocket {
     /// If the path cannot be used, or another pool has it.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let context = || format!("cannot use the admin socket {}", path.display());
-        if is_in_use(path).with_context(context)? {
+        if is_listened_on(path).with_context(context)? {
             bail!("another pool has the admin socket {}", path.display());
         }
         // Made beside and then moved there: whoever finds it can connect to it, so that one that
@@ -70,51 +63,13 @@ impl AdminSocket {
         let name = beside.as_path().to_fs_name::<GenericFilePath>().with_context(context)?;
         let options = ListenerOptions::new().name(name).reclaim_name(false).mode(0o600);
         let listener = options.create_tokio().with_context(context)?;
-        let inode = fs::symlink_metadata(&beside).with_context(context)?.ino();
-        fs::rename(&beside, path).with_context(context)?;
-        Ok(AdminSocket { listener, file: SocketFile { path: path.to_owned(), inode } })
+        let file = SocketFile::made_at(&beside).with_context(context)?;
+        Ok(AdminSocket { listener, file: file.moved_to(path).with_context(context)? })
     }
 
     /// What to serve, and what to keep until the end.
     pub fn into_parts(self) -> (Listener, SocketFile) {
         (self.listener, self.file)
-    }
-}
-
-impl SocketFile {
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        // By now it may be another pool's, or somebody may have removed it.
-        let is_ours = fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode);
-        if is_ours {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Whether somebody listens there. Anything but a socket is an error.
-fn is_in_use(path: &Path) -> io::Result<bool> {
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error),
-        Ok(found) if !found.file_type().is_socket() => {
-            return Err(io::Error::new(
-                ErrorKind::AlreadyExists,
-                "there is a file that is no socket",
-            ));
-        }
-        Ok(_) => {}
-    }
-    match UnixStream::connect(path) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(false),
-        Err(error) => Err(error),
     }
 }
 

@@ -18,6 +18,7 @@ use clap::{Args, Subcommand};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use shovel_router::units;
+use shovel_scribe::plain::{paragraph, plain_json};
 
 use self::connect::{AskError, Line};
 use crate::admin::wire::{
@@ -118,7 +119,7 @@ pub fn run(ask: &Ask) -> ExitCode {
             ExitCode::FAILURE
         }
         Err(failure) => {
-            eprintln!("error: {failure}");
+            eprintln!("error: {}", paragraph(&failure.to_string()));
             ExitCode::FAILURE
         }
     }
@@ -132,7 +133,7 @@ fn answer(ask: &Ask) -> Result<(), Failure> {
         Ask::Workers(target) => {
             let status = target.ask(&Question::Status, &[])?;
             match target.json {
-                true => say(&format!("{}\n", status["workers"])),
+                true => say_json(&status["workers"]),
                 false => target.tell(status, |status: &Status| text::workers(status)),
             }
         }
@@ -178,7 +179,7 @@ fn connections(target: &Target, worker: Option<u32>, limit: usize) -> Result<(),
         }
     }
     match target.json {
-        true => say(&format!("{}\n", serde_json::json!(all.connections)))?,
+        true => say_json(&serde_json::json!(all.connections))?,
         false => say(&text::connections(&all.connections))?,
     }
     if all.next.is_some() {
@@ -204,7 +205,7 @@ impl Target {
         text: impl Fn(&T) -> String,
     ) -> Result<(), Failure> {
         match self.json {
-            true => say(&format!("{answer}\n")),
+            true => say_json(&answer),
             false => say(&text(&connect::read(answer)?)),
         }
     }
@@ -215,6 +216,11 @@ impl Pool {
         let variable = || std::env::var_os("SHOVEL_ADMIN_SOCKET").map(PathBuf::from);
         Line::to(self.admin_socket.clone().or_else(variable))
     }
+}
+
+/// What others have said does no harm to a terminal.
+fn say_json(value: &Value) -> Result<(), Failure> {
+    say(&format!("{}\n", plain_json(&value.to_string())))
 }
 
 fn say(text: &str) -> Result<(), Failure> {

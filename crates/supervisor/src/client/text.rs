@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use shovel_scribe::plain::plain;
+
 use crate::admin::wire::{
     Connection, LastReload, Published, ReloadOutcome, ReloadState, Reloaded, Restarting, Scaled,
     Status, Worker, WorkerState,
@@ -74,7 +76,8 @@ pub fn facts(status: &Status) -> Vec<(&'static str, String)> {
         status.allocated_bytes.map(|allocated| format!(", {} allocated", bytes(allocated)));
     let allocated = allocated.unwrap_or_default();
     facts.push(("memory", format!("{} without workers{allocated}", bytes(status.rss_bytes))));
-    facts
+    // Names and reasons are those of clients and apps.
+    facts.into_iter().map(|(name, value)| (name, plain(&value).into_owned())).collect()
 }
 
 /// The workers, a line for each.
@@ -135,8 +138,8 @@ pub fn connections(connections: &[Connection]) -> String {
             duration(connection.age),
             bytes(connection.outbox_bytes as u64),
             format!("{}{paused}", connection.uncommitted),
-            clean(&subscribed),
-            clean(&connection.url),
+            subscribed,
+            connection.url.clone(),
         ]
     }));
     table(&rows, &[0, 2, 6, 7])
@@ -221,7 +224,7 @@ fn channels(status: &Status) -> String {
                 0 => String::new(),
                 workers => format!("+{workers}w"),
             };
-            format!("{} {}{workers}", clean(&channel.name), channel.connections)
+            format!("{} {}{workers}", channel.name, channel.connections)
         })
         .collect();
     match &told[..] {
@@ -273,20 +276,18 @@ pub fn bytes(bytes: u64) -> String {
     }
 }
 
-/// What clients and apps have chosen, without what a terminal would obey.
-pub fn clean(text: &str) -> String {
-    text.chars().map(|one| if one.is_control() { '\u{fffd}' } else { one }).collect()
-}
-
-/// Rows with aligned columns: texts to the left, numbers to the right.
+/// Rows with aligned columns: texts to the left, numbers to the right. What clients and apps have
+/// chosen commands no terminal.
 fn table(rows: &[Vec<String>], texts: &[usize]) -> String {
+    let rows = rows.iter().map(|row| row.iter().map(|cell| plain(cell)).collect::<Vec<_>>());
+    let rows: Vec<_> = rows.collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
     };
     let widths: Vec<_> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
     let mut text = String::new();
-    for row in rows {
+    for row in &rows {
         let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| match texts
             .contains(&column)
         {
@@ -395,6 +396,10 @@ pub mod tests {
 
     #[test]
     fn what_a_client_has_chosen_cannot_steer_the_terminal() {
-        assert_eq!(clean("/a\u{1b}[2Jb\n"), "/a\u{fffd}[2Jb\u{fffd}");
+        let mut status = status();
+        status.program = "/a\u{1b}[2Jb\n".to_owned();
+        let facts = facts(&status);
+        assert_eq!(facts[0], ("program", "/a\\u{1b}[2Jb\\u{a}".to_owned()));
+        assert_eq!(table(&[vec!["/\u{202e}a".to_owned()]], &[0]), "/\\u{202e}a\n");
     }
 }

@@ -19,10 +19,12 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum, ValueHint};
 use shovel_core::fleet;
+use shovel_edge::listener::TcpTimeouts;
 use shovel_edge::{http, ws};
 use shovel_router::{Settings, units};
 
 use self::address::Address;
+use crate::worker::account::WorkerUser;
 
 const LISTENING: &str = "Listening";
 const WORKERS: &str = "Workers";
@@ -35,9 +37,9 @@ const DEVELOPMENT: &str = "Development";
 /// Everything that can be chosen, checked. The order is that of `--help`.
 #[derive(Args, Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Where to listen: IP:PORT, unix:PATH, fd:N or fd:NAME; may be repeated [default: the sockets
-    /// that a service manager passed; else what the variables HOST and PORT say; else
-    /// 127.0.0.1:8080]
+    /// Where to listen: IP:PORT, unix:PATH, fd:N or fd:NAME; may be repeated. Behind PATH may stand
+    /// who can connect, as ,mode=660,user=NAME,group=NAME [default: the sockets that a service
+    /// manager passed; else what the variables HOST and PORT say; else 127.0.0.1:8080]
     #[arg(long, help_heading = LISTENING, value_name = "ADDRESS", value_parser = Address::parse)]
     pub listen: Vec<Address>,
 
@@ -57,17 +59,40 @@ pub struct Config {
     #[arg(value_parser = units::limit)]
     pub max_connections_per_ip: Option<u32>,
 
+    /// A client of TCP that was quiet for so long is probed, and given up if it does not answer three
+    /// times; 0s: never
+    #[arg(long, help_heading = LISTENING, value_name = "DURATION", default_value = "60s")]
+    #[arg(value_parser = units::duration)]
+    pub tcp_keepalive: Duration,
+
+    /// A client of TCP that takes nothing of what was sent for so long is given up; 0s: when the
+    /// system likes
+    #[arg(long, help_heading = LISTENING, value_name = "DURATION", default_value = "90s")]
+    #[arg(value_parser = units::duration)]
+    pub tcp_user_timeout: Duration,
+
     /// Take the word of these proxies about their clients: a network as 10.0.0.0/8, an address, or
     /// unix for all that come by a Unix socket; may be repeated
     #[arg(long, help_heading = LISTENING, value_name = "CIDR")]
     #[arg(value_parser = str::parse::<http::Proxy>)]
     pub trust_proxy: Vec<http::Proxy>,
 
+    /// Have those proxies say whose connection it is before all else, by the PROXY protocol of version
+    /// 1 or 2: connections of theirs without it are closed. Those of others are clients' own
+    #[arg(long, help_heading = LISTENING)]
+    pub proxy_protocol: bool,
+
     /// How many worker processes to run [default: one per processor]
     #[arg(long, help_heading = WORKERS, value_name = "N")]
     #[arg(default_value_t = processors(), hide_default_value = true)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub workers: u32,
+
+    /// Run workers as this user: a name or number, and its group or another one behind a colon; needs
+    /// root, or CAP_SETUID, CAP_SETGID and CAP_KILL [default: the user of the supervisor]
+    #[arg(long, help_heading = WORKERS, value_name = "USER")]
+    #[arg(value_parser = str::parse::<WorkerUser>)]
+    pub worker_user: Option<WorkerUser>,
 
     /// A worker that is not ready by then is killed
     #[arg(long, help_heading = WORKERS, value_name = "DURATION", default_value = "30s")]
@@ -227,6 +252,11 @@ pub struct Config {
     #[arg(long, help_heading = OPERATORS, value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
 
+    /// Answer at the admin address to this name, besides localhost and addresses; * is every name,
+    /// of pages that have theirs lead here too; may be repeated
+    #[arg(long, help_heading = OPERATORS, value_name = "NAME")]
+    pub admin_host: Vec<String>,
+
     /// How to write the log, on stderr
     #[arg(long, help_heading = LOG, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
@@ -256,6 +286,11 @@ pub struct Config {
     #[arg(value_hint = ValueHint::CommandString)]
     pub build: Option<OsString>,
 
+    /// Let processes of this user, workers among them, look into the supervisor's memory, as
+    /// debuggers and profilers do, and the system write it down when it crashes
+    #[arg(long, help_heading = DEVELOPMENT)]
+    pub dumpable: bool,
+
     /// The program that workers run; without a slash it is looked for in PATH
     #[arg(value_name = "PROGRAM", value_hint = ValueHint::ExecutablePath)]
     pub program: OsString,
@@ -267,10 +302,11 @@ pub struct Config {
 
 /// The settings that take effect when they are read again, on SIGHUP, for what begins from then on: a
 /// generation, a connection, a wait. The others belong to what is opened once.
-pub const READ_AGAIN: [&str; 35] = [
+pub const READ_AGAIN: [&str; 36] = [
     "max-connections",
     "max-connections-per-ip",
     "trust-proxy",
+    "proxy-protocol",
     "workers",
     "ready-timeout",
     "hang-timeout",
@@ -370,11 +406,17 @@ impl Config {
         }
     }
 
+    /// When clients are given up that are not there any more.
+    pub fn tcp(&self) -> TcpTimeouts {
+        TcpTimeouts { keepalive: self.tcp_keepalive, user_timeout: self.tcp_user_timeout }
+    }
+
     /// What concerns requests.
     pub fn http(&self) -> http::Settings {
         http::Settings {
             access_log: self.access_log || self.dev,
             trusted_proxies: self.trust_proxy.clone(),
+            proxy_protocol: self.proxy_protocol,
             allowed_origins: self.allow_origin.clone(),
             clients_per_address: self.max_connections_per_ip,
             head: http::Limits {
@@ -418,6 +460,7 @@ mod tests {
         let of_pool = Chosen {
             settings: Settings { client_limit: limit, ..config.io(u64::MAX) },
             http: config.http(),
+            tcp: config.tcp(),
             shutdown_timeout: config.shutdown_timeout,
             dev: config.dev,
             unused: Vec::new(),
@@ -432,6 +475,8 @@ mod tests {
             ("max-connections", "7"),
             ("max-connections-per-ip", "3"),
             ("trust-proxy", "10.0.0.0/8  unix"),
+            ("tcp-keepalive", "5s"),
+            ("tcp-user-timeout", "0s"),
             ("shutdown-timeout", "2m"),
             ("request-timeout", "1s"),
             ("upgrade-timeout", "2s"),
@@ -441,6 +486,7 @@ mod tests {
             ("pong-timeout", "4s"),
             ("max-message-size", "1KiB"),
             ("outbox-limit", "2MiB"),
+            ("proxy-protocol", "on"),
             ("access-log", "yes"),
             ("dev", "on"),
         ];

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, FromArgMatches};
-use shovel_edge::listener::address_of_environment;
+use shovel_edge::listener::addresses_of_environment;
 use shovel_router::variables::PREFIX;
 
 use super::Config;
@@ -305,7 +305,9 @@ fn default_address() -> Result<Choice, String> {
         true => Origin::Default,
         false => Origin::Variable(named.join(" and ")),
     };
-    Ok(Choice { values: vec![address_of_environment()?.to_string().into()], origin })
+    let addresses = addresses_of_environment()?;
+    let values = addresses.iter().map(|address| address.to_string().into()).collect();
+    Ok(Choice { values, origin })
 }
 
 /// Writes the choices as a command line and has clap read it.

@@ -17,6 +17,7 @@ use anyhow::{Context, anyhow};
 use shovel_core::fleet::{Command, Event, Fleet, Outcome, RecycleReason, Report};
 use shovel_edge::Crowd;
 use shovel_edge::listener::Bound;
+use shovel_edge::socket_file::SocketFile;
 use shovel_protocol::Generation;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -27,12 +28,13 @@ use self::develop::Development;
 use self::operators::Operators;
 use self::orphans::Orphans;
 use self::workers::Workers;
+use crate::admin::Doors;
 use crate::admin::desk::Desk;
-use crate::admin::{Doors, SocketFile};
 use crate::config::Config;
 use crate::config::sources::{Choices, Effective, Sources};
 use crate::service::ServiceManager;
 use crate::watch::Watch;
+use crate::worker::account::Account;
 use crate::worker::descriptors;
 use crate::worker::image::{Image, ImageError};
 use crate::worker::process::Launch;
@@ -55,12 +57,16 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_millis(200);
 /// What the operator should read: an address that cannot be bound, a program that cannot be
 /// started, workers that had to be killed in the end.
 pub fn run(sources: Sources, settings: Effective) -> anyhow::Result<()> {
+    if !settings.config.dumpable {
+        descriptors::hide_memory();
+    }
+    let account = settings.config.worker_user.as_ref().map(Account::find).transpose()?;
     let bound = listen::bind_all(&settings.config.listen)?;
     let doors = Doors::open(&settings.config, &bound)?;
     let runtime = Builder::new_current_thread().enable_all().build().context("no runtime")?;
     let ended = runtime.block_on(async {
         let signals = Signals::new().context("cannot handle signals")?;
-        Driver::start(sources, settings, bound, doors)?.run(signals).await
+        Driver::start(sources, settings, bound, doors, account)?.run(signals).await
     });
     // I/O threads may still wait for clients; the process ends without them.
     runtime.shutdown_background();
@@ -129,6 +135,7 @@ impl Driver {
         settings: Effective,
         bound: Vec<Bound>,
         doors: Doors,
+        account: Option<Account>,
     ) -> anyhow::Result<Self> {
         let Effective { config, choices, .. } = settings;
         let orphans = Orphans::new().context("cannot handle signals")?;
@@ -142,6 +149,7 @@ impl Driver {
             let listeners = bound.iter().map(|bound| bound.try_clone()).collect::<Result<_, _>>();
             let start = Start {
                 listeners: listeners.context("cannot share a listener")?,
+                tcp: config.tcp(),
                 settings: config.io(descriptors),
                 http: config.http(),
                 crowd: crowd.clone(),
@@ -150,7 +158,7 @@ impl Driver {
             };
             threads.push(IoThread::start(index, start).context("cannot start an I/O thread")?);
         }
-        let launch = Launch { links: count, limit };
+        let launch = Launch { links: count, limit, account };
         let (desk, asked) = Desk::new(threads.iter().map(IoThread::inspector).collect());
         let admin_socket = doors.serve(&config, &bound, desk);
         let now = Instant::now();

@@ -1,10 +1,13 @@
 //! What the fleet has to tell, as lines of the log with fields that machines can read.
 
+use std::net::SocketAddr;
+
 use shovel_core::fleet::{Fleet, Report, Severity, WorkerView};
 use shovel_protocol::WorkerId;
 
 use super::workers::Workers;
 use crate::config::Config;
+use crate::config::address::Address;
 
 /// Writes a report to the log.
 pub fn log(report: &Report, fleet: &Fleet, workers: &Workers) {
@@ -49,6 +52,26 @@ pub fn log(report: &Report, fleet: &Fleet, workers: &Workers) {
 
 /// Tells the operator what is open to everybody.
 pub fn openness(config: &Config) {
+    if config.proxy_protocol && config.trust_proxy.is_empty() {
+        tracing::warn!("--proxy-protocol does nothing without proxies that --trust-proxy names");
+    }
+    let is_open = |address: &&SocketAddr| !address.ip().to_canonical().is_loopback();
+    if let Some(address) = config.admin_listen.as_ref().filter(is_open) {
+        tracing::warn!(
+            address = format!("http://{address}"),
+            "whoever can reach the admin address reads all about the pool"
+        );
+    }
+    let addresses = config.listen.iter().filter_map(|address| match address {
+        Address::Tcp(address) => Some(address),
+        Address::Unix(..) | Address::Inherited(_) | Address::Passed(_) => None,
+    });
+    if let Some(address) = addresses.into_iter().find(is_open).filter(|_| config.dev) {
+        tracing::warn!(
+            address = format!("http://{address}"),
+            "with --dev whoever can reach this address is told of the app's errors"
+        );
+    }
     if config.allow_origin.is_empty() {
         tracing::info!("web pages of every origin may open WebSockets; --allow-origin limits them");
     }

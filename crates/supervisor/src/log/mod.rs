@@ -3,10 +3,11 @@
 
 mod pretty;
 
-use std::io::{self, IsTerminal, stderr};
+use std::io::{self, IsTerminal, Write, stderr};
 use std::sync::OnceLock;
 
-use shovel_scribe::{ACCESS, Cause, Entry, Pen, Scribe};
+use shovel_scribe::plain::plain_json;
+use shovel_scribe::{ACCESS, Cause, Entry, Pen, PlainFields, Scribe};
 use tracing::Metadata;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -36,10 +37,13 @@ pub fn start(format: LogFormat, watched: bool) -> io::Result<Scribe> {
     {
         filter = filter.add_directive(access);
     }
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Lines(pen));
+    let is_json = format == LogFormat::Json;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Lines { pen, is_json });
     match (format, watched) {
         (LogFormat::Text, true) => log.event_format(Pretty::new(has_colours())).init(),
-        (LogFormat::Text, false) => log.with_target(false).with_ansi(has_colours()).init(),
+        (LogFormat::Text, false) => {
+            log.with_target(false).with_ansi(has_colours()).fmt_fields(PlainFields).init();
+        }
         (LogFormat::Json, _) => log.json().init(),
     }
     Ok(scribe)
@@ -58,20 +62,56 @@ pub fn dropped() -> u64 {
 }
 
 /// Gives each event a place for its line.
-struct Lines(Pen);
+struct Lines {
+    pen: Pen,
+    is_json: bool,
+}
+
+impl Lines {
+    fn place(&self, cause: Cause) -> Place<'_> {
+        Place { entry: self.pen.line(cause), is_json: self.is_json }
+    }
+}
 
 impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Entry<'a>;
+    type Writer = Place<'a>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        self.0.line(Cause::Own)
+        self.place(Cause::Own)
     }
 
     fn make_writer_for(&'a self, event: &Metadata<'_>) -> Self::Writer {
-        self.0.line(match event.target() {
+        self.place(match event.target() {
             ACCESS | output::TARGET => Cause::Others,
             _ => Cause::Own,
         })
+    }
+}
+
+/// A place for a line. In text, fields are plain before they come here; in JSON, what is not plain
+/// stands within strings, and is escaped in the line as a whole.
+struct Place<'a> {
+    entry: Entry<'a>,
+    is_json: bool,
+}
+
+impl Write for Place<'_> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match std::str::from_utf8(line) {
+            Ok(json) if self.is_json => {
+                let body = json.strip_suffix('\n').unwrap_or(json);
+                let plain = plain_json(body);
+                let end = &json[body.len()..];
+                // It takes all, or counts it as lost.
+                self.entry.write_all([&plain, end].concat().as_bytes())?;
+            }
+            _ => self.entry.write_all(line)?,
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::time::Instant;
 
+use shovel_scribe::plain::{paragraph, plain};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
@@ -95,9 +96,9 @@ impl Found {
 
     fn take(&mut self, field: &Field, value: String) {
         match field.name() {
-            "message" => self.message = value,
-            "line" => self.line = Some(value),
-            name => self.others.push((name, value)),
+            "message" => self.message = paragraph(&value).into_owned(),
+            "line" => self.line = Some(plain(&value).into_owned()),
+            name => self.others.push((name, plain(&value).into_owned())),
         }
     }
 }
@@ -145,7 +146,9 @@ mod tests {
         with_default(log.with_writer(move || writer.clone()).finish(), events);
         let bytes = sink.0.lock().unwrap().clone();
         let text = String::from_utf8(bytes).unwrap();
-        text.lines().map(|line| line.split_once("s").unwrap().1.to_owned()).collect()
+        // A line that goes on has none.
+        let without = |line: &str| line.split_once('s').map_or(line, |(_, rest)| rest).to_owned();
+        text.lines().map(without).collect()
     }
 
     #[test]
@@ -155,6 +158,8 @@ mod tests {
             tracing::warn!("beware");
             tracing::info!(worker = %3, stream = "stdout", line = "said \"so\"", "worker output");
             tracing::error!(line = "error[E0425]", "build output");
+            tracing::info!(path = "/\u{1b}]0;x\u{7}", why = %"a\nb\u{9b}", "asked\nworker 1 | no");
+            tracing::info!(line = "\u{202e}\r", "build output");
         });
         assert_eq!(
             lines,
@@ -163,6 +168,9 @@ mod tests {
                 " warn  beware",
                 " worker 3 | said \"so\"",
                 " build | error[E0425]",
+                "       asked",
+                "    worker 1 | no path=/\\u{1b}]0;x\\u{7} why=a\\u{a}b\\u{9b}",
+                " build | \\u{202e}\\u{d}",
             ]
         );
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 use shovel_core::fleet::{Fleet, Report, WorkerState};
+use shovel_scribe::plain::plain;
 use tokio::time::{Instant, sleep_until};
 
 use self::notify::Notifier;
@@ -228,7 +229,7 @@ impl Watchdog {
 
 /// A message is one line per variable.
 fn in_one_line(text: &str) -> String {
-    text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+    plain(&text.lines().map(str::trim).collect::<Vec<_>>().join(" ")).into_owned()
 }
 
 #[cfg(test)]

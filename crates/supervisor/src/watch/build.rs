@@ -57,7 +57,7 @@ impl Build {
         }
         // A group of its own, to be ended as a whole and not by Ctrl-C.
         std::os::unix::process::CommandExt::process_group(&mut shell, 0);
-        descriptors::before_exec(&mut shell, 3, limit);
+        descriptors::before_exec(&mut shell, 3, limit, None);
         let begun = Instant::now();
         let child = tokio::process::Command::from(shell).spawn()?;
         let group = child.id().map(|pid| Pid::from_raw(pid.cast_signed()));

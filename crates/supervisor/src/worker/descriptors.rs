@@ -14,7 +14,10 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::socket::{AddressFamily, getsockname, sockopt};
+use nix::unistd::{setgroups, setresgid, setresuid};
 use shovel_edge::listener::Bound;
+
+use super::account::Account;
 
 /// Takes over a listening socket that was inherited.
 ///
@@ -60,13 +63,27 @@ pub fn raise_limit() -> Option<Limit> {
     Some(Limit { soft, hard })
 }
 
+/// Has nobody of this user read or change this process through `/proc` or as a debugger does, take
+/// its descriptors, or find its memory in a core dump (prctl(2), PR_SET_DUMPABLE). What it starts
+/// may be looked into as any program.
+pub fn hide_memory() {
+    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
+        tracing::warn!(%error, "processes of this user can read this one's memory");
+    }
+}
+
 /// Prepares what happens in the new process before the program begins: nothing but the first
-/// `inherited` descriptors stays open, the limit on descriptors is as the operator set it, and the
-/// process dies with its supervisor.
+/// `inherited` descriptors stays open, the limit on descriptors is as the operator set it, the
+/// process is who it is to be, and dies with its supervisor.
 ///
 /// The death signal is bound to the *thread* that spawns, so spawn from one that lives as long as
 /// the process.
-pub fn before_exec(command: &mut Command, inherited: u32, limit: Option<Limit>) {
+pub fn before_exec(
+    command: &mut Command,
+    inherited: u32,
+    limit: Option<Limit>,
+    account: Option<Account>,
+) {
     let supervisor = nix::unistd::getpid();
     let prepare = move || {
         // Marked, not closed: std reports a failed exec over a descriptor of its own.
@@ -80,6 +97,10 @@ pub fn before_exec(command: &mut Command, inherited: u32, limit: Option<Limit>) 
         if let Some(Limit { soft, hard }) = limit {
             setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;
         }
+        if let Some(account) = &account {
+            become_user(account)?;
+        }
+        // Last: another user's process has none any more.
         nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
         if nix::unistd::getppid() != supervisor {
             return Err(io::Error::other("the supervisor has gone"));
@@ -89,4 +110,25 @@ pub fn before_exec(command: &mut Command, inherited: u32, limit: Option<Limit>) 
     // SAFETY: `prepare` makes system calls only; it neither allocates nor locks, which would not be
     // safe between fork and exec. (The errors that allocate end the child.)
     unsafe { command.pre_exec(prepare) };
+}
+
+/// Changes who this process is: groups first, since a user may not. System calls only.
+fn become_user(account: &Account) -> io::Result<()> {
+    for stream in [libc::STDOUT_FILENO, libc::STDERR_FILENO] {
+        // Some programs open theirs anew, by way of /dev/stderr. They do without if that fails.
+        // SAFETY: a system call on numbers, without memory.
+        let _ = unsafe { libc::fchown(stream, account.user.as_raw(), account.group.as_raw()) };
+    }
+    setgroups(&account.groups)?;
+    setresgid(account.group, account.group, account.group)?;
+    setresuid(account.user, account.user, account.user)?;
+    // A supervisor that is not root has its capabilities as inheritable and ambient ones, which a
+    // program that it starts would keep. Version 3 of capset(2), for this process, and none.
+    let (header, none) = ([0x2008_0522_u32, 0], [0_u32; 6]);
+    // SAFETY: a system call that reads two arrays of the size that this version has.
+    let cleared = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) };
+    match cleared {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }

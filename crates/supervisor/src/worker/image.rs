@@ -2,7 +2,7 @@
 //!
 //! A deploy writes over the program's path at any time. A worker that is restarted within a
 //! generation must run what the generation began with, so the bytes are copied into memory that
-//! has no name (memfd) and run from there.
+//! has no name and run from there ([`sealed`]).
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -11,8 +11,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use shovel_router::ProgramRecord;
+
+use super::sealed;
 
 /// A program as it was at one moment.
 #[derive(Debug)]
@@ -70,15 +71,13 @@ impl Image {
         if !is_script && magic != *b"\x7fELF" {
             return Err(ImageError::NotAProgram(name));
         }
-        let mut copy = || {
-            let label = path.file_name().unwrap_or(path.as_os_str());
-            let mut file = File::from(memfd_create(label, MFdFlags::MFD_CLOEXEC)?);
+        let label = path.file_name().unwrap_or(path.as_os_str());
+        let copied = sealed::file(label, |file| {
             file.write_all(&magic)?;
-            io::copy(&mut source, &mut file)?;
-            file.rewind()?;
-            Ok(file)
-        };
-        let file = copy().map_err(unreadable)?;
+            io::copy(&mut source, file)?;
+            file.rewind()
+        });
+        let file = copied.map_err(unreadable)?;
         Ok(Image { program, args, file, is_script, record: Arc::default() })
     }
 }

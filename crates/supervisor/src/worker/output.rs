@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use shovel_protocol::WorkerId;
+use shovel_scribe::plain::plain;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
 use crate::log;
@@ -85,11 +86,11 @@ async fn next_line(
         let is_whole = end.is_some() || available.is_empty();
         from.consume(taken + usize::from(end.is_some()));
         if is_whole {
-            return Some(without_controls(take_text(line, 0).trim_end_matches('\r')));
+            return Some(plain(take_text(line, 0).trim_end_matches('\r')).into_owned());
         }
         if line.len() == LINE_BYTES {
             let begun = begun_bytes(line);
-            return Some(without_controls(&take_text(line, begun)));
+            return Some(plain(&take_text(line, begun)).into_owned());
         }
     }
 }
@@ -100,19 +101,6 @@ fn take_text(line: &mut Vec<u8>, staying_bytes: usize) -> String {
     let text = String::from_utf8_lossy(&line[..text_bytes]).into_owned();
     line.drain(..text_bytes);
     text
-}
-
-/// A log is read on terminals. Neither a worker nor those whose words it repeats may send them
-/// control characters.
-fn without_controls(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character.is_control() && character != '\t' {
-            true => shown.extend(character.escape_unicode()),
-            false => shown.push(character),
-        }
-    }
-    shown
 }
 
 /// Bytes at the end that begin a character and do not end it.

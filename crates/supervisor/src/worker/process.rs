@@ -5,11 +5,13 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use command_fds::{CommandFdExt, FdMapping};
 use shovel_router::variables;
 use tokio::process::Child;
 
+use super::account::Account;
 use super::descriptors::{self, Limit};
 use super::image::Image;
 use crate::service;
@@ -24,6 +26,8 @@ pub struct Launch {
     pub links: usize,
     /// The limit on descriptors to be given back to workers.
     pub limit: Option<Limit>,
+    /// Who workers are, if not who the supervisor is.
+    pub account: Option<Account>,
 }
 
 /// A worker that was started.
@@ -72,11 +76,31 @@ impl Launch {
             // A group of its own, so that Ctrl-C in a terminal reaches the supervisor alone.
             .process_group(0);
         keep_to_ourselves(&mut command);
+        if let Some(entry) = self.account.as_ref().and_then(|account| account.entry.as_ref()) {
+            command.env("HOME", &entry.home).env("SHELL", &entry.shell);
+            command.env("USER", &entry.name).env("LOGNAME", &entry.name);
+        }
         command.env("SHOVEL_LINK_FDS", numbers.join(","));
         command.fd_mappings(descriptors).map_err(io::Error::other)?;
-        descriptors::before_exec(&mut command, inherited as u32, self.limit);
-        let child = tokio::process::Command::from(command).spawn()?;
+        let account = self.account.clone();
+        descriptors::before_exec(&mut command, inherited as u32, self.limit, account);
+        let child = spawn(command.into())?;
         Ok(Started { child, links: ours })
+    }
+}
+
+/// An image on a disk may still be open to be written in a process that was forked meanwhile and has
+/// not begun its own program.
+fn spawn(mut command: tokio::process::Command) -> io::Result<Child> {
+    let mut tries = 0;
+    loop {
+        match command.spawn() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && tries < 20 => {
+                tries += 1;
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            spawned => return spawned,
+        }
     }
 }
 

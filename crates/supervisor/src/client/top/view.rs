@@ -9,6 +9,8 @@ use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Cell, Paragraph, Row, Sparkline, Table};
 
+use shovel_scribe::plain::plain;
+
 use super::rates::{Rates, Watched};
 use crate::admin::wire::{ReloadOutcome, ReloadState, Status, Worker, WorkerState};
 use crate::client::text::{self, WORKER_COLUMNS};
@@ -65,7 +67,7 @@ impl View {
 
     fn draw_title(&self, status: &Status, frame: &mut Frame<'_>, area: Rect) {
         if let Some(trouble) = &self.trouble {
-            let told = format!("{trouble}; what follows is old; asking again");
+            let told = format!("{}; what follows is old; asking again", plain(trouble));
             return frame.render_widget(Line::from(told).red().bold(), area);
         }
         let note = match self.is_paused {
@@ -263,7 +265,7 @@ fn draw_channels(status: &Status, frame: &mut Frame<'_>, area: Rect) {
     let head = head.map(|(column, name)| Cell::from(by_column(column, name)));
     let rows = status.channels.largest.iter().take(CHANNELS).map(|channel| {
         let cells = [channel.connections.to_string(), channel.workers.to_string()];
-        let cells = cells.into_iter().chain([text::clean(&channel.name)]).enumerate();
+        let cells = cells.into_iter().chain([plain(&channel.name).into_owned()]).enumerate();
         Row::new(cells.map(|(column, cell)| Cell::from(by_column(column, cell))))
     });
     let widths = [Constraint::Length(10), Constraint::Length(7), Constraint::Fill(1)];
