@@ -25,7 +25,7 @@ use shovel_protocol::{Close, CloseCode};
 
 use self::access::Access;
 use self::body::Body;
-pub use self::origins::Origin;
+pub use self::origins::{AllowedOrigin, Origin};
 use self::patience::{Patience, Watched};
 pub use self::proxies::Proxy;
 pub(crate) use self::proxies::trusts;
@@ -42,8 +42,8 @@ pub struct Settings {
     pub access_log: bool,
     /// Proxies whose word about their clients is taken.
     pub trusted_proxies: Vec<Proxy>,
-    /// Pages that may open WebSockets. An empty list allows all.
-    pub allowed_origins: Vec<Origin>,
+    /// Pages that may open WebSockets. An empty list allows those of the same host.
+    pub allowed_origins: Vec<AllowedOrigin>,
     /// So many clients of one address and no more; trusted proxies do not count.
     pub clients_per_address: Option<u32>,
 }
@@ -105,6 +105,7 @@ async fn respond<B: Backend>(
             if !origins::allows(&server.http().allowed_origins, request.headers()) =>
         {
             server.backend.refused(Refused::ForeignOrigin);
+            origins::log_refused(request.headers());
             Ok(plain(StatusCode::FORBIDDEN, "pages of this origin may open no WebSocket here"))
         }
         Handshake::Offer(offer) => upgrade(server, request, admitted, peer, notes, offer).await,

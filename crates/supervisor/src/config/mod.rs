@@ -130,10 +130,11 @@ pub struct Config {
     pub queue_timeout: Duration,
 
     /// Pages of this origin (`https://` and a host, and a port if it is not the usual one) may open
-    /// WebSockets, and those of others may not; may be repeated [default: pages of every origin may]
+    /// WebSockets, and those of others may not: also same for those of the host that they ask, and *
+    /// for all; may be repeated [default: same]
     #[arg(long, help_heading = WEBSOCKETS, value_name = "ORIGIN")]
-    #[arg(value_parser = str::parse::<http::Origin>)]
-    pub allow_origin: Vec<http::Origin>,
+    #[arg(value_parser = str::parse::<http::AllowedOrigin>)]
+    pub allow_origin: Vec<http::AllowedOrigin>,
 
     /// Over how long a time WebSockets are closed on reload, so that clients come back one by one
     #[arg(long, help_heading = WEBSOCKETS, value_name = "DURATION", default_value = "3s")]
@@ -377,7 +378,7 @@ mod tests {
             ("request-timeout", "1s"),
             ("upgrade-timeout", "2s"),
             ("queue-timeout", "0s"),
-            ("allow-origin", "https://a.test http://b.test:81"),
+            ("allow-origin", "https://a.test http://b.test:81 same *"),
             ("ping-interval", "3s"),
             ("pong-timeout", "4s"),
             ("max-message-size", "1KiB"),

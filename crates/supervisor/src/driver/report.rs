@@ -1,6 +1,7 @@
 //! What the fleet has to tell, as lines of the log with fields that machines can read.
 
 use shovel_core::fleet::{Fleet, Report, Severity, WorkerView};
+use shovel_edge::http::AllowedOrigin;
 use shovel_protocol::WorkerId;
 
 use super::workers::Workers;
@@ -49,8 +50,8 @@ pub fn log(report: &Report, fleet: &Fleet, workers: &Workers) {
 
 /// Tells the operator what is open to everybody.
 pub fn openness(config: &Config) {
-    if config.allow_origin.is_empty() {
-        tracing::info!("web pages of every origin may open WebSockets; --allow-origin limits them");
+    if config.allow_origin.contains(&AllowedOrigin::Any) {
+        tracing::info!("web pages of every origin may open WebSockets, as --allow-origin says");
     }
 }
 

@@ -6,7 +6,7 @@ mod pretty;
 use std::io::{self, IsTerminal, stderr};
 use std::sync::OnceLock;
 
-use shovel_scribe::{ACCESS, Cause, Entry, Pen, Scribe};
+use shovel_scribe::{ACCESS, Cause, Entry, Pen, REFUSALS, Scribe};
 use tracing::Metadata;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -69,7 +69,7 @@ impl<'a> MakeWriter<'a> for Lines {
 
     fn make_writer_for(&'a self, event: &Metadata<'_>) -> Self::Writer {
         self.0.line(match event.target() {
-            ACCESS | output::TARGET => Cause::Others,
+            ACCESS | REFUSALS | output::TARGET => Cause::Others,
             _ => Cause::Own,
         })
     }
