@@ -34,6 +34,9 @@ const WS: ws::Settings = ws::Settings {
     outbox_limit_bytes: 1024 * 1024,
     ping_interval: Duration::from_secs(30),
     pong_timeout: Duration::from_secs(10),
+    read_timeout: Duration::from_secs(60),
+    write_timeout: Duration::from_secs(60),
+    close_timeout: Duration::from_secs(20),
 };
 
 pub struct Thread {

@@ -3,6 +3,7 @@
 //! The reading side is a task ([`super::reader`]); both meet in [`Shared`], which belongs to one
 //! thread.
 
+mod looks;
 mod task;
 
 use std::cell::{Cell, RefCell};
@@ -12,6 +13,7 @@ use std::task::Waker;
 use bytes::Bytes;
 use shovel_protocol::{Close, CloseCode, MessageKind};
 
+use self::looks::Looks;
 use super::outbox::{Outbox, Written};
 use super::{Deadlines, Settings, Why, encoder};
 use crate::Turn;
@@ -41,9 +43,15 @@ pub enum Sent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
     Ping,
+    /// A look whether the ping was answered.
     Pong,
+    /// A look how far the close is.
     Close,
     Settle,
+    /// A look whether the client takes what waits for it.
+    Taken,
+    /// A look whether the client goes on with its message.
+    Message,
 }
 
 #[derive(Debug)]
@@ -83,6 +91,11 @@ struct State {
     settling: Option<bool>,
     /// The backend was told of pressure.
     told_over: bool,
+    /// Bytes that the kernel has taken of us, ever.
+    written_bytes: u64,
+    /// Where the client stands in a message that has not ended: changes with each byte of it.
+    message: Option<u64>,
+    looks: Looks,
 }
 
 #[derive(Debug, Default)]
@@ -153,7 +166,8 @@ impl Socket {
     }
 
     /// Sends a close frame behind what has been sent. What the client sends from now on is
-    /// dropped; it has a second to answer. Does nothing if the connection closes already.
+    /// dropped. It may take what waits as long as it goes on with that, within `close_timeout`, and
+    /// has a second to answer. Does nothing if the connection closes already.
     ///
     /// `code` must be one that may be sent, `reason` at most 123 bytes.
     pub fn close(&self, code: CloseCode, reason: &str) {
@@ -183,7 +197,10 @@ impl Socket {
 
     /// Closes once everything that has been read is handled. Nothing more is read meanwhile.
     pub fn finish(&self, code: CloseCode, reason: &'static str) {
-        self.0.state.borrow_mut().finish = Some((code, reason));
+        let mut state = self.0.state.borrow_mut();
+        state.finish = Some((code, reason));
+        self.look_at_close(&mut state);
+        drop(state);
         self.nudge();
     }
 
@@ -232,8 +249,8 @@ impl Socket {
         state.phase = Phase::Closing { close, deaf, answered: false };
         state.why.get_or_insert(why);
         state.wake();
+        self.look_at_close(&mut state);
         drop(state);
-        self.0.deadlines.set(Due::Close, self.downgrade());
         self.mark();
     }
 
@@ -262,7 +279,7 @@ impl WriteOut for Shared {
 }
 
 impl Shared {
-    fn write(&self) {
+    fn write(self: &Rc<Self>) {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let Some(write) = &state.write else { return };
@@ -271,13 +288,16 @@ impl Shared {
             return self.note_fill(state);
         }
         let before = state.outbox.bytes();
-        match state.outbox.write_to(write, self.turn.buffers()) {
+        let result = state.outbox.write_to(write, self.turn.buffers());
+        state.written_bytes += (before - state.outbox.bytes()) as u64;
+        match result {
             Ok(Written::All) => state.on_all_written(),
             Ok(Written::Full) => {
                 state.full = true;
-                // The kernel has room again only if the client took something.
-                state.heard |= state.outbox.bytes() < before;
                 state.wake();
+                if !std::mem::replace(&mut state.looks.at_taken, true) {
+                    self.deadlines.set(Due::Taken, WeakSocket(Rc::downgrade(self)));
+                }
             }
             Err(error) => state.end(Why::Failed(error.kind())),
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use shovel_edge::http;
 
-use super::{Settings, units};
+use super::{Settings, close_within, units};
 
 /// What the names of our variables begin with.
 pub const PREFIX: &str = "SHOVEL_";
@@ -47,7 +47,7 @@ type Take = fn(&mut Chosen, &str) -> Result<(), String>;
 
 /// What can be chosen: its key, from which its variable follows as a supervisor's does, and how it
 /// is read.
-const ONES: [(&str, Take); 12] = [
+const ONES: [(&str, Take); 15] = [
     ("max-connections", |chosen, text| {
         let limit = units::limit(text)?;
         chosen.settings.client_limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -71,6 +71,15 @@ const ONES: [(&str, Take); 12] = [
     }),
     ("pong-timeout", |chosen, text| {
         set(&mut chosen.settings.ws.pong_timeout, units::some_duration(text))
+    }),
+    ("read-timeout", |chosen, text| {
+        set(&mut chosen.settings.ws.read_timeout, units::some_duration(text))
+    }),
+    ("write-timeout", |chosen, text| {
+        set(&mut chosen.settings.ws.write_timeout, units::some_duration(text))
+    }),
+    ("close-timeout", |chosen, text| {
+        set(&mut chosen.settings.ws.close_timeout, units::some_duration(text))
     }),
     ("max-message-size", |chosen, text| {
         set(&mut chosen.settings.ws.max_message_bytes, units::size(text))
@@ -119,6 +128,8 @@ impl Chosen {
         }
         // As for the supervisor: whoever develops wants to see who asks.
         chosen.http.access_log |= chosen.dev;
+        let ws = &mut chosen.settings.ws;
+        ws.close_timeout = close_within(ws.close_timeout, chosen.shutdown_timeout);
         match wrong.is_empty() {
             true => Ok(chosen),
             false => Err(wrong),

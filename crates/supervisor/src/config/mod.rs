@@ -20,7 +20,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum, ValueHint};
 use shovel_core::fleet;
 use shovel_edge::{http, ws};
-use shovel_router::{Settings, units};
+use shovel_router::{Settings, close_within, units};
 
 use self::address::Address;
 
@@ -168,6 +168,22 @@ pub struct Config {
     #[arg(value_parser = units::some_duration)]
     pub pong_timeout: Duration,
 
+    /// A client that has begun a message and sends no more of it for so long is closed with 1008
+    #[arg(long, help_heading = WEBSOCKETS, value_name = "DURATION", default_value = "60s")]
+    #[arg(value_parser = units::some_duration)]
+    pub read_timeout: Duration,
+
+    /// A client that takes nothing for so long of what waits for it is closed
+    #[arg(long, help_heading = WEBSOCKETS, value_name = "DURATION", default_value = "60s")]
+    #[arg(value_parser = units::some_duration)]
+    pub write_timeout: Duration,
+
+    /// How long a client that is closed may take for what waits ahead of its close frame, while it
+    /// goes on with that; at most four fifths of --shutdown-timeout
+    #[arg(long, help_heading = WEBSOCKETS, value_name = "DURATION", default_value = "20s")]
+    #[arg(value_parser = units::some_duration)]
+    pub close_timeout: Duration,
+
     /// Longest WebSocket message that a client may send
     #[arg(long = "max-message-size", help_heading = WEBSOCKETS, value_name = "SIZE")]
     #[arg(default_value = "16MiB", value_parser = units::size)]
@@ -227,7 +243,7 @@ pub struct Config {
 
 /// The settings that take effect when they are read again, on SIGHUP, for what begins from then on: a
 /// generation, a connection, a wait. The others belong to what is opened once.
-pub const READ_AGAIN: [&str; 27] = [
+pub const READ_AGAIN: [&str; 30] = [
     "max-connections",
     "max-connections-per-ip",
     "trust-proxy",
@@ -251,6 +267,9 @@ pub const READ_AGAIN: [&str; 27] = [
     "owner-wait",
     "ping-interval",
     "pong-timeout",
+    "read-timeout",
+    "write-timeout",
+    "close-timeout",
     "outbox-limit",
     "access-log",
     "program",
@@ -308,6 +327,9 @@ impl Config {
                 outbox_limit_bytes: self.outbox_limit_bytes,
                 ping_interval: self.ping_interval,
                 pong_timeout: self.pong_timeout,
+                read_timeout: self.read_timeout,
+                write_timeout: self.write_timeout,
+                close_timeout: close_within(self.close_timeout, self.shutdown_timeout),
             },
             request_timeout: self.request_timeout,
             upgrade_timeout: self.upgrade_timeout,
@@ -381,6 +403,9 @@ mod tests {
             ("allow-origin", "https://a.test http://b.test:81 same *"),
             ("ping-interval", "3s"),
             ("pong-timeout", "4s"),
+            ("read-timeout", "5s"),
+            ("write-timeout", "6s"),
+            ("close-timeout", "7s"),
             ("max-message-size", "1KiB"),
             ("outbox-limit", "2MiB"),
             ("access-log", "yes"),

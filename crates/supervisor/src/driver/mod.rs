@@ -370,7 +370,7 @@ impl Driver {
         let workers = self.fleet.wanted();
         let settings = Config { workers, ..self.config.clone() }.io(self.descriptors);
         let http = self.config.http();
-        self.tell_all(|| ToThread::Configure { settings, http: http.clone() });
+        self.tell_all(|| ToThread::Configure { settings: Box::new(settings), http: http.clone() });
     }
 
     fn tell_all(&self, command: impl Fn() -> ToThread) {
