@@ -15,6 +15,7 @@ mod outbox;
 mod pace;
 mod progress;
 pub(crate) mod reader;
+mod slow;
 mod socket;
 mod utf8;
 mod why;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 pub use deadlines::Deadlines;
 pub use fanout::Fanout;
+pub use slow::{SlowConsumer, Takes};
 pub use socket::{Sent, Socket};
 pub use why::Why;
 
@@ -33,6 +35,8 @@ pub struct Settings {
     pub max_message_bytes: usize,
     /// An outbox that holds this much takes nothing more.
     pub outbox_limit_bytes: usize,
+    /// What becomes of what is published to a client that reads too slowly.
+    pub slow_consumer: SlowConsumer,
     /// A client that has not been heard of for so long is sent a ping.
     pub ping_interval: Duration,
     /// A client that does not answer the ping for so long, and takes nothing of what is ahead of

@@ -15,7 +15,7 @@ use shovel_protocol::{Close, CloseCode, MessageKind};
 
 use self::looks::Looks;
 use super::outbox::{Outbox, Written};
-use super::{Deadlines, Settings, Why, encoder};
+use super::{Deadlines, Settings, SlowConsumer, Takes, Why, encoder};
 use crate::Turn;
 use crate::transport::WriteHalf;
 use crate::turn::WriteOut;
@@ -62,6 +62,7 @@ struct Shared {
     /// Whether the client has left more unread than an outbox may hold. Apart from `state`, since
     /// every publish looks at it for every subscriber.
     over: Cell<bool>,
+    slow_consumer: Cell<SlowConsumer>,
     dirty: Cell<bool>,
     /// What the thread was told to wait for this client.
     noted_bytes: Cell<usize>,
@@ -120,6 +121,7 @@ impl Socket {
             deadlines: deadlines.clone(),
             limit_bytes: settings.outbox_limit_bytes,
             over: Cell::new(false),
+            slow_consumer: Cell::new(settings.slow_consumer),
             dirty: Cell::new(false),
             noted_bytes: Cell::new(0),
             state: RefCell::default(),
@@ -140,14 +142,56 @@ impl Socket {
         Sent::Queued
     }
 
-    /// Sends whole frames that are shared with other connections.
-    pub(crate) fn send_shared(&self, frames: Bytes) {
+    /// Sends whole frames of so many messages that are shared with other connections.
+    pub(crate) fn send_shared(&self, frames: Bytes, messages: u32) {
         let mut state = self.0.state.borrow_mut();
         if state.is_open() {
-            state.outbox.put_shared(self.0.turn.buffers(), frames);
+            state.outbox.put_shared(self.0.turn.buffers(), frames, messages);
             drop(state);
             self.mark();
         }
+    }
+
+    /// As [`Socket::send_shared`], as far as [`Socket::takes`] says. Returns how many messages were
+    /// dropped.
+    pub(crate) fn send_shared_if_taken(&self, frames: Bytes, messages: u32) -> u64 {
+        match self.takes() {
+            Takes::Whole => self.send_shared(frames, messages),
+            Takes::InPlaceOfOlder => {
+                let most_bytes = self.0.limit_bytes.saturating_sub(frames.len());
+                let dropped = self.0.state.borrow_mut().outbox.drop_published(most_bytes);
+                self.send_shared(frames, messages);
+                return dropped;
+            }
+            Takes::Nothing => return messages.into(),
+            Takes::NoMore | Takes::Closed => {}
+        }
+        0
+    }
+
+    /// What becomes of the next message that is published to it.
+    #[inline]
+    pub fn takes(&self) -> Takes {
+        match self.is_open() {
+            false => Takes::Closed,
+            true if !self.0.over.get() => Takes::Whole,
+            true => self.takes_though_over(),
+        }
+    }
+
+    fn takes_though_over(&self) -> Takes {
+        match self.0.slow_consumer.get() {
+            SlowConsumer::Close => Takes::NoMore,
+            SlowConsumer::DropOldest if self.0.state.borrow().outbox.has_published() => {
+                Takes::InPlaceOfOlder
+            }
+            SlowConsumer::DropOldest | SlowConsumer::DropNewest => Takes::Nothing,
+        }
+    }
+
+    /// Another way with what is published to it while it reads too slowly.
+    pub fn set_slow_consumer(&self, slow_consumer: SlowConsumer) {
+        self.0.slow_consumer.set(slow_consumer);
     }
 
     /// Bytes that wait for the client.

@@ -47,7 +47,7 @@ type Take = fn(&mut Chosen, &str) -> Result<(), String>;
 
 /// What can be chosen: its key, from which its variable follows as a supervisor's does, and how it
 /// is read.
-const ONES: [(&str, Take); 15] = [
+const ONES: [(&str, Take); 16] = [
     ("max-connections", |chosen, text| {
         let limit = units::limit(text)?;
         chosen.settings.client_limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -86,6 +86,9 @@ const ONES: [(&str, Take); 15] = [
     }),
     ("outbox-limit", |chosen, text| {
         set(&mut chosen.settings.ws.outbox_limit_bytes, units::size(text))
+    }),
+    ("slow-consumer", |chosen, text| {
+        set(&mut chosen.settings.ws.slow_consumer, text.parse().map_err(str::to_owned))
     }),
     ("access-log", |chosen, text| set(&mut chosen.http.access_log, units::switch(text))),
     ("dev", |chosen, text| set(&mut chosen.dev, units::switch(text))),

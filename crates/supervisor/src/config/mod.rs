@@ -189,10 +189,16 @@ pub struct Config {
     #[arg(default_value = "16MiB", value_parser = units::size)]
     pub max_message_bytes: usize,
 
-    /// How much may wait for one client; one that is over it is closed with 1008
+    /// How much may wait for one client; more makes it a slow consumer
     #[arg(long = "outbox-limit", help_heading = WEBSOCKETS, value_name = "SIZE")]
     #[arg(default_value = "1MiB", value_parser = units::size)]
     pub outbox_limit_bytes: usize,
+
+    /// What becomes of a message that is published to a client over its outbox limit: close closes
+    /// the client with 1008, drop-newest drops the message, drop-oldest such as wait already
+    #[arg(long, help_heading = WEBSOCKETS, value_name = "WHAT", default_value = "close")]
+    #[arg(value_parser = str::parse::<ws::SlowConsumer>)]
+    pub slow_consumer: ws::SlowConsumer,
 
     /// Where subcommands reach this pool [default: named by the port, in the runtime folder of this
     /// user]
@@ -243,7 +249,7 @@ pub struct Config {
 
 /// The settings that take effect when they are read again, on SIGHUP, for what begins from then on: a
 /// generation, a connection, a wait. The others belong to what is opened once.
-pub const READ_AGAIN: [&str; 30] = [
+pub const READ_AGAIN: [&str; 31] = [
     "max-connections",
     "max-connections-per-ip",
     "trust-proxy",
@@ -271,6 +277,7 @@ pub const READ_AGAIN: [&str; 30] = [
     "write-timeout",
     "close-timeout",
     "outbox-limit",
+    "slow-consumer",
     "access-log",
     "program",
     "args",
@@ -325,6 +332,7 @@ impl Config {
             ws: ws::Settings {
                 max_message_bytes: self.max_message_bytes,
                 outbox_limit_bytes: self.outbox_limit_bytes,
+                slow_consumer: self.slow_consumer,
                 ping_interval: self.ping_interval,
                 pong_timeout: self.pong_timeout,
                 read_timeout: self.read_timeout,
@@ -408,6 +416,7 @@ mod tests {
             ("close-timeout", "7s"),
             ("max-message-size", "1KiB"),
             ("outbox-limit", "2MiB"),
+            ("slow-consumer", "drop-oldest"),
             ("access-log", "yes"),
             ("dev", "on"),
         ];
