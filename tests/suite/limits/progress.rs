@@ -148,7 +148,7 @@ in_both_modes!(
 /// B21: what came while the pool was stopped is read before silence is judged.
 async fn clients_that_have_answered_stay_open_though_the_pool_stood_still(pool: Pool) {
     let mut clients = Vec::new();
-    for _ in 0..50 {
+    for _ in 0..8 {
         clients.push(Raw::websocket(pool.address(), "/ws/echo").await);
     }
     for client in &mut clients {
