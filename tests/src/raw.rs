@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::within;
 
@@ -50,9 +50,26 @@ impl Raw {
     /// If that is not accepted.
     pub async fn websocket(address: SocketAddr, path: &str) -> Raw {
         let mut raw = Raw::connect(address).await;
-        raw.write(upgrade_request(path, "")).await;
-        let head = raw.head().await;
+        raw.upgrade(path).await;
+        raw
+    }
+
+    async fn upgrade(&mut self, path: &str) {
+        self.write(upgrade_request(path, "")).await;
+        let head = self.head().await;
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    }
+
+    /// As [`Raw::websocket`], with a kernel that takes little for a client that does not read.
+    ///
+    /// # Panics
+    /// If that is not accepted.
+    pub async fn websocket_with_little_room(address: SocketAddr, path: &str) -> Raw {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(32 << 10).expect("a small buffer");
+        let stream = within("a connection", socket.connect(address)).await.expect("connect");
+        let mut raw = Raw { stream, unread: Vec::new() };
+        raw.upgrade(path).await;
         raw
     }
 
@@ -138,6 +155,15 @@ impl Raw {
     /// # Panics
     /// If the connection ends before, or the frame is masked.
     pub async fn frame(&mut self) -> RawFrame {
+        let (opcode, len) = self.frame_head().await;
+        RawFrame { opcode, payload: self.take(len).await }
+    }
+
+    /// The head of the next WebSocket frame: its opcode, and how long its payload is.
+    ///
+    /// # Panics
+    /// As [`Raw::frame`].
+    pub async fn frame_head(&mut self) -> (u8, usize) {
         let head = self.take(2).await;
         assert_eq!(head[1] & 0x80, 0, "a masked frame from the server");
         let len = match head[1] {
@@ -145,7 +171,7 @@ impl Raw {
             127 => self.take(8).await.iter().fold(0, |len, byte| len << 8 | usize::from(*byte)),
             len => usize::from(len),
         };
-        RawFrame { opcode: head[0] & 0x0f, payload: self.take(len).await }
+        (head[0] & 0x0f, len)
     }
 
     /// Reads what there is; `false` at the end. A reset is an end.

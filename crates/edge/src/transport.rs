@@ -1,9 +1,11 @@
 //! The byte stream to a client: what TLS will stand beside.
 
 use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use nix::libc;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
@@ -81,6 +83,34 @@ impl WriteHalf {
             (WriteHalf::Tcp(half), _) => half.try_write_vectored(slices),
             (WriteHalf::Unix(half), [slice]) => half.try_write(slice),
             (WriteHalf::Unix(half), _) => half.try_write_vectored(slices),
+        }
+    }
+
+    /// Bytes that were written and that the other end's system has not taken; of a Unix socket,
+    /// whose count includes what the kernel keeps beside them, those that nobody has read. 0 if that
+    /// cannot be told.
+    pub(crate) fn untaken_bytes(&self) -> u64 {
+        self.ask(libc::TIOCOUTQ)
+    }
+
+    /// Whether the client has sent something that was not read yet.
+    pub(crate) fn has_input(&self) -> bool {
+        self.ask(libc::FIONREAD) > 0
+    }
+
+    /// Asks the kernel for a number of bytes (tcp(7), unix(7)).
+    #[allow(unsafe_code, reason = "no safe call asks for these")]
+    fn ask(&self, request: libc::Ioctl) -> u64 {
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: the descriptor is ours and open; both requests write one int, where `bytes` is.
+        let asked = unsafe { libc::ioctl(self.as_raw_fd(), request, &raw mut bytes) };
+        if asked < 0 { 0 } else { u64::try_from(bytes).unwrap_or(0) }
+    }
+
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            WriteHalf::Tcp(half) => half.as_ref().as_raw_fd(),
+            WriteHalf::Unix(half) => half.as_ref().as_raw_fd(),
         }
     }
 

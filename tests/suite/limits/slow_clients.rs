@@ -94,3 +94,74 @@ async fn a_client_whose_handler_is_busy_is_read_no_further_than_its_window(pool:
     }
     socket.expect_text("echo end").await;
 }
+
+/// A message of 64 KiB that begins with its number.
+fn numbered(number: usize) -> String {
+    format!("{number} {}", "x".repeat(MESSAGE_BYTES))
+}
+
+async fn publish_numbered(pool: &Pool, number: usize) -> [u64; 3] {
+    let path = "/publish-body?channel=news";
+    let answer = post(pool.address(), path, numbered(number)).await.json();
+    ["delivered", "dropped", "closed"].map(|what| answer[what].as_u64().unwrap())
+}
+
+async fn next_number(socket: &mut Raw) -> usize {
+    let text = String::from_utf8(socket.frame().await.payload).unwrap();
+    text.split(' ').next().unwrap().parse().unwrap()
+}
+
+in_both_modes!(
+    the_newest_messages_are_dropped_for_a_subscriber_that_does_not_read,
+    Options::app().with("--outbox-limit", "256KiB").with("--slow-consumer", "drop-newest")
+);
+/// H115.
+async fn the_newest_messages_are_dropped_for_a_subscriber_that_does_not_read(pool: Pool) {
+    let mut slow = Raw::websocket(pool.address(), "/ws?subscribe=news").await;
+    let mut quick = WebSocket::connect(pool.address(), "/ws?subscribe=news").await;
+    let mut published = 0;
+    loop {
+        let answer = publish_numbered(&pool, published).await;
+        assert_eq!(quick.next_text().await, numbered(published));
+        if answer == [1, 1, 0] {
+            break;
+        }
+        assert_eq!(answer, [2, 0, 0]);
+        published += 1;
+        assert!(published < MESSAGES, "nothing was ever dropped");
+    }
+    for number in 0..published {
+        assert_eq!(next_number(&mut slow).await, number);
+    }
+    // It has all by now, and gets what comes.
+    loop {
+        published += 1;
+        if publish_numbered(&pool, published).await == [2, 0, 0] {
+            break;
+        }
+    }
+    assert_eq!(next_number(&mut slow).await, published);
+}
+
+in_both_modes!(
+    the_oldest_messages_are_dropped_for_a_subscriber_that_does_not_read,
+    Options::app().with("--outbox-limit", "256KiB").with("--slow-consumer", "drop-oldest")
+);
+/// H115.
+async fn the_oldest_messages_are_dropped_for_a_subscriber_that_does_not_read(pool: Pool) {
+    const PUBLISHED: usize = 200;
+    let mut slow = Raw::websocket(pool.address(), "/ws?subscribe=news").await;
+    let before = pool.resident_bytes();
+    for number in 0..PUBLISHED {
+        assert_eq!(publish_numbered(&pool, number).await, [1, 0, 0]);
+    }
+    let after = pool.resident_bytes();
+    assert!(after.saturating_sub(before) < 8 << 20, "{} bytes", after - before);
+    let mut seen = vec![next_number(&mut slow).await];
+    while seen.last() != Some(&(PUBLISHED - 1)) {
+        seen.push(next_number(&mut slow).await);
+    }
+    assert!(seen.is_sorted_by(|one, next| one < next), "{seen:?}");
+    assert_eq!(seen[0], 0, "what was on its way was dropped");
+    assert!(seen.len() < PUBLISHED, "nothing was dropped");
+}

@@ -24,7 +24,7 @@ use http_body::Body as _;
 
 use self::access::Access;
 use self::body::Body;
-pub use self::origins::Origin;
+pub use self::origins::{AllowedOrigin, Origin};
 pub use self::proxies::Proxy;
 pub(crate) use self::proxies::trusts;
 use crate::backend::{Accepted, Backend, Failure, Notes, Peer, Refused, Upgrade};
@@ -43,8 +43,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<Proxy>,
     /// Whether these say whose connection it is before all else, by the PROXY protocol.
     pub proxy_protocol: bool,
-    /// Pages that may open WebSockets. An empty list allows all.
-    pub allowed_origins: Vec<Origin>,
+    /// Pages that may open WebSockets. An empty list allows those of the same host.
+    pub allowed_origins: Vec<AllowedOrigin>,
     /// So many clients of one address and no more; trusted proxies do not count.
     pub clients_per_address: Option<u32>,
     /// How large the head of a request may be.
@@ -183,6 +183,7 @@ async fn respond<B: Backend>(
             if !origins::allows(&server.http().allowed_origins, request.headers()) =>
         {
             server.backend.refused(Refused::ForeignOrigin);
+            origins::log_refused(request.headers());
             let why = "pages of this origin may open no WebSocket here";
             Ok(Reply::Response(plain(StatusCode::FORBIDDEN, why)))
         }

@@ -85,7 +85,7 @@ impl Framing {
         if data.len() < COPIED_BYTES {
             outbox.put(buffers, |out| out.extend_from_slice(&data));
         } else {
-            outbox.put_shared(buffers, data);
+            outbox.put_shared(buffers, data, 0);
         }
         if let Framing::Chunked { .. } = self {
             outbox.put(buffers, |out| out.extend_from_slice(b"\r\n"));

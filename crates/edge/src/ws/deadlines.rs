@@ -1,4 +1,4 @@
-//! Pings, pongs and closes on time, for all connections of a thread.
+//! Pings, pongs, closes and looks at progress on time, for all connections of a thread.
 //!
 //! Each kind of deadline lies a constant time ahead of the moment at which it is set, so a queue
 //! for each kind is sorted by itself: no timer per connection, no heap.
@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use super::progress::LOOKS;
 use super::socket::{Due, WeakSocket};
 use super::{CLOSE_TIMEOUT, Settings};
 
@@ -20,7 +21,8 @@ pub struct Deadlines(Rc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    queues: [Queue; 4],
+    queues: [Queue; 6],
+    close_timeout: Cell<Duration>,
     changed: Notify,
 }
 
@@ -31,26 +33,43 @@ struct Queue {
     waiting: RefCell<VecDeque<(Instant, WeakSocket)>>,
 }
 
+/// In the order of their numbers.
+const DUES: [Due; 6] = [Due::Ping, Due::Pong, Due::Close, Due::Settle, Due::Taken, Due::Message];
+
+/// How long after it is set this is due.
+fn after(due: Due, settings: &Settings) -> Duration {
+    match due {
+        Due::Ping => settings.ping_interval,
+        Due::Pong => settings.pong_timeout / LOOKS,
+        Due::Close => CLOSE_TIMEOUT / LOOKS,
+        Due::Settle => CLOSE_TIMEOUT,
+        Due::Taken => settings.write_timeout / LOOKS,
+        Due::Message => settings.read_timeout / LOOKS,
+    }
+}
+
 impl Deadlines {
     /// Without connections.
     pub fn new(settings: &Settings) -> Self {
-        let queue =
-            |due, after| Queue { due, after: Cell::new(after), waiting: RefCell::default() };
-        let queues = [
-            queue(Due::Ping, settings.ping_interval),
-            queue(Due::Pong, settings.pong_timeout),
-            queue(Due::Close, CLOSE_TIMEOUT),
-            queue(Due::Settle, CLOSE_TIMEOUT),
-        ];
-        Deadlines(Rc::new(Shared { queues, changed: Notify::new() }))
+        let queues = DUES.map(|due| Queue {
+            due,
+            after: Cell::new(after(due, settings)),
+            waiting: RefCell::default(),
+        });
+        let close_timeout = Cell::new(settings.close_timeout);
+        Deadlines(Rc::new(Shared { queues, close_timeout, changed: Notify::new() }))
     }
 
-    /// Other settings, for pings and pongs that are awaited already too if that is earlier.
+    /// Other settings, for what is awaited already too if that is earlier.
     pub(crate) fn configure(&self, settings: &Settings) {
-        let queues = &self.0.queues;
-        queues[Due::Ping as usize].set_after(settings.ping_interval);
-        queues[Due::Pong as usize].set_after(settings.pong_timeout);
+        self.0.queues.iter().for_each(|queue| queue.set_after(after(queue.due, settings)));
+        self.0.close_timeout.set(settings.close_timeout);
         self.0.changed.notify_one();
+    }
+
+    /// When a client that is closed from now on has had enough time.
+    pub(crate) fn end_of_close(&self) -> Instant {
+        Instant::now() + self.0.close_timeout.get()
     }
 
     /// Calls the socket back when the time of this kind is over.

@@ -41,6 +41,8 @@ pub struct Decoder {
     /// The payload so far of a control frame. It may come between the fragments of a message
     /// (RFC 6455 §5.4), so it has a place of its own.
     control: Vec<u8>,
+    /// Frames that began, but for those of the short way.
+    frames: u32,
 }
 
 /// What one call of [`Decoder::decode`] came to.
@@ -140,6 +142,7 @@ impl Decoder {
             message: Vec::new(),
             utf8: Utf8Validator::default(),
             control: Vec::new(),
+            frames: 0,
         }
     }
 
@@ -188,6 +191,7 @@ impl Decoder {
                     let (taken, frame) = head.take(&input[consumed..])?;
                     consumed += taken;
                     let Some(frame) = frame else { break };
+                    self.frames = self.frames.wrapping_add(1);
                     self.begin(&frame)?;
                     frame
                 }
@@ -213,6 +217,12 @@ impl Decoder {
     /// Whether no part of a frame or message is held.
     pub fn is_idle(&self) -> bool {
         self.open.is_none() && matches!(self.state, State::Head(PartialHead { len: 0, .. }))
+    }
+
+    /// How many frames have begun since this was asked last. Short messages are not counted, which
+    /// cost no look.
+    pub fn take_frames(&mut self) -> u32 {
+        std::mem::take(&mut self.frames)
     }
 
     /// How many bytes of payload are held: of what is unfinished, and of the last event until the
@@ -391,7 +401,7 @@ mod tests {
 
     #[test]
     fn an_idle_decoder_is_small() {
-        assert!(size_of::<Decoder>() <= 64 + size_of::<Vec<u8>>(), "{}", size_of::<Decoder>());
+        assert!(size_of::<Decoder>() <= 72 + size_of::<Vec<u8>>(), "{}", size_of::<Decoder>());
     }
 
     #[test]

@@ -13,12 +13,14 @@ const BATCH_BYTES: usize = 64 * 1024;
 #[derive(Debug, Default)]
 pub struct Fanout {
     batch: Vec<u8>,
+    messages: u32,
 }
 
 impl Fanout {
     /// Encodes a message. `true` if it should be shared out at once.
     pub fn put(&mut self, kind: MessageKind, data: &[u8]) -> bool {
         encoder::put_message(&mut self.batch, kind, data);
+        self.messages += 1;
         self.batch.len() >= BATCH_BYTES
     }
 
@@ -34,8 +36,17 @@ impl Fanout {
             return;
         }
         let frames = Bytes::from(std::mem::take(&mut self.batch));
+        let messages = std::mem::take(&mut self.messages);
         for socket in subscribers {
-            socket.send_shared(frames.clone());
+            socket.send_shared(frames.clone(), messages);
         }
+    }
+
+    /// As [`Fanout::share`], each as far as [`Socket::takes`] says: call it in the same turn. Returns
+    /// how many messages were dropped, once for each subscriber.
+    pub fn share_with_takers<'a>(&mut self, subscribers: impl Iterator<Item = &'a Socket>) -> u64 {
+        let frames = Bytes::from(std::mem::take(&mut self.batch));
+        let messages = std::mem::take(&mut self.messages);
+        subscribers.map(|socket| socket.send_shared_if_taken(frames.clone(), messages)).sum()
     }
 }

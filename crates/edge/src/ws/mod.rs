@@ -12,7 +12,10 @@ pub mod encoder;
 mod fanout;
 pub mod handshake;
 pub(crate) mod outbox;
+mod pace;
+mod progress;
 pub(crate) mod reader;
+mod slow;
 mod socket;
 mod utf8;
 mod why;
@@ -21,6 +24,7 @@ use std::time::Duration;
 
 pub use deadlines::Deadlines;
 pub use fanout::Fanout;
+pub use slow::{SlowConsumer, Takes};
 pub use socket::{Sent, Socket};
 pub use why::Why;
 
@@ -31,11 +35,20 @@ pub struct Settings {
     pub max_message_bytes: usize,
     /// An outbox that holds this much takes nothing more.
     pub outbox_limit_bytes: usize,
+    /// What becomes of what is published to a client that reads too slowly.
+    pub slow_consumer: SlowConsumer,
     /// A client that has not been heard of for so long is sent a ping.
     pub ping_interval: Duration,
-    /// A client that does not answer the ping for so long is taken for dead.
+    /// A client that does not answer the ping for so long, and takes nothing of what is ahead of
+    /// it, is taken for dead.
     pub pong_timeout: Duration,
+    /// A client may not go on with its message for so long.
+    pub read_timeout: Duration,
+    /// A client may take nothing of what waits for it for so long.
+    pub write_timeout: Duration,
+    /// How long a client that is closed may take for what waits ahead of its close frame.
+    pub close_timeout: Duration,
 }
 
-/// How long the other end may take to answer a close frame.
+/// How long the other end may take to answer a close frame that it has.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);

@@ -17,9 +17,17 @@ const SLICES: usize = 64;
 /// `queue` without a copy.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    queue: VecDeque<Bytes>,
+    queue: VecDeque<Part>,
     tail: Vec<u8>,
     bytes: usize,
+}
+
+/// Whole frames, but for the first part, which may be half out.
+#[derive(Debug)]
+struct Part {
+    bytes: Bytes,
+    /// How many messages these are that were published; 0 of what is sent to this client alone.
+    published: u32,
 }
 
 /// Whether a write took everything.
@@ -49,14 +57,37 @@ impl Outbox {
     /// Puts something before all that waits.
     pub(crate) fn put_first(&mut self, bytes: Vec<u8>) {
         self.bytes += bytes.len();
-        self.queue.push_front(bytes.into());
+        self.queue.push_front(Part { bytes: bytes.into(), published: 0 });
     }
 
-    /// Appends frames that others get too.
-    pub(crate) fn put_shared(&mut self, buffers: &Buffers, frames: Bytes) {
+    /// Appends frames of so many messages that others get too.
+    pub(crate) fn put_shared(&mut self, buffers: &Buffers, bytes: Bytes, published: u32) {
         self.settle_tail(buffers);
-        self.bytes += frames.len();
-        self.queue.push_back(frames);
+        self.bytes += bytes.len();
+        self.queue.push_back(Part { bytes, published });
+    }
+
+    /// Whether something was published that can be dropped.
+    pub(crate) fn has_published(&self) -> bool {
+        self.queue.iter().skip(1).any(|part| part.published > 0)
+    }
+
+    /// Drops what was published, the oldest first, until no more than `most_bytes` wait. Returns how
+    /// many messages were dropped.
+    pub(crate) fn drop_published(&mut self, most_bytes: usize) -> u64 {
+        let (mut dropped, mut place) = (0, 1);
+        while self.bytes > most_bytes
+            && let Some(part) = self.queue.get(place)
+        {
+            if part.published == 0 {
+                place += 1;
+                continue;
+            }
+            dropped += u64::from(part.published);
+            self.bytes -= part.bytes.len();
+            self.queue.remove(place);
+        }
+        dropped
     }
 
     /// Drops what has not begun to go out, for a client too slow to take it. The first entry may
@@ -64,7 +95,7 @@ impl Outbox {
     pub(crate) fn discard(&mut self, buffers: &Buffers) {
         self.settle_tail(buffers);
         self.queue.truncate(1);
-        self.bytes = self.queue.iter().map(Bytes::len).sum();
+        self.bytes = self.queue.iter().map(|part| part.bytes.len()).sum();
     }
 
     /// Writes until nothing waits or the socket is full.
@@ -95,7 +126,7 @@ impl Outbox {
             return transport.try_write(&[IoSlice::new(&self.tail)]);
         }
         let mut slices = [IoSlice::new(&[]); SLICES];
-        let parts = self.queue.iter().map(|bytes| &bytes[..]).chain([&self.tail[..]]);
+        let parts = self.queue.iter().map(|part| &part.bytes[..]).chain([&self.tail[..]]);
         let mut count = 0;
         for (slice, part) in slices.iter_mut().zip(parts) {
             *slice = IoSlice::new(part);
@@ -107,10 +138,10 @@ impl Outbox {
     fn advance(&mut self, mut written: usize) {
         self.bytes -= written;
         while let Some(front) = self.queue.front_mut() {
-            let taken = written.min(front.len());
-            front.advance(taken);
+            let taken = written.min(front.bytes.len());
+            front.bytes.advance(taken);
             written -= taken;
-            if !front.is_empty() {
+            if !front.bytes.is_empty() {
                 return;
             }
             self.queue.pop_front();
@@ -122,8 +153,41 @@ impl Outbox {
     /// is what is pinned.
     fn settle_tail(&mut self, buffers: &Buffers) {
         if !self.tail.is_empty() {
-            self.queue.push_back(Bytes::copy_from_slice(&self.tail));
+            let bytes = Bytes::copy_from_slice(&self.tail);
+            self.queue.push_back(Part { bytes, published: 0 });
         }
         buffers.give_write(&mut self.tail);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiting(outbox: &Outbox) -> Vec<u8> {
+        let parts = outbox.queue.iter().map(|part| &part.bytes[..]);
+        parts.chain([&outbox.tail[..]]).flatten().copied().collect()
+    }
+
+    #[test]
+    fn what_is_dropped_was_published_and_is_the_oldest_but_never_what_may_be_half_out() {
+        let (mut outbox, buffers) = (Outbox::default(), Buffers::default());
+        let publish = |outbox: &mut Outbox, bytes: &'static [u8], messages| {
+            outbox.put_shared(&buffers, Bytes::from_static(bytes), messages);
+        };
+        publish(&mut outbox, b"aa", 1);
+        publish(&mut outbox, b"bbbb", 2);
+        outbox.put(&buffers, |out| out.extend_from_slice(b"own"));
+        publish(&mut outbox, b"cc", 1);
+        publish(&mut outbox, b"dd", 1);
+        assert!(outbox.has_published());
+        assert_eq!(outbox.drop_published(13), 0);
+        assert_eq!(outbox.drop_published(9), 2);
+        assert_eq!(waiting(&outbox), b"aaownccdd");
+        assert_eq!(outbox.drop_published(7), 1);
+        assert_eq!(waiting(&outbox), b"aaowndd");
+        assert_eq!(outbox.drop_published(0), 1);
+        assert_eq!((waiting(&outbox), outbox.bytes()), (b"aaown".to_vec(), 5));
+        assert!(!outbox.has_published());
     }
 }

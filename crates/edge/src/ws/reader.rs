@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 use shovel_protocol::{Close, CloseCode};
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::decoder::{Decoded, Decoder, Hold, Limits, Received, Violation};
+use super::decoder::{Decoded, Decoder, Limits, Received, Violation};
+use super::pace::Pace;
 use super::{Settings, Socket, Why};
 use crate::Backend;
 use crate::http::Switch;
@@ -27,6 +28,9 @@ pub(crate) struct Reader<B: Backend> {
     decoder: Decoder,
     /// Bytes that were read and not decoded, because a message among them is withheld.
     carry: Vec<u8>,
+    pace: Pace,
+    /// Bytes that came, less those of whole control frames.
+    message_bytes: u64,
     /// What the client ended with. Our close frame waits until what it said before is handled, so
     /// that answers to it are not lost; nothing may follow that frame (RFC 6455 §5.5.1).
     last: Option<Last>,
@@ -47,7 +51,9 @@ impl<B: Backend> Reader<B> {
         let Switch { route, socket, .. } = switch;
         socket.open(write, head);
         let decoder = Decoder::new(Limits { max_message_bytes: settings.max_message_bytes });
-        Reader { backend, route, socket, read, decoder, carry, last: None }
+        let message_bytes = carry.len() as u64;
+        let pace = Pace::default();
+        Reader { backend, route, socket, read, decoder, carry, pace, message_bytes, last: None }
     }
 
     /// Reads until the connection has ended, then tells the backend.
@@ -91,7 +97,7 @@ impl<B: Backend> Reader<B> {
         if let Some((code, reason)) = self.socket.finishing() {
             if is_idle {
                 self.socket.close_because(code, reason, reason);
-            } else if self.socket.is_over() {
+            } else if self.socket.is_stalled() {
                 // It does not read: its handlers may wait for that, and would for ever.
                 self.socket.close_slow(code, reason);
             }
@@ -104,8 +110,11 @@ impl<B: Backend> Reader<B> {
                 return;
             }
             let turn = self.socket.turn().clone();
-            if turn.buffers().with_read(|buffer| self.read_once(context, buffer)).is_pending() {
-                return;
+            let read = turn.buffers().with_read(|buffer| self.read_once(context, buffer));
+            match read {
+                Poll::Pending => return,
+                Poll::Ready(is_crowded) if is_crowded => break,
+                Poll::Ready(_) => {}
             }
         }
         context.waker().wake_by_ref();
@@ -125,8 +134,9 @@ impl<B: Backend> Reader<B> {
         self.carry.is_empty()
     }
 
-    fn read_once(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<()> {
-        let mut buffer = ReadBuf::new(buffer);
+    /// Reads once. Whether others should have their turn before the next time.
+    fn read_once(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<bool> {
+        let mut buffer = ReadBuf::new(&mut buffer[..self.pace.bytes()]);
         match Pin::new(&mut self.read).poll_read(context, &mut buffer) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Err(error)) => {
@@ -139,11 +149,17 @@ impl<B: Backend> Reader<B> {
             }
             Poll::Ready(Ok(())) => {}
         }
+        self.message_bytes += buffer.filled().len() as u64;
         let taken = self.decode(buffer.filled_mut());
         if taken < buffer.filled().len() {
             self.carry = buffer.filled()[taken..].to_vec();
         }
-        Poll::Ready(())
+        Poll::Ready(self.pace.note(self.decoder.take_frames(), buffer.filled().len()))
+    }
+
+    /// Where the client stands in a message that it has not ended.
+    fn message(&self) -> Option<u64> {
+        (!self.decoder.is_idle()).then_some(self.message_bytes)
     }
 
     /// Decodes until more bytes are needed or a message must be withheld; returns how many bytes
@@ -151,10 +167,7 @@ impl<B: Backend> Reader<B> {
     fn decode(&mut self, input: &mut [u8]) -> usize {
         let mut taken = 0;
         loop {
-            if self.socket.is_deaf() {
-                return input.len();
-            }
-            let hold = if self.socket.is_held() { Hold::Data } else { Hold::Nothing };
+            let Some((hold, is_open)) = self.socket.hold() else { return input.len() };
             let Decoded { consumed, event } = match self.decoder.decode(&mut input[taken..], hold) {
                 Ok(decoded) => decoded,
                 Err(violation) => {
@@ -166,29 +179,37 @@ impl<B: Backend> Reader<B> {
             taken += consumed;
             match event {
                 Some(Received::Message { kind, data }) => {
-                    if self.socket.is_open() {
+                    if is_open {
                         self.backend.message(self.route, kind, data);
                     }
                 }
-                Some(Received::Ping(payload)) => self.socket.pong(payload),
-                Some(Received::Pong(_)) => {}
+                Some(Received::Ping(payload)) => {
+                    self.message_bytes -= control_bytes(payload);
+                    self.socket.pong(payload);
+                }
+                Some(Received::Pong(payload)) => self.message_bytes -= control_bytes(payload),
                 Some(Received::Close(close)) => {
                     let close = close.map(|(code, reason)| (code, reason.to_owned()));
                     self.last = Some(Last::Close(close));
                     self.socket.settle();
-                    self.socket.note_read(false);
+                    self.socket.note_read(false, None);
                     // RFC 6455 §1.4: what comes behind a close frame is not looked at.
                     return input.len();
                 }
                 Some(Received::Withheld) => {
-                    self.socket.note_read(true);
+                    self.socket.note_read(true, self.message());
                     return taken;
                 }
                 None => {
-                    self.socket.note_read(false);
+                    self.socket.note_read(false, self.message());
                     return taken;
                 }
             }
         }
     }
+}
+
+/// Bytes of a control frame of a client: a head of 2, a mask of 4, and the payload (RFC 6455 §5.2).
+fn control_bytes(payload: &[u8]) -> u64 {
+    6 + payload.len() as u64
 }

@@ -3,6 +3,7 @@
 //! The reading side is a task ([`super::reader`]); both meet in [`Shared`], which belongs to one
 //! thread.
 
+mod looks;
 mod task;
 
 use std::cell::{Cell, RefCell};
@@ -12,8 +13,9 @@ use std::task::Waker;
 use bytes::Bytes;
 use shovel_protocol::{Close, CloseCode, MessageKind};
 
+use self::looks::Looks;
 use super::outbox::{Outbox, Written};
-use super::{Deadlines, Settings, Why, encoder};
+use super::{Deadlines, Settings, SlowConsumer, Takes, Why, encoder};
 use crate::Turn;
 use crate::transport::WriteHalf;
 use crate::turn::WriteOut;
@@ -41,9 +43,15 @@ pub enum Sent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
     Ping,
+    /// A look whether the ping was answered.
     Pong,
+    /// A look how far the close is.
     Close,
     Settle,
+    /// A look whether the client takes what waits for it.
+    Taken,
+    /// A look whether the client goes on with its message.
+    Message,
 }
 
 #[derive(Debug)]
@@ -54,6 +62,7 @@ struct Shared {
     /// Whether the client has left more unread than an outbox may hold. Apart from `state`, since
     /// every publish looks at it for every subscriber.
     over: Cell<bool>,
+    slow_consumer: Cell<SlowConsumer>,
     dirty: Cell<bool>,
     /// What the thread was told to wait for this client.
     noted_bytes: Cell<usize>,
@@ -83,6 +92,11 @@ struct State {
     settling: Option<bool>,
     /// The backend was told of pressure.
     told_over: bool,
+    /// Bytes that the kernel has taken of us, ever.
+    written_bytes: u64,
+    /// Where the client stands in a message that has not ended: changes with each byte of it.
+    message: Option<u64>,
+    looks: Looks,
 }
 
 #[derive(Debug, Default)]
@@ -107,6 +121,7 @@ impl Socket {
             deadlines: deadlines.clone(),
             limit_bytes: settings.outbox_limit_bytes,
             over: Cell::new(false),
+            slow_consumer: Cell::new(settings.slow_consumer),
             dirty: Cell::new(false),
             noted_bytes: Cell::new(0),
             state: RefCell::default(),
@@ -127,14 +142,56 @@ impl Socket {
         Sent::Queued
     }
 
-    /// Sends whole frames that are shared with other connections.
-    pub(crate) fn send_shared(&self, frames: Bytes) {
+    /// Sends whole frames of so many messages that are shared with other connections.
+    pub(crate) fn send_shared(&self, frames: Bytes, messages: u32) {
         let mut state = self.0.state.borrow_mut();
         if state.is_open() {
-            state.outbox.put_shared(self.0.turn.buffers(), frames);
+            state.outbox.put_shared(self.0.turn.buffers(), frames, messages);
             drop(state);
             self.mark();
         }
+    }
+
+    /// As [`Socket::send_shared`], as far as [`Socket::takes`] says. Returns how many messages were
+    /// dropped.
+    pub(crate) fn send_shared_if_taken(&self, frames: Bytes, messages: u32) -> u64 {
+        match self.takes() {
+            Takes::Whole => self.send_shared(frames, messages),
+            Takes::InPlaceOfOlder => {
+                let most_bytes = self.0.limit_bytes.saturating_sub(frames.len());
+                let dropped = self.0.state.borrow_mut().outbox.drop_published(most_bytes);
+                self.send_shared(frames, messages);
+                return dropped;
+            }
+            Takes::Nothing => return messages.into(),
+            Takes::NoMore | Takes::Closed => {}
+        }
+        0
+    }
+
+    /// What becomes of the next message that is published to it.
+    #[inline]
+    pub fn takes(&self) -> Takes {
+        match self.is_open() {
+            false => Takes::Closed,
+            true if !self.0.over.get() => Takes::Whole,
+            true => self.takes_though_over(),
+        }
+    }
+
+    fn takes_though_over(&self) -> Takes {
+        match self.0.slow_consumer.get() {
+            SlowConsumer::Close => Takes::NoMore,
+            SlowConsumer::DropOldest if self.0.state.borrow().outbox.has_published() => {
+                Takes::InPlaceOfOlder
+            }
+            SlowConsumer::DropOldest | SlowConsumer::DropNewest => Takes::Nothing,
+        }
+    }
+
+    /// Another way with what is published to it while it reads too slowly.
+    pub fn set_slow_consumer(&self, slow_consumer: SlowConsumer) {
+        self.0.slow_consumer.set(slow_consumer);
     }
 
     /// Bytes that wait for the client.
@@ -153,7 +210,8 @@ impl Socket {
     }
 
     /// Sends a close frame behind what has been sent. What the client sends from now on is
-    /// dropped; it has a second to answer. Does nothing if the connection closes already.
+    /// dropped. It may take what waits as long as it goes on with that, within `close_timeout`, and
+    /// has a second to answer. Does nothing if the connection closes already.
     ///
     /// `code` must be one that may be sent, `reason` at most 123 bytes.
     pub fn close(&self, code: CloseCode, reason: &str) {
@@ -183,7 +241,10 @@ impl Socket {
 
     /// Closes once everything that has been read is handled. Nothing more is read meanwhile.
     pub fn finish(&self, code: CloseCode, reason: &'static str) {
-        self.0.state.borrow_mut().finish = Some((code, reason));
+        let mut state = self.0.state.borrow_mut();
+        state.finish = Some((code, reason));
+        self.look_at_close(&mut state);
+        drop(state);
         self.nudge();
     }
 
@@ -233,8 +294,8 @@ impl Socket {
         state.phase = Phase::Closing { close, deaf, answered: false };
         state.why.get_or_insert(why);
         state.wake();
+        self.look_at_close(&mut state);
         drop(state);
-        self.0.deadlines.set(Due::Close, self.downgrade());
         self.mark();
     }
 
@@ -263,7 +324,7 @@ impl WriteOut for Shared {
 }
 
 impl Shared {
-    fn write(&self) {
+    fn write(self: &Rc<Self>) {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let Some(write) = &state.write else { return };
@@ -272,13 +333,16 @@ impl Shared {
             return self.note_fill(state);
         }
         let before = state.outbox.bytes();
-        match state.outbox.write_to(write, self.turn.buffers()) {
+        let result = state.outbox.write_to(write, self.turn.buffers());
+        state.written_bytes += (before - state.outbox.bytes()) as u64;
+        match result {
             Ok(Written::All) => state.on_all_written(),
             Ok(Written::Full) => {
                 state.full = true;
-                // The kernel has room again only if the client took something.
-                state.heard |= state.outbox.bytes() < before;
                 state.wake();
+                if !std::mem::replace(&mut state.looks.at_taken, true) {
+                    self.deadlines.set(Due::Taken, WeakSocket(Rc::downgrade(self)));
+                }
             }
             Err(error) => state.end(Why::Failed(error.kind())),
         }

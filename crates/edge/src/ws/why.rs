@@ -20,6 +20,10 @@ pub enum Why {
     Violation(Violation),
     /// The client did not answer a ping.
     NoPong,
+    /// The client took nothing of what waited for it.
+    NotTaken,
+    /// The client began a message and did not go on with it.
+    Unfinished,
     /// The client's stream ended without a close frame.
     Gone,
     /// The client's stream failed.
@@ -36,6 +40,8 @@ impl fmt::Display for Why {
             Why::Violation(violation @ Violation::TooBig(_)) => write!(f, "{violation}"),
             Why::Violation(violation) => write!(f, "client broke the protocol: {violation}"),
             Why::NoPong => f.write_str("client did not answer a ping"),
+            Why::NotTaken => f.write_str("client took nothing of what waited for it"),
+            Why::Unfinished => f.write_str("client did not go on with its message"),
             Why::Gone => f.write_str("client went away without a close frame"),
             Why::Failed(kind) => write!(f, "client's stream failed: {kind}"),
         }

@@ -41,7 +41,7 @@ pub enum ToThread {
     Probe,
     /// Other settings, for what begins from now on. The longest message stays as it was: links and
     /// workers have been told of it.
-    Configure { settings: Settings, http: Box<http::Settings> },
+    Configure { settings: Box<Settings>, http: Box<http::Settings> },
     /// Close the listeners: the pool ends.
     StopAccepting,
     /// No worker will come any more: end what waits for one.

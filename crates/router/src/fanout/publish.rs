@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use shovel_core::channels::{ChannelIndex, Slot};
+use shovel_edge::ws::{Fanout, Takes};
 use shovel_protocol::control::Published;
 use shovel_protocol::{CloseCode, MessageKind, PublishToken, ToWorker, WorkerId};
 use tokio::sync::oneshot;
@@ -21,6 +22,14 @@ use crate::router::Router;
 /// Who publishes for an operator. No worker is meant, since a token that names no object leaves
 /// nobody out.
 const NOBODY: WorkerId = WorkerId(0);
+
+/// What becomes of a message on this thread.
+#[derive(Default)]
+struct Counted {
+    published: Published,
+    /// Some subscribers do not take it, or give up older ones for it.
+    has_drops: bool,
+}
 
 impl Router {
     /// Publishes what a worker sent over `link`.
@@ -91,6 +100,17 @@ impl Router {
         }
     }
 
+    /// A message that not all subscribers take: by itself, before any of them is written to.
+    fn share_with_takers(&self, channel: ChannelIndex, kind: MessageKind, data: &[u8]) {
+        let mut batch = Fanout::default();
+        batch.put(kind, data);
+        let (custody, channels) = (self.custody.borrow(), self.channels.borrow());
+        let subscribers = channels.connections(channel).iter();
+        let subscribers = subscribers.filter_map(|slot| custody.at(*slot));
+        let dropped = batch.share_with_takers(subscribers.map(|found| &found.client.socket));
+        self.measures.tally.add(OfThread::DroppedForClients, dropped);
+    }
+
     fn share(&self, channel: ChannelIndex) {
         let Some(mut batch) = self.publisher.take(channel) else { return };
         let (custody, channels) = (self.custody.borrow(), self.channels.borrow());
@@ -110,9 +130,14 @@ impl Router {
     ) -> Published {
         let channel = self.channels.borrow().find(name);
         let Some(channel) = channel else { return Published::default() };
-        let published = self.count(channel);
-        if published.delivered > 0 {
+        let Counted { published, has_drops } = self.count(channel);
+        if has_drops {
+            self.share(channel);
+            self.share_with_takers(channel, kind, data);
+        } else if published.delivered > 0 {
             self.put(channel, kind, data);
+        }
+        if published.delivered > 0 {
             let tally = &self.measures.tally;
             tally.add(OfThread::Delivered, published.delivered);
             tally.add(OfThread::DeliveredBytes, published.delivered * data.len() as u64);
@@ -132,24 +157,34 @@ impl Router {
     }
 
     /// Counts who will get the next message of a channel, and closes those who are too slow.
-    fn count(&self, channel: ChannelIndex) -> Published {
-        let mut published = Published::default();
+    fn count(&self, channel: ChannelIndex) -> Counted {
+        let mut counted = Counted::default();
         let (custody, channels) = (self.custody.borrow(), self.channels.borrow());
         for slot in channels.connections(channel) {
             let Some(connection) = custody.at(*slot) else { continue };
-            let socket = &connection.client.socket;
-            if !socket.is_over() {
-                published.delivered += u64::from(socket.is_open());
-            } else if socket.is_open() {
-                socket.close_slow(CloseCode::POLICY, "client reads too slowly");
-                published.closed += 1;
-                let owner = connection.owner();
-                if let Some(link) = owner.and_then(|owner| custody.worker(owner)) {
-                    link.tally.add(OfWorker::SlowConsumers, 1);
+            let (published, socket) = (&mut counted.published, &connection.client.socket);
+            match socket.takes() {
+                Takes::Whole => published.delivered += 1,
+                Takes::InPlaceOfOlder => {
+                    published.delivered += 1;
+                    counted.has_drops = true;
                 }
+                Takes::Nothing => {
+                    published.dropped += 1;
+                    counted.has_drops = true;
+                }
+                Takes::NoMore => {
+                    socket.close_slow(CloseCode::POLICY, "client reads too slowly");
+                    published.closed += 1;
+                    let owner = connection.owner();
+                    if let Some(link) = owner.and_then(|owner| custody.worker(owner)) {
+                        link.tally.add(OfWorker::SlowConsumers, 1);
+                    }
+                }
+                Takes::Closed => {}
             }
         }
-        published
+        counted
     }
 
     fn put(&self, channel: ChannelIndex, kind: MessageKind, data: &[u8]) {

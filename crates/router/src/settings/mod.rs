@@ -43,8 +43,12 @@ impl Default for Settings {
             ws: ws::Settings {
                 max_message_bytes: 16 * 1024 * 1024,
                 outbox_limit_bytes: 1024 * 1024,
+                slow_consumer: ws::SlowConsumer::Close,
                 ping_interval: Duration::from_secs(30),
                 pong_timeout: Duration::from_secs(10),
+                read_timeout: Duration::from_secs(60),
+                write_timeout: Duration::from_secs(60),
+                close_timeout: Duration::from_secs(20),
             },
             request_timeout: Duration::from_secs(30),
             upgrade_timeout: Duration::from_secs(10),
@@ -71,4 +75,9 @@ impl Settings {
             sleep_after: self.sleep_after,
         }
     }
+}
+
+/// How long a client that is closed may take, so that the end of all does not come before.
+pub fn close_within(close_timeout: Duration, shutdown_timeout: Duration) -> Duration {
+    close_timeout.min(shutdown_timeout * 4 / 5)
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use shovel_edge::http;
 use shovel_edge::listener::TcpTimeouts;
 
-use super::{Settings, units};
+use super::{Settings, close_within, units};
 
 /// What the names of our variables begin with.
 pub const PREFIX: &str = "SHOVEL_";
@@ -51,7 +51,7 @@ type Take = fn(&mut Chosen, &str) -> Result<(), String>;
 
 /// What can be chosen: its key, from which its variable follows as a supervisor's does, and how it
 /// is read.
-const ONES: [(&str, Take); 23] = [
+const ONES: [(&str, Take); 25] = [
     ("max-connections", |chosen, text| {
         let limit = units::limit(text)?;
         chosen.settings.client_limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -87,9 +87,15 @@ const ONES: [(&str, Take); 23] = [
     ("keep-alive-timeout", |chosen, text| {
         set(&mut chosen.http.keep_alive_timeout, units::some_duration(text))
     }),
-    ("read-timeout", |chosen, text| set(&mut chosen.http.read_timeout, units::some_duration(text))),
+    ("read-timeout", |chosen, text| {
+        set(&mut chosen.http.read_timeout, units::some_duration(text))?;
+        chosen.settings.ws.read_timeout = chosen.http.read_timeout;
+        Ok(())
+    }),
     ("write-timeout", |chosen, text| {
-        set(&mut chosen.http.write_timeout, units::some_duration(text))
+        set(&mut chosen.http.write_timeout, units::some_duration(text))?;
+        chosen.settings.ws.write_timeout = chosen.http.write_timeout;
+        Ok(())
     }),
     ("half-close", |chosen, text| set(&mut chosen.http.half_close, text.parse())),
     ("ping-interval", |chosen, text| {
@@ -98,6 +104,9 @@ const ONES: [(&str, Take); 23] = [
     ("pong-timeout", |chosen, text| {
         set(&mut chosen.settings.ws.pong_timeout, units::some_duration(text))
     }),
+    ("close-timeout", |chosen, text| {
+        set(&mut chosen.settings.ws.close_timeout, units::some_duration(text))
+    }),
     ("max-message-size", |chosen, text| {
         set(&mut chosen.settings.ws.max_message_bytes, units::size(text))
     }),
@@ -105,6 +114,9 @@ const ONES: [(&str, Take); 23] = [
         set(&mut chosen.settings.ws.outbox_limit_bytes, units::size(text))
     }),
     ("proxy-protocol", |chosen, text| set(&mut chosen.http.proxy_protocol, units::switch(text))),
+    ("slow-consumer", |chosen, text| {
+        set(&mut chosen.settings.ws.slow_consumer, text.parse().map_err(str::to_owned))
+    }),
     ("access-log", |chosen, text| set(&mut chosen.http.access_log, units::switch(text))),
     ("dev", |chosen, text| set(&mut chosen.dev, units::switch(text))),
 ];
@@ -146,6 +158,8 @@ impl Chosen {
         }
         // As for the supervisor: whoever develops wants to see who asks.
         chosen.http.access_log |= chosen.dev;
+        let ws = &mut chosen.settings.ws;
+        ws.close_timeout = close_within(ws.close_timeout, chosen.shutdown_timeout);
         match wrong.is_empty() {
             true => Ok(chosen),
             false => Err(wrong),

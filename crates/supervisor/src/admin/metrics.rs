@@ -57,7 +57,7 @@ const OF_WORKERS: [(&str, OfWorker, &str); 11] = [
 ];
 
 /// Counts of the pool that no worker has.
-const OF_POOL: [(&str, OfThread, &str); 5] = [
+const OF_POOL: [(&str, OfThread, &str); 6] = [
     (
         "messages_delivered",
         OfThread::Delivered,
@@ -68,6 +68,11 @@ const OF_POOL: [(&str, OfThread, &str); 5] = [
         "messages_dropped_for_workers",
         OfThread::DroppedForWorkers,
         "Published messages that a subscribed worker was too slow for",
+    ),
+    (
+        "messages_dropped_for_clients",
+        OfThread::DroppedForClients,
+        "Published messages dropped for a subscriber that reads too slowly, once for each",
     ),
     (
         "connections_refused",

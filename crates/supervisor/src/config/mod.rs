@@ -21,7 +21,7 @@ use clap::{Args, ValueEnum, ValueHint};
 use shovel_core::fleet;
 use shovel_edge::listener::TcpTimeouts;
 use shovel_edge::{http, ws};
-use shovel_router::{Settings, units};
+use shovel_router::{Settings, close_within, units};
 
 use self::address::Address;
 use crate::worker::account::WorkerUser;
@@ -179,12 +179,13 @@ pub struct Config {
     #[arg(value_parser = units::some_duration)]
     pub keep_alive_timeout: Duration,
 
-    /// How long a client may send nothing of a body that it has begun; then it is answered 408
+    /// How long a client may send nothing of a body or a message that it has begun; then it is answered
+    /// 408, or closed with 1008
     #[arg(long, help_heading = REQUESTS, value_name = "DURATION", default_value = "60s")]
     #[arg(value_parser = units::some_duration)]
     pub read_timeout: Duration,
 
-    /// How long a client may read nothing of a response that waits for it; then it is closed
+    /// How long a client may take nothing of what waits for it; then it is closed
     #[arg(long, help_heading = REQUESTS, value_name = "DURATION", default_value = "60s")]
     #[arg(value_parser = units::some_duration)]
     pub write_timeout: Duration,
@@ -196,10 +197,11 @@ pub struct Config {
     pub half_close: http::HalfClose,
 
     /// Pages of this origin (`https://` and a host, and a port if it is not the usual one) may open
-    /// WebSockets, and those of others may not; may be repeated [default: pages of every origin may]
+    /// WebSockets, and those of others may not: also same for those of the host that they ask, and *
+    /// for all; may be repeated [default: same]
     #[arg(long, help_heading = WEBSOCKETS, value_name = "ORIGIN")]
-    #[arg(value_parser = str::parse::<http::Origin>)]
-    pub allow_origin: Vec<http::Origin>,
+    #[arg(value_parser = str::parse::<http::AllowedOrigin>)]
+    pub allow_origin: Vec<http::AllowedOrigin>,
 
     /// Over how long a time WebSockets are closed on reload, so that clients come back one by one
     #[arg(long, help_heading = WEBSOCKETS, value_name = "DURATION", default_value = "3s")]
@@ -233,15 +235,27 @@ pub struct Config {
     #[arg(value_parser = units::some_duration)]
     pub pong_timeout: Duration,
 
+    /// How long a client that is closed may take for what waits ahead of its close frame, while it
+    /// goes on with that; at most four fifths of --shutdown-timeout
+    #[arg(long, help_heading = WEBSOCKETS, value_name = "DURATION", default_value = "20s")]
+    #[arg(value_parser = units::some_duration)]
+    pub close_timeout: Duration,
+
     /// Longest WebSocket message that a client may send
     #[arg(long = "max-message-size", help_heading = WEBSOCKETS, value_name = "SIZE")]
     #[arg(default_value = "16MiB", value_parser = units::size)]
     pub max_message_bytes: usize,
 
-    /// How much may wait for one client; one that is over it is closed with 1008
+    /// How much may wait for one client; more makes it a slow consumer
     #[arg(long = "outbox-limit", help_heading = WEBSOCKETS, value_name = "SIZE")]
     #[arg(default_value = "1MiB", value_parser = units::size)]
     pub outbox_limit_bytes: usize,
+
+    /// What becomes of a message that is published to a client over its outbox limit: close closes
+    /// the client with 1008, drop-newest drops the message, drop-oldest such as wait already
+    #[arg(long, help_heading = WEBSOCKETS, value_name = "WHAT", default_value = "close")]
+    #[arg(value_parser = str::parse::<ws::SlowConsumer>)]
+    pub slow_consumer: ws::SlowConsumer,
 
     /// Where subcommands reach this pool [default: named by the port, in the runtime folder of this
     /// user]
@@ -302,7 +316,7 @@ pub struct Config {
 
 /// The settings that take effect when they are read again, on SIGHUP, for what begins from then on: a
 /// generation, a connection, a wait. The others belong to what is opened once.
-pub const READ_AGAIN: [&str; 36] = [
+pub const READ_AGAIN: [&str; 38] = [
     "max-connections",
     "max-connections-per-ip",
     "trust-proxy",
@@ -335,7 +349,9 @@ pub const READ_AGAIN: [&str; 36] = [
     "owner-wait",
     "ping-interval",
     "pong-timeout",
+    "close-timeout",
     "outbox-limit",
+    "slow-consumer",
     "access-log",
     "program",
     "args",
@@ -390,8 +406,12 @@ impl Config {
             ws: ws::Settings {
                 max_message_bytes: self.max_message_bytes,
                 outbox_limit_bytes: self.outbox_limit_bytes,
+                slow_consumer: self.slow_consumer,
                 ping_interval: self.ping_interval,
                 pong_timeout: self.pong_timeout,
+                read_timeout: self.read_timeout,
+                write_timeout: self.write_timeout,
+                close_timeout: close_within(self.close_timeout, self.shutdown_timeout),
             },
             request_timeout: self.request_timeout,
             upgrade_timeout: self.upgrade_timeout,
@@ -481,12 +501,16 @@ mod tests {
             ("request-timeout", "1s"),
             ("upgrade-timeout", "2s"),
             ("queue-timeout", "0s"),
-            ("allow-origin", "https://a.test http://b.test:81"),
+            ("allow-origin", "https://a.test http://b.test:81 same *"),
             ("ping-interval", "3s"),
             ("pong-timeout", "4s"),
+            ("read-timeout", "5s"),
+            ("write-timeout", "6s"),
+            ("close-timeout", "7s"),
             ("max-message-size", "1KiB"),
             ("outbox-limit", "2MiB"),
             ("proxy-protocol", "on"),
+            ("slow-consumer", "drop-oldest"),
             ("access-log", "yes"),
             ("dev", "on"),
         ];

@@ -377,8 +377,8 @@ impl Driver {
     fn tell_settings(&self) {
         let workers = self.fleet.wanted();
         let settings = Config { workers, ..self.config.clone() }.io(self.descriptors);
-        let http = Box::new(self.config.http());
-        self.tell_all(|| ToThread::Configure { settings, http: http.clone() });
+        let (settings, http) = (Box::new(settings), Box::new(self.config.http()));
+        self.tell_all(|| ToThread::Configure { settings: settings.clone(), http: http.clone() });
     }
 
     fn tell_all(&self, command: impl Fn() -> ToThread) {

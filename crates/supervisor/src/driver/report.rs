@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use shovel_core::fleet::{Fleet, Report, Severity, WorkerView};
+use shovel_edge::http::AllowedOrigin;
 use shovel_protocol::WorkerId;
 
 use super::workers::Workers;
@@ -72,8 +73,8 @@ pub fn openness(config: &Config) {
             "with --dev whoever can reach this address is told of the app's errors"
         );
     }
-    if config.allow_origin.is_empty() {
-        tracing::info!("web pages of every origin may open WebSockets; --allow-origin limits them");
+    if config.allow_origin.contains(&AllowedOrigin::Any) {
+        tracing::info!("web pages of every origin may open WebSockets, as --allow-origin says");
     }
 }
 

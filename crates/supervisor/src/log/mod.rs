@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal, Write, stderr};
 use std::sync::OnceLock;
 
 use shovel_scribe::plain::plain_json;
-use shovel_scribe::{ACCESS, Cause, Entry, Pen, PlainFields, Scribe};
+use shovel_scribe::{ACCESS, Cause, Entry, Pen, PlainFields, REFUSALS, Scribe};
 use tracing::Metadata;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -82,7 +82,7 @@ impl<'a> MakeWriter<'a> for Lines {
 
     fn make_writer_for(&'a self, event: &Metadata<'_>) -> Self::Writer {
         self.place(match event.target() {
-            ACCESS | output::TARGET => Cause::Others,
+            ACCESS | REFUSALS | output::TARGET => Cause::Others,
             _ => Cause::Own,
         })
     }

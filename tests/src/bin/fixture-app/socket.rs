@@ -164,6 +164,12 @@ async fn act_on_connection(
                 Err(error) => connection.send(format!("refused: {error}")).await?,
             }
         }
+        // A message of so many bytes, and the close with this code right behind it.
+        "farewell" => {
+            let (bytes, code) = about.split_once(' ').unwrap_or((about, "1000"));
+            connection.send(vec![0; bytes.parse()?]).await?;
+            connection.close(code.parse()?, "farewell")?;
+        }
         "subscribe" => {
             connection.subscribe(about)?;
             connection.send(format!("subscribed {about}")).await?;

@@ -4,9 +4,9 @@ use std::task::{Context, Poll};
 
 use shovel_protocol::{Close, CloseCode};
 
-use super::{Due, Phase, Socket, WeakSocket, Why};
+use super::{Due, Phase, Socket, Why};
 use crate::Turn;
-use crate::ws::decoder::Violation;
+use crate::ws::decoder::{Hold, Violation};
 use crate::ws::encoder;
 use crate::ws::outbox::Outbox;
 
@@ -23,22 +23,30 @@ impl Socket {
         &self.0.turn
     }
 
-    /// Whether messages are to be left unread.
-    pub(crate) fn is_held(&self) -> bool {
+    /// What is to be left unread, and whether messages are taken. `None` if nothing is even to be
+    /// decoded, since the client broke the protocol. One look, since each message needs it.
+    #[inline]
+    pub(crate) fn hold(&self) -> Option<(Hold, bool)> {
         let state = self.0.state.borrow();
-        state.paused && state.is_open()
+        match &state.phase {
+            Phase::Open if state.paused => Some((Hold::Data, true)),
+            Phase::Open => Some((Hold::Nothing, true)),
+            Phase::Closing { deaf: false, .. } => Some((Hold::Nothing, false)),
+            Phase::Closing { deaf: true, .. } | Phase::Ended(_) => None,
+        }
     }
 
-    /// Whether the client broke the protocol, so that what it says is not even decoded.
-    pub(crate) fn is_deaf(&self) -> bool {
-        matches!(self.0.state.borrow().phase, Phase::Closing { deaf: true, .. } | Phase::Ended(_))
-    }
-
-    /// Notes that bytes came, and whether a message among them is left unread.
-    pub(crate) fn note_read(&self, withheld: bool) {
+    /// Notes that bytes came, whether a message among them is left unread, and where the client
+    /// stands in one that has not ended: some number that changes with each byte of it.
+    pub(crate) fn note_read(&self, withheld: bool, message: Option<u64>) {
         let mut state = self.0.state.borrow_mut();
         state.heard = true;
         state.withheld = withheld;
+        state.message = message;
+        if message.is_some() && !std::mem::replace(&mut state.looks.at_message, true) {
+            drop(state);
+            self.0.deadlines.set(Due::Message, self.downgrade());
+        }
     }
 
     /// What [`Socket::finish`] asked for, while the connection is open.
@@ -88,8 +96,8 @@ impl Socket {
                 let close = Close { code, reason: reason.to_owned(), was_clean: true };
                 state.phase = Phase::Closing { close, deaf: false, answered: true };
                 state.why.get_or_insert(Why::Client);
+                self.look_at_close(&mut state);
                 drop(state);
-                self.0.deadlines.set(Due::Close, self.downgrade());
                 self.mark();
             }
             Phase::Closing { close, answered, .. } => {
@@ -161,40 +169,5 @@ impl Socket {
         state.task = None;
         state.outbox = Outbox::default();
         self.0.note_waiting(0);
-    }
-}
-
-impl Socket {
-    /// A deadline has come; returns the next to set.
-    pub(crate) fn on_due(&self, due: Due) -> Option<(Due, WeakSocket)> {
-        let mut state = self.0.state.borrow_mut();
-        let heard = std::mem::take(&mut state.heard);
-        let next = match (due, &state.phase) {
-            (Due::Close, Phase::Closing { .. }) => {
-                state.end(Why::Gone);
-                return None;
-            }
-            (Due::Ping, Phase::Open) if !heard => {
-                let buffers = self.0.turn.buffers();
-                state.outbox.put(buffers, |out| encoder::put_ping(out, b""));
-                Due::Pong
-            }
-            (Due::Settle, Phase::Open) => {
-                state.settling = Some(true);
-                state.wake();
-                return None;
-            }
-            // While we do not read, its pong cannot be seen.
-            (Due::Pong, Phase::Open) if !heard && state.is_unread() => Due::Pong,
-            (Due::Pong, Phase::Open) if !heard => {
-                state.end(Why::NoPong);
-                return None;
-            }
-            (Due::Ping | Due::Pong, Phase::Open) => Due::Ping,
-            (_, Phase::Open | Phase::Closing { .. } | Phase::Ended(_)) => return None,
-        };
-        drop(state);
-        self.mark();
-        Some((next, self.downgrade()))
     }
 }
