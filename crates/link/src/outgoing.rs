@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 
-use shovel_protocol::head::HEADER_BYTES;
+use shovel_protocol::head::{HEADER_BYTES, Header};
 use shovel_protocol::limits::FRAME_PAYLOAD_BYTES;
 
 use crate::Socket;
@@ -24,6 +24,8 @@ const KEPT_BYTES: usize = 256 * 1024;
 pub struct Outgoing {
     batch: Vec<u8>,
     written: usize,
+    /// Where the pieces of longer payloads end, which stand first.
+    pieces_end: usize,
     long: VecDeque<Long>,
     long_bytes: usize,
 }
@@ -97,6 +99,22 @@ impl Outgoing {
         self.waiting_bytes() == 0
     }
 
+    /// Drops the frames that are not wanted and wait: none that has begun to go out, and none of
+    /// those that go in pieces. Walks the batch.
+    pub fn retain(&mut self, mut is_wanted: impl FnMut(&Header) -> bool) {
+        let (mut read, mut kept) = (0, 0);
+        while let Some(header) = self.batch[read..].first_chunk() {
+            let header = Header::from_bytes(header);
+            let end = read + HEADER_BYTES + header.len as usize;
+            if read < self.written.max(self.pieces_end) || is_wanted(&header) {
+                self.batch.copy_within(read..end, kept);
+                kept += end - read;
+            }
+            read = end;
+        }
+        self.batch.truncate(kept);
+    }
+
     /// Writes until nothing waits or the socket is full.
     ///
     /// # Errors
@@ -116,7 +134,7 @@ impl Outgoing {
             }
             self.batch.clear();
             self.batch.shrink_to(KEPT_BYTES);
-            self.written = 0;
+            (self.written, self.pieces_end) = (0, 0);
             if !self.take_pieces() {
                 return Ok(Written::All);
             }
@@ -131,6 +149,7 @@ impl Outgoing {
             self.batch.extend(long.frames.drain(..len));
         }
         self.long.retain(|long| !long.frames.is_empty());
+        self.pieces_end = self.batch.len();
         !self.batch.is_empty()
     }
 }
@@ -187,6 +206,37 @@ mod tests {
             [(2, 20, false), (1, FULL, true), (1, FULL, true), (1, 5, false), (1, 10, false)];
         assert_eq!(seen, expected);
         assert!(outgoing.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_not_wanted_any_more_does_not_go_out_unless_it_has_begun_to() {
+        const FULL: usize = FRAME_PAYLOAD_BYTES;
+        let mut outgoing = Outgoing::default();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (ours, theirs) = (Socket::new(ours).unwrap(), Socket::new(theirs).unwrap());
+        for _ in 0..20 {
+            put(&mut outgoing, 1, FULL);
+        }
+        assert_eq!(outgoing.write_to(&ours).unwrap(), Written::Full);
+        let before = outgoing.waiting_bytes();
+        put(&mut outgoing, 2, 10);
+        put(&mut outgoing, 3, 20);
+        put(&mut outgoing, 4, 2 * FULL);
+        put(&mut outgoing, 2, 30);
+        outgoing.retain(|header| header.id == 3);
+        assert!(outgoing.waiting_bytes() < before, "the rest of the first is not sent");
+        let mut incoming = Incoming::default();
+        let mut seen = Vec::new();
+        while incoming.try_fill(&theirs).unwrap() == Filled::Bytes {
+            while let Some(frame) = incoming.next_frame().unwrap() {
+                seen.push((frame.id, frame.payload.len()));
+            }
+            outgoing.write_to(&ours).unwrap();
+        }
+        assert!(outgoing.is_empty());
+        let others = seen.iter().filter(|(id, _)| *id != 1).copied().collect::<Vec<_>>();
+        assert_eq!(others, [(3, 20), (4, FULL), (4, FULL)]);
+        assert!(seen.len() < 23, "{seen:?}");
     }
 
     #[tokio::test]

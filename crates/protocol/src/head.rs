@@ -89,6 +89,8 @@ kinds! {
     Ping = 16, "ping";
     /// Finish and leave.
     Shutdown = 17, "shutdown";
+    /// The worker was not subscribed to a channel.
+    ChannelRefused = 18, "channel:refused";
 
     /// The worker takes work.
     Ready = 64, "ready";

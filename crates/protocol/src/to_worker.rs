@@ -42,6 +42,8 @@ pub enum ToWorker<'a> {
     ChannelMessage { token: PublishToken, channel: &'a str, kind: MessageKind, data: &'a [u8] },
     /// What became of the publish with this token.
     Published { token: PublishToken, published: Published },
+    /// The worker was not subscribed to this channel: it has too many, or there are too many in all.
+    ChannelRefused { channel: &'a str },
     /// So many more bytes of the response's body may be sent.
     Credit { request: RequestId, bytes: u32 },
     /// Answer with `pong` and the same nonce.
@@ -166,6 +168,11 @@ impl ToWorker<'_> {
                     control::put(out, published);
                 });
             }
+            ChannelRefused { channel } => {
+                head::put(batch, Kind::ChannelRefused, 0, CHANNEL_LANE, |out| {
+                    out.extend_from_slice(channel.as_bytes());
+                });
+            }
             Credit { request, bytes } => {
                 head::put(batch, Kind::ResponseCredit, 0, request.to_wire(), |out| {
                     out.extend_from_slice(&bytes.to_le_bytes());
@@ -199,7 +206,7 @@ impl ToWorker<'_> {
             | RequestEnd { request, .. }
             | Cancel { request }
             | Credit { request, .. } => request.to_wire(),
-            ChannelMessage { .. } | Published { .. } => CHANNEL_LANE,
+            ChannelMessage { .. } | Published { .. } | ChannelRefused { .. } => CHANNEL_LANE,
             Hello(..) | Ping { .. } | Shutdown => 0,
         }
     }
@@ -258,6 +265,9 @@ impl<'a> ToWorker<'a> {
             }
             Kind::ChannelPublished => {
                 ToWorker::Published { token, published: control::read(name, payload)?.0 }
+            }
+            Kind::ChannelRefused => {
+                ToWorker::ChannelRefused { channel: channel_payload::name(name, payload)? }
             }
             Kind::ResponseCredit => {
                 ToWorker::Credit { request, bytes: head::read_u32(name, payload)? }

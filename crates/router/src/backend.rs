@@ -30,9 +30,10 @@ impl Backend for Router {
         let body = (!body.is_end_stream()).then_some(body);
         match self.measure(Question { parts, peer, notes, body, socket: None }).await? {
             Outcome::Response(response) => Ok(response),
-            Outcome::Accepted(_) | Outcome::WorkerGone | Outcome::Failed(_) => {
-                Err(Failure::BadGateway("an upgrade that was not offered"))
-            }
+            Outcome::Accepted(_)
+            | Outcome::WorkerGone
+            | Outcome::WorkerLate
+            | Outcome::Failed(_) => Err(Failure::BadGateway("an upgrade that was not offered")),
         }
     }
 
@@ -47,7 +48,9 @@ impl Backend for Router {
         match self.measure(question).await? {
             Outcome::Response(response) => Ok(Upgrade::Declined(response)),
             Outcome::Accepted(accepted) => Ok(Upgrade::Accepted(accepted)),
-            Outcome::WorkerGone | Outcome::Failed(_) => Err(Failure::BadGateway("worker lost")),
+            Outcome::WorkerGone | Outcome::WorkerLate | Outcome::Failed(_) => {
+                Err(Failure::BadGateway("worker lost"))
+            }
         }
     }
 

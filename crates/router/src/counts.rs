@@ -70,6 +70,8 @@ pub enum OfThread {
     TimedOut,
     /// 502 because a worker was lost, or answered what cannot be passed on.
     BadGateway,
+    /// Requests that another worker was asked, since theirs was late.
+    Repeated,
     /// 400 because the client broke off its request's body.
     BrokenOff,
     /// Clients refused because there were too many of their address.
@@ -84,6 +86,12 @@ pub enum OfThread {
     SlowHead,
     /// Upgrades that a worker accepted when their client had been answered already, or had gone.
     LateUpgrade,
+    /// Subscriptions refused because their connection had as many as it may.
+    FullConnection,
+    /// The same, because their worker had.
+    FullWorker,
+    /// The same, because the thread had.
+    FullThread,
     /// Connections that a worker gave up when it was asked to.
     Released,
     /// Connections that a worker gave up in the middle of a handler, which took too long.

@@ -34,11 +34,16 @@ impl Router {
         count_received(link, data.len());
         let is_full = link.is_over();
         if is_full {
-            link.note_paused(connection);
+            link.note_over(connection, data.len());
         }
         if !goes.has_room || is_full {
             goes.client.is_paused = true;
             goes.client.socket.pause(true);
+        }
+        if is_full {
+            let link = link.0.clone();
+            drop(custody);
+            self.pause_clients_of(&link);
         }
     }
 

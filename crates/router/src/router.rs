@@ -42,6 +42,8 @@ impl Router {
         let thread = crossing.thread as u32;
         Rc::new_cyclic(|me: &Weak<Router>| {
             let share: Weak<dyn Share> = me.clone();
+            let mut channels = Channels::default();
+            channels.limit(settings.channels);
             Router {
                 settings: Cell::new(settings),
                 access_log: Cell::new(false),
@@ -51,7 +53,7 @@ impl Router {
                 alarm: Alarm::default(),
                 requests: RefCell::default(),
                 queue: RequestQueue::default(),
-                channels: RefCell::default(),
+                channels: RefCell::new(channels),
                 publisher: Publisher::new(share, turn, crossing),
                 measures: Measures::default(),
                 began: Instant::now(),

@@ -102,7 +102,8 @@ impl Thread {
         let mut custody = self.router.custody.borrow_mut();
         let (_, connection) = custody.on_route_mut(route).expect("the connection");
         let places = &mut connection.client.subscriptions;
-        self.router.channels.borrow_mut().subscribe(channel, route.slot, places);
+        let subscribed = self.router.channels.borrow_mut().subscribe(channel, route.slot, places);
+        subscribed.expect("room for one more");
     }
 
     /// A connection that the worker has accepted.

@@ -9,7 +9,6 @@ use shovel_edge::connection::Server;
 use shovel_edge::listener::{Bound, Listener, TcpTimeouts};
 use shovel_edge::ws::Deadlines;
 use shovel_edge::{Crowd, Turn, http};
-use shovel_protocol::ToWorker;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
@@ -21,7 +20,9 @@ use crate::driver::{FromThread, ToThread};
 use crate::fanout::crossing::Crossings;
 use crate::fanout::publish;
 use crate::inspect::{Inspector, answer};
+use crate::links::link::Link;
 use crate::links::reader::LinkReader;
+use crate::requests;
 use crate::router::Router;
 use crate::settings::Settings;
 
@@ -120,6 +121,7 @@ async fn run(start: Start, mut commands: Commands) {
     spawn_local(publish::receive(router.clone(), crossed));
     spawn_local(custody::drive::run(router.clone()));
     spawn_local(custody::events::look_for_rest(router.clone()));
+    spawn_local(requests::late::tell_awaited(router.clone()));
     router.access_log.set(http.access_log);
     let server = Server::new(
         router.clone(),
@@ -147,10 +149,11 @@ async fn run(start: Start, mut commands: Commands) {
             }
             ToThread::Inspect(question) => answer::answer(&router, &server, question),
             ToThread::Configure { settings, http } => {
+                let settings = *settings;
                 router.access_log.set(http.access_log);
                 server.configure(settings.ws, *http);
                 server.limit_clients(settings.client_limit);
-                router.configure(*settings);
+                router.configure(settings);
             }
             ToThread::Finish { within } => {
                 // Cancel-safe: questions only matter as long as the thread runs.
@@ -172,13 +175,13 @@ fn obey(router: &Rc<Router>, command: ToThread) {
                 spawn_local(LinkReader::new(router.clone(), link, is_first).run());
             }
         }
-        ToThread::Offer { workers } => router.set_offer(workers),
+        ToThread::Offer { workers, late } => router.set_offer(workers, late),
         ToThread::Ping { worker } => {
-            router.tell(worker, &ToWorker::Ping { nonce: worker.0.into() });
+            router.on_link_of(worker, Link::ping);
         }
         ToThread::Drain { worker, why } => router.drain(worker, why),
         ToThread::Cut { worker } => router.cut(worker),
-        ToThread::Shutdown { worker } => router.tell(worker, &ToWorker::Shutdown),
+        ToThread::Shutdown { worker } => router.on_link_of(worker, Link::shut_down),
         ToThread::Reaped { worker, death } => router.reaped(worker, death),
         ToThread::EndWaits => router.end_waits(),
         ToThread::Probe => router.reports.send(FromThread::Alive),

@@ -247,7 +247,9 @@ impl BroadcastChannel {
 }
 
 impl Subscription {
-    /// Waits for the next message. `None` once the supervisor is gone and nothing is left.
+    /// Waits for the next message. `None` once nothing will come and nothing is left: the supervisor
+    /// is gone, or has refused the subscription, since this worker has `--max-channels-per-worker`
+    /// or there are `--max-subscriptions` in all. The log tells.
     ///
     /// ```
     /// # use shovel_worker::Subscription;

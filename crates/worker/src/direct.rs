@@ -180,7 +180,7 @@ impl Conductor<'_> {
                 () = self.signals.next() => return,
                 Some(report) = self.reported.recv() => {
                     if let FromThread::Ready { .. } = report.what {
-                        self.thread.tell(ToThread::Offer { workers: vec![SELF] });
+                        self.thread.tell(ToThread::Offer { workers: vec![SELF], late: Vec::new() });
                         tracing::info!("listening on {}", self.address);
                     }
                 }

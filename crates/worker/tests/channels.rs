@@ -11,6 +11,25 @@ use shovel_worker::{App, Error, FetchEvent, Message, StartEvent};
 
 const ANSWER: control::Published = control::Published { delivered: 3, dropped: 2, closed: 1 };
 
+/// C134: whoever listens hears that nothing will come.
+#[tokio::test]
+async fn a_subscription_that_is_refused_ends() {
+    let notes = Arc::new(Notes::default());
+    let mut heard = notes.listen();
+    let app = App::new(notes).on_start(async |event: StartEvent<Arc<Notes>>| {
+        let mut subscription = event.channel("room")?.subscribe();
+        let notes = event.state().clone();
+        tokio::spawn(async move { notes.say(format!("{:?}", subscription.recv().await)) });
+        Ok::<_, Error>(())
+    });
+    let mut supervisor = Supervisor::start_with(app, 1, false).await;
+    supervisor.expect(ToSupervisor::Subscribe { channel: "room" }).await;
+    supervisor.expect_ready().await;
+    supervisor.send(&[ToWorker::ChannelRefused { channel: "room" }]).await;
+    assert_eq!(heard.next().await, "None");
+    supervisor.vanish().await;
+}
+
 /// C23, C24: two objects listen; one of them publishes.
 #[tokio::test]
 async fn an_object_does_not_receive_what_it_published_itself() {

@@ -15,7 +15,10 @@ use shovel_protocol::handshake::{Capabilities, Greeting};
 use shovel_protocol::head::{self, Frame, Header, Kind};
 use shovel_protocol::id::Leased;
 use shovel_protocol::to_supervisor::Effects;
-use shovel_protocol::{Act, Effect, LeaseId, RequestId, ToSupervisor, ToWorker, When, WsMessage};
+use shovel_protocol::{
+    Act, Effect, LeaseId, MessageKind, PublishToken, RequestId, ToSupervisor, ToWorker, When,
+    WsMessage,
+};
 
 fn main() -> io::Result<()> {
     let mode = std::env::args().nth(1).unwrap_or_default();
@@ -82,7 +85,11 @@ impl Rogue {
                 }
                 Some(ToWorker::Closed { connection, seq, .. }) => self.commit(connection, seq)?,
                 Some(ToWorker::Ping { nonce }) if self.mode != "silent" => {
+                    let nonce = if self.mode == "wrong-nonce" { !nonce } else { nonce };
                     self.link.put(&ToSupervisor::Pong { nonce })?;
+                }
+                Some(ToWorker::ChannelRefused { channel }) => {
+                    tell(json!({"event": "refused", "channel": channel}));
                 }
                 Some(ToWorker::Shutdown) if self.mode != "deaf" => {
                     self.link.put(&ToSupervisor::ShutdownComplete)?;
@@ -127,6 +134,25 @@ impl Rogue {
                 self.answer(request, &[])
             }
             ("/wrong-side", _) => self.link.write(&from_the_wrong_side()),
+            ("/subscribe", _) => {
+                for channel in ["one", "two", "one", "three"] {
+                    self.link.put(&ToSupervisor::Subscribe { channel })?;
+                }
+                self.answer(request, &[])
+            }
+            ("/pongs", _) => self.flood(&ToSupervisor::Pong { nonce: 7 }),
+            ("/leave-unasked", _) => self.link.put(&ToSupervisor::ShutdownComplete),
+            ("/publishes", _) => {
+                let token = PublishToken { publisher: 0, question: 1 };
+                let (channel, kind) = ("nobody", MessageKind::Text);
+                self.flood(&ToSupervisor::Publish { token, channel, kind, data: b"" })
+            }
+            ("/late-responses", _) => {
+                let request = RequestId(Leased { slot: u32::MAX, lease: 0 });
+                let head = ResponseHead { status: 200, headers: Headers::default() };
+                self.flood(&ToSupervisor::Response { request, head, end: false })
+            }
+            ("/protocol", Some(connection)) => self.accept_as(request, connection, Some("chat")),
             ("/hold", Some(connection)) => {
                 self.held = Some(connection);
                 tell(json!({"event": "holding"}));
@@ -186,7 +212,7 @@ impl Rogue {
         self.link.put(&ToSupervisor::ResponseBody { request, data: body.as_bytes(), end: true })
     }
 
-    /// With a body of five bytes.
+    /// With a body of five bytes, in one write.
     fn respond(
         &mut self,
         request: RequestId,
@@ -194,13 +220,24 @@ impl Rogue {
         headers: &[(&str, &[u8])],
     ) -> io::Result<()> {
         let head = ResponseHead { status, headers: Headers(headers.to_vec()) };
-        self.link.put(&ToSupervisor::Response { request, head, end: false })?;
-        self.link.put(&ToSupervisor::ResponseBody { request, data: b"12345", end: true })
+        let mut batch = Vec::new();
+        ToSupervisor::Response { request, head, end: false }.put(&mut batch);
+        ToSupervisor::ResponseBody { request, data: b"12345", end: true }.put(&mut batch);
+        self.link.write(&batch)
     }
 
     fn accept(&mut self, request: RequestId, connection: LeaseId) -> io::Result<()> {
+        self.accept_as(request, connection, None)
+    }
+
+    fn accept_as(
+        &mut self,
+        request: RequestId,
+        connection: LeaseId,
+        protocol: Option<&str>,
+    ) -> io::Result<()> {
         let request = request.to_wire();
-        let upgrade = UpgradeHead { request, protocol: None, headers: Headers::default() };
+        let upgrade = UpgradeHead { request, protocol, headers: Headers::default() };
         let effects = Effects::default();
         self.link.put(&ToSupervisor::Upgrade { connection, upgrade, portable: false, effects })
     }
@@ -233,6 +270,15 @@ impl Rogue {
             self.link.put(&ToSupervisor::Commit { connection, seq: 1 })?;
         }
         Ok(())
+    }
+
+    /// Writes this frame again and again, and reads nothing, until the link ends.
+    fn flood(&mut self, frame: &ToSupervisor<'_>) -> io::Result<()> {
+        let mut batch = Vec::new();
+        (0..1000).for_each(|_| frame.put(&mut batch));
+        loop {
+            self.link.write(&batch)?;
+        }
     }
 
     fn write_garbage(&mut self) -> io::Result<()> {

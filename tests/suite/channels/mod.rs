@@ -1,4 +1,5 @@
 //! Channels: group C of docs/behaviour.md.
 
 mod chat;
+mod limits;
 mod publish;

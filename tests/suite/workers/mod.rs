@@ -3,4 +3,6 @@
 mod crash;
 mod processes;
 mod recycle;
+mod rogue;
 mod start;
+mod stopped;

@@ -2,11 +2,16 @@
 //!
 //! Called by link readers. A channel exists while it has subscribers; an empty one costs nothing.
 //! Subscribers are kept in a list per channel, so that a publish walks memory in order; each
-//! subscriber knows its places, so that leaving does not search.
+//! subscriber knows its places ([`Subscriptions`]), so that neither joining nor leaving searches.
 
-use std::collections::BTreeMap;
+mod subscriptions;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use shovel_protocol::WorkerId;
+
+use subscriptions::Place;
+pub use subscriptions::Subscriptions;
 
 /// A channel within one [`Channels`]; valid while it has subscribers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,6 +26,39 @@ pub struct Channels {
     names: BTreeMap<Box<str>, ChannelIndex>,
     channels: Vec<Channel>,
     free: Vec<ChannelIndex>,
+    /// The channels of each worker that subscribed itself.
+    of_workers: BTreeMap<WorkerId, BTreeSet<ChannelIndex>>,
+    /// Subscriptions of all.
+    count: usize,
+    limits: Limits,
+}
+
+/// How many subscriptions there may be in one [`Channels`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Of one connection.
+    pub per_connection: usize,
+    /// Of one worker itself.
+    pub per_worker: usize,
+    /// Of all.
+    pub in_all: usize,
+}
+
+/// The limit that forbids one more subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Full {
+    /// [`Limits::per_connection`].
+    Connection,
+    /// [`Limits::per_worker`].
+    Worker,
+    /// [`Limits::in_all`].
+    All,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { per_connection: usize::MAX, per_worker: usize::MAX, in_all: usize::MAX }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -30,16 +68,6 @@ struct Channel {
     workers: Vec<WorkerId>,
 }
 
-/// The channels of one connection, kept by whoever keeps the connection.
-#[derive(Debug, Default)]
-pub struct Subscriptions(Vec<Place>);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
-    channel: ChannelIndex,
-    position: u32,
-}
-
 /// Gives access to the [`Subscriptions`] of the connection in a slot.
 pub trait Subscribers {
     /// Those of the connection in this slot; `None` if there is none.
@@ -47,6 +75,11 @@ pub trait Subscribers {
 }
 
 impl Channels {
+    /// Other limits, for subscriptions from now on.
+    pub fn limit(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// Finds a channel that has subscribers.
     pub fn find(&self, name: &str) -> Option<ChannelIndex> {
         self.names.get(name).copied()
@@ -73,56 +106,81 @@ impl Channels {
     }
 
     /// Subscribes the connection in a slot; a second time does nothing.
-    pub fn subscribe(&mut self, name: &str, slot: Slot, places: &mut Subscriptions) {
-        let index = self.find_or_make(name);
-        if places.position(index).is_some() {
-            return;
+    ///
+    /// # Errors
+    /// [`Full`]: it is not subscribed, since it would be one too many.
+    pub fn subscribe(
+        &mut self,
+        name: &str,
+        slot: Slot,
+        places: &mut Subscriptions,
+    ) -> Result<(), Full> {
+        if self.find(name).is_some_and(|index| places.position(index).is_some()) {
+            return Ok(());
         }
-        let channel = &mut self.channels[index.0 as usize];
-        places.0.push(Place { channel: index, position: channel.connections.len() as u32 });
-        channel.connections.push(slot);
+        if places.len() >= self.limits.per_connection {
+            return Err(Full::Connection);
+        }
+        self.count_in()?;
+        let index = self.find_or_make(name);
+        let connections = &mut self.channels[index.0 as usize].connections;
+        places.put(Place { channel: index, position: connections.len() as u32 });
+        connections.push(slot);
+        Ok(())
     }
 
     /// Ends a subscription of the connection in a slot. Does nothing if there is none.
     pub fn unsubscribe(&mut self, name: &str, slot: Slot, all: &mut impl Subscribers) {
         let Some(index) = self.find(name) else { return };
         let Some(places) = all.subscriptions(slot) else { return };
-        let Some(at) = places.position(index) else { return };
-        let place = places.0.swap_remove(at);
+        let Some(place) = places.take(index) else { return };
         self.leave(place, all);
     }
 
     /// Ends all subscriptions of the connection in a slot.
     pub fn unsubscribe_all(&mut self, slot: Slot, all: &mut impl Subscribers) {
         let Some(places) = all.subscriptions(slot) else { return };
-        for place in std::mem::take(&mut places.0) {
+        for place in std::mem::take(places).into_places() {
             self.leave(place, all);
         }
     }
 
     /// Subscribes a worker itself; a second time does nothing.
-    pub fn subscribe_worker(&mut self, name: &str, worker: WorkerId) {
-        let index = self.find_or_make(name);
-        let workers = &mut self.channels[index.0 as usize].workers;
-        if !workers.contains(&worker) {
-            workers.push(worker);
+    ///
+    /// # Errors
+    /// [`Full`]: it is not subscribed, since it would be one too many.
+    pub fn subscribe_worker(&mut self, name: &str, worker: WorkerId) -> Result<(), Full> {
+        let its = self.of_workers.get(&worker);
+        if self.find(name).is_some_and(|index| its.is_some_and(|its| its.contains(&index))) {
+            return Ok(());
         }
+        if its.map_or(0, BTreeSet::len) >= self.limits.per_worker {
+            return Err(Full::Worker);
+        }
+        self.count_in()?;
+        let index = self.find_or_make(name);
+        self.of_workers.entry(worker).or_default().insert(index);
+        self.channels[index.0 as usize].workers.push(worker);
+        Ok(())
     }
 
     /// Ends a worker's own subscription.
     pub fn unsubscribe_worker(&mut self, name: &str, worker: WorkerId) {
-        if let Some(index) = self.find(name) {
-            self.channels[index.0 as usize].workers.retain(|other| *other != worker);
-            self.drop_if_empty(index);
+        let Some(index) = self.find(name) else { return };
+        let Some(its) = self.of_workers.get_mut(&worker) else { return };
+        let was_there = its.remove(&index);
+        if its.is_empty() {
+            self.of_workers.remove(&worker);
+        }
+        if was_there {
+            self.leave_as_worker(index, worker);
         }
     }
 
     /// Ends all of a worker's own subscriptions.
     pub fn forget_worker(&mut self, worker: WorkerId) {
-        let indices: Vec<_> = self.names.values().copied().collect();
-        for index in indices {
-            self.channels[index.0 as usize].workers.retain(|other| *other != worker);
-            self.drop_if_empty(index);
+        for index in self.of_workers.remove(&worker).unwrap_or_default() {
+            self.leave_as_worker(index, worker);
         }
     }
 
@@ -134,6 +192,19 @@ impl Channels {
     /// Whether nobody is subscribed to anything.
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
+    }
+
+    /// How many subscriptions there are.
+    pub fn subscriptions(&self) -> usize {
+        self.count
+    }
+
+    fn count_in(&mut self) -> Result<(), Full> {
+        if self.count >= self.limits.in_all {
+            return Err(Full::All);
+        }
+        self.count += 1;
+        Ok(())
     }
 
     fn find_or_make(&mut self, name: &str) -> ChannelIndex {
@@ -151,6 +222,7 @@ impl Channels {
 
     /// Takes a connection off a channel's list; the last of the list takes its position.
     fn leave(&mut self, place: Place, all: &mut impl Subscribers) {
+        self.count -= 1;
         let connections = &mut self.channels[place.channel.0 as usize].connections;
         connections.swap_remove(place.position as usize);
         if let Some(moved) = connections.get(place.position as usize)
@@ -161,34 +233,19 @@ impl Channels {
         self.drop_if_empty(place.channel);
     }
 
+    /// Few workers are subscribed to one channel: there are not many.
+    fn leave_as_worker(&mut self, index: ChannelIndex, worker: WorkerId) {
+        self.count -= 1;
+        self.channels[index.0 as usize].workers.retain(|other| *other != worker);
+        self.drop_if_empty(index);
+    }
+
     fn drop_if_empty(&mut self, index: ChannelIndex) {
         let channel = &mut self.channels[index.0 as usize];
         if channel.connections.is_empty() && channel.workers.is_empty() {
             self.names.remove(&channel.name);
             *channel = Channel::default();
             self.free.push(index);
-        }
-    }
-}
-
-impl Subscriptions {
-    /// The channels, in no order.
-    pub fn channels(&self) -> impl Iterator<Item = ChannelIndex> + '_ {
-        self.0.iter().map(|place| place.channel)
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn position(&self, channel: ChannelIndex) -> Option<usize> {
-        self.0.iter().position(|place| place.channel == channel)
-    }
-
-    fn move_to(&mut self, place: Place) {
-        if let Some(at) = self.position(place.channel) {
-            self.0[at] = place;
         }
     }
 }
@@ -218,7 +275,11 @@ mod tests {
         }
 
         fn subscribe(&mut self, name: &str, slot: Slot) {
-            self.channels.subscribe(name, slot, &mut self.all[slot as usize]);
+            self.try_subscribe(name, slot).unwrap();
+        }
+
+        fn try_subscribe(&mut self, name: &str, slot: Slot) -> Result<(), Full> {
+            self.channels.subscribe(name, slot, &mut self.all[slot as usize])
         }
 
         fn unsubscribe(&mut self, name: &str, slot: Slot) {
@@ -258,15 +319,17 @@ mod tests {
         // Against a plain model, with a seed that a failure names.
         for seed in 0..50 {
             let mut random = fastrand::Rng::with_seed(seed);
-            let (mut world, mut model) = (World::with(8), std::collections::BTreeSet::new());
+            let (mut world, mut model) = (World::with(4), std::collections::BTreeSet::new());
+            // Fewer than a connection keeps in a list, or more.
+            let names: Vec<_> = (0..3 + seed).map(|number| format!("channel {number}")).collect();
             for step in 0..400 {
-                let (name, slot) = (["a", "b", "c"][random.usize(..3)], random.u32(..8));
-                match random.u8(..5) {
-                    0 | 1 => {
+                let (name, slot) = (names[random.usize(..names.len())].as_str(), random.u32(..4));
+                match random.u8(..40) {
+                    0..24 => {
                         world.subscribe(name, slot);
                         model.insert((name, slot));
                     }
-                    2 | 3 => {
+                    24..39 => {
                         world.unsubscribe(name, slot);
                         model.remove(&(name, slot));
                     }
@@ -275,9 +338,9 @@ mod tests {
                         model.retain(|(_, other)| *other != slot);
                     }
                 }
-                for name in ["a", "b", "c"] {
+                for name in &names {
                     let expected: Vec<_> =
-                        model.iter().filter(|(n, _)| *n == name).map(|(_, s)| *s).collect();
+                        model.iter().filter(|(n, _)| n == name).map(|(_, s)| *s).collect();
                     assert_eq!(world.members(name), expected, "seed {seed}, step {step}");
                 }
             }
@@ -287,11 +350,47 @@ mod tests {
     #[test]
     fn a_worker_is_a_subscriber_of_its_own() {
         let mut world = World::with(1);
-        world.channels.subscribe_worker("a", WorkerId(7));
-        world.channels.subscribe_worker("a", WorkerId(7));
+        world.channels.subscribe_worker("a", WorkerId(7)).unwrap();
+        world.channels.subscribe_worker("a", WorkerId(7)).unwrap();
         let index = world.channels.find("a").unwrap();
         assert_eq!(world.channels.workers(index), [WorkerId(7)]);
         world.channels.forget_worker(WorkerId(7));
         assert!(world.channels.is_empty());
+        assert_eq!(world.channels.subscriptions(), 0);
+    }
+
+    #[test]
+    fn one_too_many_is_refused_and_leaves_nothing() {
+        let mut world = World::with(2);
+        world.channels.limit(Limits { per_connection: 2, per_worker: 1, in_all: 4 });
+        world.subscribe("a", 0);
+        world.subscribe("b", 0);
+        assert_eq!(world.try_subscribe("c", 0), Err(Full::Connection));
+        assert_eq!(world.try_subscribe("a", 0), Ok(()), "it is subscribed");
+        world.channels.subscribe_worker("d", WorkerId(7)).unwrap();
+        assert_eq!(world.channels.subscribe_worker("e", WorkerId(7)), Err(Full::Worker));
+        assert_eq!(world.channels.subscribe_worker("d", WorkerId(7)), Ok(()));
+        world.subscribe("a", 1);
+        assert_eq!(world.try_subscribe("c", 1), Err(Full::All));
+        assert_eq!(world.channels.len(), 3, "no channel of those that were refused");
+        world.unsubscribe("b", 0);
+        assert_eq!(world.try_subscribe("c", 1), Ok(()));
+    }
+
+    /// Linear in the channels of a connection it would be 10^10 steps.
+    #[test]
+    fn a_hundred_thousand_channels_cost_as_much_each_as_one() {
+        const CHANNELS: usize = 100_000;
+        let mut world = World::with(2);
+        for name in (0..CHANNELS).map(|number| format!("channel {number}")) {
+            (0..2).for_each(|slot| world.subscribe(&name, slot));
+        }
+        assert_eq!(world.channels.subscriptions(), 2 * CHANNELS);
+        for name in (0..CHANNELS / 2).map(|number| format!("channel {number}")) {
+            world.unsubscribe(&name, 0);
+        }
+        (0..2).for_each(|slot| world.channels.unsubscribe_all(slot, &mut All(&mut world.all)));
+        assert!(world.channels.is_empty());
+        assert_eq!(world.channels.subscriptions(), 0);
     }
 }

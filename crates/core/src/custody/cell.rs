@@ -25,6 +25,12 @@ pub trait WorkerCell {
     /// It has one more, or one less.
     fn note_load(&mut self, more: bool);
 
+    /// So much waits for it on this thread that nothing more is to be given to it. Of all that is
+    /// here, this alone is not known to other threads.
+    fn is_full(&self) -> bool {
+        false
+    }
+
     /// It can adopt connections.
     fn adopts(&self) -> bool;
 

@@ -12,6 +12,9 @@ use crate::fleet::{Death, DrainReason};
 /// Added to the load of a worker that is to be left alone if there is another.
 const LEFT_ALONE: u32 = 1 << 30;
 
+/// Added to that of one that is full.
+const FULL: u32 = 1 << 31;
+
 /// A worker that has a link to this thread.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Worker<W> {
@@ -125,9 +128,12 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
     }
 
     /// The ready worker with the fewest connections and requests, for a request. `None` if there is
-    /// none. Asks for one more worker if even that one has much to do.
+    /// none, or all are full. Asks for one more worker if even that one has much to do.
     pub fn pick(&mut self, now: Moment) -> Option<WorkerId> {
         let picked = self.pick_least_busy()?;
+        if self.worker(picked).is_some_and(WorkerCell::is_full) {
+            return None;
+        }
         self.want_help(picked, now);
         Some(picked)
     }
@@ -219,7 +225,8 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
         self.loads.extend(self.offered.iter().map(|worker| match self.workers.get(worker) {
             Some(its) if its.takes_work() => {
                 let left_alone = if its.cell.has_trial() { LEFT_ALONE } else { 0 };
-                its.cell.load() | left_alone
+                let full = if its.cell.is_full() { FULL } else { 0 };
+                its.cell.load() | left_alone | full
             }
             Some(_) | None => u32::MAX,
         }));
@@ -336,8 +343,8 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
         }
     }
 
-    /// What a worker has or is offered.
-    pub(super) fn routes_of(&self, worker: WorkerId) -> Vec<Route> {
+    /// What a worker has or is offered. Looks at all connections.
+    pub fn routes_of(&self, worker: WorkerId) -> Vec<Route> {
         self.routes_where(|connection| connection.owner() == Some(worker))
     }
 }

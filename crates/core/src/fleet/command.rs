@@ -39,6 +39,9 @@ pub enum Command {
     Offer {
         /// In the order of their ids; empty if there is nobody.
         workers: Vec<WorkerId>,
+        /// Ready, but not offered, since they do not answer pings while others do. Requests that wait
+        /// for them, and may be done again, go to others.
+        late: Vec<WorkerId>,
     },
     /// Move or close its connections and let its requests finish. Answered by `Drained`. Told a
     /// second time if the reason has changed; then that one holds, and one answer is enough.

@@ -55,6 +55,11 @@ pub enum Event {
         /// What was wrong, as it goes on after "worker 3".
         why: String,
     },
+    /// Its answer to a request is waited for. Told again while that lasts.
+    Awaited {
+        /// Whose answer.
+        worker: WorkerId,
+    },
     /// It answered a ping.
     Ponged {
         /// Who answered.

@@ -81,6 +81,8 @@ pub struct Fleet {
     recycle: Recycle,
     workers: BTreeMap<WorkerId, Worker>,
     offered: Vec<WorkerId>,
+    /// Ready, and not offered since they answer late.
+    late: Vec<WorkerId>,
     ever_ready: bool,
     next_worker: u32,
     next_generation: u32,
@@ -114,6 +116,7 @@ impl Fleet {
             recycle: Recycle::Idle,
             workers: BTreeMap::new(),
             offered: Vec::new(),
+            late: Vec::new(),
             ever_ready: false,
             next_worker: 1,
             next_generation: first.0 + 1,
@@ -138,6 +141,7 @@ impl Fleet {
             Event::LinkObtained { worker } => self.on_link_obtained(worker, now),
             Event::Ready { worker } => self.on_ready(worker, now),
             Event::Refused { worker, why } => self.on_link_ended(worker, Some(why), now),
+            Event::Awaited { worker } => self.on_awaited(worker, now),
             Event::Ponged { worker } => self.on_ponged(worker, now),
             Event::LinkEnded { worker, why } => self.on_link_ended(worker, why, now),
             Event::Gone { worker, exit } => self.on_gone(worker, exit, now),
@@ -268,21 +272,32 @@ impl Fleet {
     /// worker out of service, so that nothing new is on its way to it by then.
     fn settle_offer(&mut self) {
         let serving = self.serving.generation;
-        let offer = match self.phase {
+        let (mut offer, mut late) = match self.phase {
             Phase::Running => {
-                self.ids_where(|worker| worker.generation == serving && worker.is_ready())
+                let ready =
+                    self.ids_where(|worker| worker.generation == serving && worker.is_ready());
+                ready.into_iter().partition(|id| !self.workers[id].is_late())
             }
             // Clients that are connected already are served until their worker stops.
-            Phase::Terminating(_) => self.ids_where(|worker| {
-                let is_new = worker.generation == serving && worker.is_ready();
-                let was_offered = self.offered.binary_search(&worker.id).is_ok();
-                is_new || (worker.is_serving() && was_offered)
-            }),
-            Phase::Leaving { .. } | Phase::Exited => Vec::new(),
+            Phase::Terminating(_) => {
+                let offer = self.ids_where(|worker| {
+                    let is_new = worker.generation == serving && worker.is_ready();
+                    let was_offered = self.offered.binary_search(&worker.id).is_ok();
+                    is_new || (worker.is_serving() && was_offered)
+                });
+                (offer, Vec::new())
+            }
+            Phase::Leaving { .. } | Phase::Exited => (Vec::new(), Vec::new()),
         };
-        if offer != self.offered {
+        if offer.is_empty() {
+            // Nobody is better.
+            (offer, late) = (late, Vec::new());
+        }
+        if offer != self.offered || late != self.late {
+            self.report_late(&offer, &late);
             self.offered.clone_from(&offer);
-            self.commands.push_back(Command::Offer { workers: offer });
+            self.late.clone_from(&late);
+            self.commands.push_back(Command::Offer { workers: offer, late });
         }
     }
 

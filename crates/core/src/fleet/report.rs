@@ -72,6 +72,16 @@ pub enum Report {
         /// How long the ping has been unanswered.
         silent_for: Duration,
     },
+    /// A worker does not answer a ping and others do: they get its work for now.
+    WorkerLate {
+        /// Which worker.
+        worker: WorkerId,
+    },
+    /// It has answered: it gets work again.
+    WorkerOnTime {
+        /// Which worker.
+        worker: WorkerId,
+    },
     /// A worker has not finished its work in time; what is left of it is ended.
     DrainTimedOut {
         /// Which worker.
@@ -185,6 +195,7 @@ impl Report {
             | Report::WorkerStopped { .. }
             | Report::WorkerSleeps { .. }
             | Report::WorkerWakes { .. }
+            | Report::WorkerOnTime { .. }
             | Report::WorkerNeeded { .. }
             | Report::ReloadStarted { .. }
             | Report::ReloadSwitched { .. }
@@ -196,6 +207,7 @@ impl Report {
             | Report::TerminateStarted { .. } => Severity::Info,
             Report::WorkerFailed { .. }
             | Report::WorkerHung { .. }
+            | Report::WorkerLate { .. }
             | Report::DrainTimedOut { .. }
             | Report::HandlerStuck { .. }
             | Report::StopTimedOut { .. }
@@ -231,6 +243,12 @@ impl fmt::Display for Report {
             Report::StartFailed { why } => write!(f, "{why}; waiting for another program"),
             Report::WorkerHung { worker, silent_for } => {
                 write!(f, "worker {worker} has not answered for {silent_for:?}; killing it")
+            }
+            Report::WorkerLate { worker } => {
+                write!(f, "worker {worker} answers late; others get its work")
+            }
+            Report::WorkerOnTime { worker } => {
+                write!(f, "worker {worker} answers again and gets work")
             }
             Report::DrainTimedOut { worker } => {
                 write!(f, "worker {worker} has not finished its work in time; ending what is left")

@@ -24,7 +24,10 @@ impl Fleet {
             && matches!(self.reload, Reload::Idle)
             && matches!(self.recycle, Recycle::Idle | Recycle::Waiting { .. });
         let serving = self.serving.generation;
-        let awake = self.ids_where(|worker| worker.generation == serving && worker.is_ready());
+        // One that answers late may hang, and is no worker to rely on.
+        let awake = self.ids_where(|worker| {
+            worker.generation == serving && worker.is_ready() && !worker.is_late()
+        });
         if !is_settled || !awake.contains(&id) || awake.len() <= self.config.min_workers as usize {
             return;
         }

@@ -34,7 +34,13 @@ pub(crate) fn dismiss(id: u32) -> Command {
 }
 
 pub(crate) fn offer(ids: &[u32]) -> Command {
-    Command::Offer { workers: ids.iter().copied().map(WorkerId).collect() }
+    offer_but(ids, &[])
+}
+
+/// These are offered, and those are late.
+pub(crate) fn offer_but(ids: &[u32], late: &[u32]) -> Command {
+    let [workers, late] = [ids, late].map(|ids| ids.iter().copied().map(WorkerId).collect());
+    Command::Offer { workers, late }
 }
 
 pub(crate) fn shutdown(id: u32) -> Command {

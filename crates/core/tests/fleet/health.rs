@@ -80,11 +80,9 @@ fn a_worker_that_does_not_answer_a_ping_is_killed_and_restarted() {
     simulation.answers_pings = false;
     assert_eq!(simulation.pass(seconds(29)), []);
     simulation.fleet.handle_event(Event::Ponged { worker: worker(2) }, simulation.now);
-    assert_eq!(simulation.pass(seconds(1)), [offer(&[2]), kill(1)]);
-    assert_eq!(
-        simulation.reports,
-        [Report::WorkerHung { worker: worker(1), silent_for: seconds(30) }]
-    );
+    assert_eq!(simulation.pass(seconds(1)), [offer_but(&[2], &[1]), offer(&[2]), kill(1)]);
+    let hung = Report::WorkerHung { worker: worker(1), silent_for: seconds(30) };
+    assert_eq!(simulation.reports, [Report::WorkerLate { worker: worker(1) }, hung]);
     simulation.answers_pings = true;
     assert_eq!(simulation.event(Event::Ponged { worker: worker(1) }), []);
     simulation.gone(1, Exit::Signal(9));

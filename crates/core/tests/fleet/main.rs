@@ -3,6 +3,7 @@
 
 mod harness;
 mod health;
+mod late;
 mod mending;
 mod needed;
 mod nonsense;

@@ -74,8 +74,12 @@ fn examine_websocket(
     if only(headers, &SEC_WEBSOCKET_VERSION) != Some("13") {
         return Err(other_version());
     }
-    let protocols = tokens(headers, &SEC_WEBSOCKET_PROTOCOL).map(str::to_owned).collect();
-    Ok(Offer { accept: accept(key), protocols })
+    Ok(Offer { accept: accept(key), protocols: protocols(headers) })
+}
+
+/// The subprotocols that a client offers, the one that it prefers first.
+pub fn protocols(headers: &HeaderMap) -> Vec<String> {
+    tokens(headers, &SEC_WEBSOCKET_PROTOCOL).map(str::to_owned).collect()
 }
 
 fn bad_request(why: &'static str) -> Refusal {

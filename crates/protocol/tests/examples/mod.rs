@@ -48,6 +48,7 @@ pub(crate) fn to_worker() -> Vec<(&'static str, ToWorker<'static>)> {
         ("to worker: credit", Credit { request, bytes: 131_072 }),
         ("to worker: ping", Ping { nonce: 0x0102_0304_0506_0708 }),
         ("to worker: shutdown", Shutdown),
+        ("to worker: channel:refused", ChannelRefused { channel: "news" }),
     ]);
     frames
 }

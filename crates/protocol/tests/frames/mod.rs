@@ -76,6 +76,7 @@ pub(crate) fn to_worker() -> BoxedStrategy<ToWorker<'static>> {
         (token(), any::<[u64; 3]>()).prop_map(|(token, [delivered, dropped, closed])| {
             Published { token, published: control::Published { delivered, dropped, closed } }
         }),
+        channel().prop_map(|channel| ChannelRefused { channel }),
         (request(), any::<u32>()).prop_map(|(request, bytes)| Credit { request, bytes }),
         any::<u64>().prop_map(|nonce| Ping { nonce }),
         Just(Shutdown),

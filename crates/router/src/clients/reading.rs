@@ -17,6 +17,22 @@ impl Router {
         }
     }
 
+    /// The link of a connection's owner has room again.
+    pub(crate) fn go_on_with(&self, id: LeaseId) {
+        self.pump(&mut self.custody.borrow_mut(), id);
+        self.look_at_reader(id);
+    }
+
+    /// A worker's link has no room: none of its clients is read, or each would bring one message more.
+    /// A message that has begun is read to its end.
+    #[cold]
+    pub(crate) fn pause_clients_of(&self, link: &Link) {
+        if link.begin_pauses() {
+            let routes = self.custody.borrow().routes_of(link.worker);
+            routes.into_iter().for_each(|route| self.look_at_route(route));
+        }
+    }
+
     /// As [`Router::look_at_reader`], whatever the lease.
     pub(crate) fn look_at_route(&self, route: Route) {
         let mut custody = self.custody.borrow_mut();

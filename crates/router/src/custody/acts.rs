@@ -5,13 +5,14 @@
 
 use std::rc::Rc;
 
-use shovel_core::channels::Slot;
+use shovel_core::channels::{Full, Slot};
 use shovel_core::custody::Attachment;
 use shovel_protocol::control::Effect;
 use shovel_protocol::to_supervisor::{Effects, put_effect};
-use shovel_protocol::{Act, BadFrame, CloseCode, MessageKind, PublishToken, When};
+use shovel_protocol::{Act, BadFrame, CloseCode, MessageKind, PublishToken, ToWorker, When};
 
 use crate::clients::client::AllSubscriptions;
+use crate::counts::OfThread;
 use crate::links::frames::{drop_stray, out_of_turn};
 use crate::links::link::Link;
 use crate::router::Router;
@@ -92,10 +93,33 @@ impl Router {
         self.share_channel(channel);
         let mut custody = self.custody.borrow_mut();
         let Some(connection) = custody.at_mut(slot) else { return };
-        if connection.client.socket.is_open() {
-            let places = &mut connection.client.subscriptions;
-            self.channels.borrow_mut().subscribe(channel, slot, places);
+        if !connection.client.socket.is_open() {
+            return;
         }
+        let client = &mut connection.client;
+        let subscribed =
+            self.channels.borrow_mut().subscribe(channel, slot, &mut client.subscriptions);
+        let Err(full) = subscribed else { return };
+        let (socket, limit) = (client.socket.clone(), self.refuse_subscription(full));
+        tracing::warn!(
+            connection = %client.uuid, limit,
+            "a connection is closed that was to be subscribed to one channel too many"
+        );
+        drop(custody);
+        self.leave_channels(slot);
+        let why = "subscribed to too many channels";
+        socket.close_because(CloseCode::POLICY, "too many channels", why);
+    }
+
+    /// Counts a subscription that is refused; returns which setting forbids it.
+    fn refuse_subscription(&self, full: Full) -> &'static str {
+        let (what, limit) = match full {
+            Full::Connection => (OfThread::FullConnection, "--max-channels-per-connection"),
+            Full::Worker => (OfThread::FullWorker, "--max-channels-per-worker"),
+            Full::All => (OfThread::FullThread, "--max-subscriptions"),
+        };
+        self.measures.tally.add(what, 1);
+        limit
     }
 
     fn unsubscribe(&self, slot: Slot, channel: &str) {
@@ -108,9 +132,16 @@ impl Router {
     /// A worker subscribes itself, or no longer.
     pub(crate) fn subscribe_worker(&self, link: &Link, channel: &str, is_on: bool) {
         let mut channels = self.channels.borrow_mut();
-        match is_on {
-            true => channels.subscribe_worker(channel, link.worker),
-            false => channels.unsubscribe_worker(channel, link.worker),
+        if !is_on {
+            return channels.unsubscribe_worker(channel, link.worker);
+        }
+        if let Err(full) = channels.subscribe_worker(channel, link.worker) {
+            let limit = self.refuse_subscription(full);
+            tracing::warn!(
+                worker = %link.worker, limit,
+                "a worker is not subscribed to a channel: it would be one too many"
+            );
+            link.send(&ToWorker::ChannelRefused { channel });
         }
     }
 }

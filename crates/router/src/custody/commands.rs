@@ -14,6 +14,7 @@ use crate::clients::client::Handshake;
 use crate::clients::pressure::Pressure;
 use crate::counts::OfThread;
 use crate::driver::FromThread;
+use crate::links::link::Link;
 use crate::router::Router;
 
 /// How many bytes of channel names an adopting worker is told. Its connection stays subscribed to the
@@ -69,16 +70,19 @@ impl Router {
         }
     }
 
-    /// Hands the owner all that has come, as far as it may be begun.
+    /// Hands the owner all that has come, as far as it may be begun and there is room on its link.
     pub(crate) fn pump(&self, custody: &mut Custody, connection: LeaseId) {
         while let Some(next) = custody.next(connection) {
             let again = Again { redelivered: next.redelivered, partial: next.partial };
             let seq = next.seq;
             match next.event {
                 Kept::Message(message) => {
-                    let (kind, data) = (message.kind, &message.data[..]);
+                    let (kind, data, bytes) = (message.kind, &message.data[..], message.data.len());
                     let message = WsMessage { connection, seq, again, kind, data };
                     next.worker.send(&ToWorker::Message(message));
+                    if next.worker.is_over() {
+                        return next.worker.note_over(connection, bytes);
+                    }
                 }
                 Kept::Close(close) => {
                     let close = close.clone();
@@ -89,8 +93,13 @@ impl Router {
     }
 
     pub(crate) fn tell(&self, worker: WorkerId, frame: &ToWorker<'_>) {
+        self.on_link_of(worker, |link| link.send(frame));
+    }
+
+    /// Does something with a worker's link, if it has one.
+    pub(crate) fn on_link_of(&self, worker: WorkerId, what: impl FnOnce(&Link)) {
         if let Some(link) = self.custody.borrow().worker(worker) {
-            link.send(frame);
+            what(link);
         }
     }
 

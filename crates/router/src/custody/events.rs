@@ -36,6 +36,7 @@ impl Router {
     pub(crate) fn configure(&self, settings: Settings) {
         self.settings.set(settings);
         self.custody.borrow_mut().configure(settings.of_custody());
+        self.channels.borrow_mut().limit(settings.channels);
     }
 
     /// A new worker's link, if it can be used.
@@ -57,7 +58,8 @@ impl Router {
         let weak = Rc::downgrade(self);
         let on_room = Box::new(move |unread: HashSet<LeaseId>| {
             if let Some(router) = weak.upgrade() {
-                unread.into_iter().for_each(|connection| router.look_at_reader(connection));
+                unread.into_iter().for_each(|connection| router.go_on_with(connection));
+                router.queue.look_again();
             }
         });
         let link = Link::new((worker, &welcome), cell, socket, self.turn.clone(), on_room);
@@ -66,9 +68,11 @@ impl Router {
         Some(link)
     }
 
-    /// Replaces the snapshot of workers that take new work.
-    pub(crate) fn set_offer(self: &Rc<Self>, workers: Vec<WorkerId>) {
+    /// Replaces the snapshot of workers that take new work. Others go on with what those that are
+    /// late have not answered.
+    pub(crate) fn set_offer(self: &Rc<Self>, workers: Vec<WorkerId>, late: Vec<WorkerId>) {
         self.tell_custody(Event::Offered { workers });
+        late.into_iter().for_each(|worker| self.ask_others(worker));
         self.queue.look_again();
     }
 

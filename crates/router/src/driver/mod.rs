@@ -23,8 +23,9 @@ use crate::settings::Settings;
 pub enum ToThread {
     /// A worker has a link to this thread.
     Join { worker: WorkerId, stream: UnixStream, welcome: Welcome, cell: Arc<SharedCell> },
-    /// New work goes to these workers and no others.
-    Offer { workers: Vec<WorkerId> },
+    /// New work goes to these workers and no others. They are asked what those that are late have not
+    /// answered, as far as it may be done again.
+    Offer { workers: Vec<WorkerId>, late: Vec<WorkerId> },
     /// Ask whether the worker is alive.
     Ping { worker: WorkerId },
     /// Move or close its connections, let its requests finish.
@@ -60,6 +61,8 @@ pub enum FromThread {
     Ready { worker: WorkerId },
     /// The worker does not speak the link protocol as we do.
     Refused { worker: WorkerId, why: String },
+    /// The answer of the worker to a request is waited for. Told again while that lasts.
+    Awaited { worker: WorkerId },
     /// The worker answered a ping.
     Ponged { worker: WorkerId },
     /// The worker's link ended; `why` if that is its fault.

@@ -49,6 +49,7 @@ pub enum Topic {
     Alive,
     Ready,
     Refusal,
+    Awaited,
     Pong,
     /// Its link. That it ended by a fault is not forgotten because it has ended too.
     End {
@@ -74,6 +75,7 @@ impl Letter for Report {
             FromThread::Emptied => (None, Topic::Emptiness),
             FromThread::Ready { worker } => (Some(*worker), Topic::Ready),
             FromThread::Refused { worker, .. } => (Some(*worker), Topic::Refusal),
+            FromThread::Awaited { worker } => (Some(*worker), Topic::Awaited),
             FromThread::Ponged { worker } => (Some(*worker), Topic::Pong),
             FromThread::LinkEnded { worker, why } => {
                 (Some(*worker), Topic::End { has_fault: why.is_some() })

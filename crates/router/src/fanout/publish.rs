@@ -84,7 +84,12 @@ impl Router {
     fn share_waiting_channels_of(&self, slot: Slot) {
         let custody = self.custody.borrow();
         let Some(connection) = custody.at(slot) else { return };
-        let channels: Vec<_> = connection.client.subscriptions.channels().collect();
+        let (its, waiting) = (&connection.client.subscriptions, self.publisher.waiting());
+        // A connection may have many channels, and sends often.
+        let channels: Vec<_> = match its.len() < waiting.len() {
+            true => its.channels().collect(),
+            false => waiting.into_iter().filter(|channel| its.contains(*channel)).collect(),
+        };
         drop(custody);
         channels.into_iter().for_each(|channel| self.share(channel));
     }

@@ -59,7 +59,7 @@ pub enum Asker {
 impl Asker {
     pub fn answer(self, published: Published) {
         match self {
-            Asker::Worker { link, token } => link.send(&ToWorker::Published { token, published }),
+            Asker::Worker { link, token } => link.answer(&ToWorker::Published { token, published }),
             // Whoever has stopped waiting wants no answer.
             Asker::Operator(answer) => drop(answer.send(published)),
         }

@@ -80,6 +80,7 @@ impl Router {
             kept_bytes: custody.kept_bytes() as u64,
             requests_waiting: self.queue.len() as u64,
             channels: self.channels.borrow().len() as u64,
+            subscriptions: self.channels.borrow().subscriptions() as u64,
             outbox_bytes: self.turn.waiting_bytes() as u64,
             crossing_bytes: self.publisher.crossing_bytes() as u64,
             ..Numbers::default()

@@ -79,6 +79,8 @@ pub struct Numbers {
     pub requests_waiting: u64,
     /// Channels that have subscribers. One that has some on several threads counts on each.
     pub channels: u64,
+    /// Subscriptions to them.
+    pub subscriptions: u64,
     /// Bytes that wait for WebSocket clients.
     pub outbox_bytes: u64,
     /// Bytes that wait to be published to this thread's subscribers, from other threads.
@@ -218,6 +220,7 @@ impl std::ops::AddAssign for Numbers {
         self.kept_bytes += other.kept_bytes;
         self.requests_waiting += other.requests_waiting;
         self.channels += other.channels;
+        self.subscriptions += other.subscriptions;
         self.outbox_bytes += other.outbox_bytes;
         self.crossing_bytes += other.crossing_bytes;
     }

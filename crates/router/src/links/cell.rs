@@ -96,6 +96,10 @@ impl WorkerCell for Linked {
         };
     }
 
+    fn is_full(&self) -> bool {
+        self.is_over()
+    }
+
     fn adopts(&self) -> bool {
         self.cell.adopts.load(Ordering::Relaxed)
     }

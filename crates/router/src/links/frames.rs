@@ -139,7 +139,7 @@ impl Router {
                 self.measures.tally.add(OfThread::LateUpgrade, 1);
             }
             let close = custody.late_upgrade(id).close();
-            link.send(&ToWorker::Gone { connection: id, close });
+            link.answer(&ToWorker::Gone { connection: id, close });
             return stranger(link, Kind::WsUpgrade);
         };
         if offered_by != Some(request) {
@@ -150,8 +150,13 @@ impl Router {
         let protocol = upgrade.protocol.map(http::HeaderValue::from_str).transpose();
         let (Some(headers), Ok(protocol)) = (headers, protocol) else {
             drop(custody);
-            return self.refuse_upgrade(link, request, id);
+            return self.refuse_upgrade(link, request, id, "an upgrade with a bad header");
         };
+        if !upgrade.protocol.is_none_or(|picked| self.offers(request, picked)) {
+            drop(custody);
+            let why = "an upgrade with a subprotocol that its client does not offer";
+            return self.refuse_upgrade(link, request, id, why);
+        }
         let is_portable = portable && link.cell.adopts.load(Ordering::Relaxed);
         let Some(route) = custody.accept(id, worker, request, is_portable) else { return };
         if let Some(client) = custody.client_mut(id) {
@@ -171,9 +176,23 @@ impl Router {
         self.go_on_if_needed();
     }
 
-    fn refuse_upgrade(self: &Rc<Self>, link: &Link, request: RequestId, id: LeaseId) {
+    /// Whether the client of a request offers this subprotocol (RFC 6455 §4.2.2).
+    fn offers(&self, request: RequestId, protocol: &str) -> bool {
+        let requests = self.requests.borrow();
+        let offered = requests.get(request.0).map(|request| &request.protocols);
+        offered.is_some_and(|offered| offered.iter().any(|its| its == protocol))
+    }
+
+    fn refuse_upgrade(
+        self: &Rc<Self>,
+        link: &Link,
+        request: RequestId,
+        id: LeaseId,
+        why: &'static str,
+    ) {
+        tracing::warn!(worker = %link.worker, why, "an upgrade cannot be passed on");
         if let Some(mut request) = self.take_request(request, LateUpgrade::TimedOut) {
-            request.answer(Outcome::Failed(Failure::BadGateway("an upgrade with a bad header")));
+            request.answer(Outcome::Failed(Failure::BadGateway(why)));
         }
         link.send(&ToWorker::Gone { connection: id, close: LateUpgrade::TimedOut.close() });
     }

@@ -10,18 +10,27 @@ use shovel_edge::Turn;
 use shovel_edge::turn::WriteOut;
 use shovel_link::{Outgoing, Socket, Written};
 use shovel_protocol::control::Welcome;
-use shovel_protocol::{LeaseId, ToWorker, WorkerId, WorkerIndex, WsMessage};
+use shovel_protocol::head::Kind;
+use shovel_protocol::{LeaseId, RequestId, ToWorker, WorkerId, WorkerIndex, WsMessage};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
 use super::cell::SharedCell;
 use crate::counts::{OfWorker, WorkerTally};
 
-/// Bytes that may wait on a link before its clients are no longer read.
+/// Bytes that may wait on a link before its clients are no longer read, nor requests given to it.
 const WAITING_LIMIT_BYTES: usize = 4 * 1024 * 1024;
 
 /// Bytes that may wait before messages for the worker's own subscriptions are dropped.
 pub const CHANNEL_LIMIT_BYTES: usize = 16 * 1024 * 1024;
+
+/// Answers to the worker's own frames that may come to wait while it takes none. It decides how many
+/// there are, so it must read them.
+const ANSWERS_LIMIT_BYTES: usize = 4 * 1024 * 1024;
+
+/// What may wait beside both, and beside messages that cross these limits: answers to the worker's own
+/// frames, closes, and all that has no bound of its own. Beyond it the link ends.
+const OTHERS_LIMIT_BYTES: usize = 12 * 1024 * 1024;
 
 /// A link to one worker.
 pub struct Link {
@@ -38,14 +47,37 @@ pub struct Link {
     /// How its process ended.
     death: Cell<Death>,
     outgoing: RefCell<Outgoing>,
+    /// When more waits, without what was forgiven, the worker does not read, and the link ends.
+    end_bytes: usize,
+    /// Messages of clients that came beyond the limit: they had begun. No fault of the worker's.
+    forgiven_bytes: Cell<usize>,
+    overflowed: Notify,
+    /// Answers to the worker's own frames that came since it took all, or most, of what waited.
+    answer_bytes: Cell<usize>,
+    /// Requests that nobody waits for, and of which something may wait here.
+    cancelled: RefCell<HashSet<u64>>,
+    asked: Asked,
     turn: Turn,
     dirty: Cell<bool>,
     full: Cell<bool>,
     ended: Cell<bool>,
+    /// All its clients are paused, since it has no room.
+    pauses: Cell<bool>,
     /// Connections whose clients are paused until the link has room.
     unread: RefCell<HashSet<LeaseId>>,
+    roomy: Notify,
     on_room: OnRoom,
     me: Weak<Link>,
+}
+
+/// What a worker was asked that it may answer, once each.
+#[derive(Default)]
+struct Asked {
+    /// The nonce of the last ping, and that of the last one that was answered.
+    ping: Cell<u64>,
+    ponged: Cell<u64>,
+    /// It was told to leave.
+    to_leave: Cell<bool>,
 }
 
 /// Called with those connections when their link has room again.
@@ -59,6 +91,9 @@ impl Link {
         turn: Turn,
         on_room: OnRoom,
     ) -> Rc<Self> {
+        let message_bytes = usize::try_from(welcome.max_message_bytes).unwrap_or(usize::MAX);
+        let end_bytes = (WAITING_LIMIT_BYTES + CHANNEL_LIMIT_BYTES + OTHERS_LIMIT_BYTES)
+            .saturating_add(message_bytes);
         Rc::new_cyclic(|me| Link {
             worker,
             index: WorkerIndex(welcome.index),
@@ -69,12 +104,20 @@ impl Link {
             reaped: Notify::new(),
             death: Cell::new(Death::Ours),
             outgoing: RefCell::default(),
+            end_bytes,
+            forgiven_bytes: Cell::new(0),
+            overflowed: Notify::new(),
+            answer_bytes: Cell::new(0),
+            cancelled: RefCell::default(),
+            asked: Asked::default(),
             turn,
             on_room,
             dirty: Cell::new(false),
             full: Cell::new(false),
             ended: Cell::new(false),
+            pauses: Cell::new(false),
             unread: RefCell::default(),
+            roomy: Notify::new(),
             me: me.clone(),
         })
     }
@@ -85,7 +128,61 @@ impl Link {
         if self.ended.get() {
             return;
         }
-        self.outgoing.borrow_mut().put(frame.lane(), |batch| frame.put(batch));
+        let mut outgoing = self.outgoing.borrow_mut();
+        outgoing.put(frame.lane(), |batch| frame.put(batch));
+        let waiting = outgoing.waiting_bytes();
+        drop(outgoing);
+        self.mark();
+        if waiting > self.end_bytes {
+            self.end_if_unread();
+        }
+    }
+
+    /// Queues the answer to a frame that the worker may send as often as it likes.
+    pub fn answer(&self, frame: &ToWorker<'_>) {
+        let before = self.waiting_bytes();
+        self.send(frame);
+        let more = self.waiting_bytes().saturating_sub(before);
+        self.answer_bytes.set(self.answer_bytes.get() + more);
+        if self.answer_bytes.get() > ANSWERS_LIMIT_BYTES {
+            self.end_if_unread();
+        }
+    }
+
+    /// Asks whether the worker is alive.
+    pub fn ping(&self) {
+        let nonce = self.asked.ping.get() + 1;
+        self.asked.ping.set(nonce);
+        self.send(&ToWorker::Ping { nonce });
+    }
+
+    /// Whether this answers a ping that was not answered.
+    pub fn take_pong(&self, nonce: u64) -> bool {
+        let is_asked = self.asked.ponged.get() < nonce && nonce <= self.asked.ping.get();
+        if is_asked {
+            self.asked.ponged.set(nonce);
+        }
+        is_asked
+    }
+
+    /// Tells the worker to leave.
+    pub fn shut_down(&self) {
+        self.asked.to_leave.set(true);
+        self.send(&ToWorker::Shutdown);
+    }
+
+    /// Whether the worker was told to leave, and has not said yet that it does.
+    pub fn take_leave(&self) -> bool {
+        self.asked.to_leave.take()
+    }
+
+    /// Nobody waits for the answer to a request any more: what waits of it is not written.
+    pub fn cancel(&self, request: RequestId) {
+        // Nothing may have been tried to write in this turn: what waits then is not under way either.
+        if self.waiting_bytes() == 0 {
+            return self.send(&ToWorker::Cancel { request });
+        }
+        self.cancelled.borrow_mut().insert(request.to_wire());
         self.mark();
     }
 
@@ -107,8 +204,57 @@ impl Link {
     }
 
     /// Whether so much waits that clients of this link are to be paused.
+    #[inline]
     pub fn is_over(&self) -> bool {
-        self.full.get() && self.waiting_bytes() >= WAITING_LIMIT_BYTES
+        self.waiting_bytes() >= WAITING_LIMIT_BYTES && self.is_stuck()
+    }
+
+    /// Much may have come in this turn alone, and none of it been tried to write.
+    #[cold]
+    fn is_stuck(&self) -> bool {
+        self.write();
+        self.waiting_bytes() >= WAITING_LIMIT_BYTES
+    }
+
+    #[cold]
+    fn end_if_unread(&self) {
+        self.write();
+        let most = self.end_bytes.saturating_add(self.forgiven_bytes.get());
+        let answers = self.answer_bytes.get();
+        if self.waiting_bytes() > most || answers > ANSWERS_LIMIT_BYTES {
+            self.end();
+            self.overflowed.notify_one();
+        }
+    }
+
+    /// Waits until more has come to wait than may.
+    ///
+    /// # Cancel safety
+    /// It is not missed.
+    pub async fn overflowed(&self) {
+        self.overflowed.notified().await;
+    }
+
+    /// Waits until there is room for more of what clients send.
+    ///
+    /// # Cancel safety
+    /// Safe: only waits.
+    pub async fn room(&self) {
+        while self.is_over() {
+            self.roomy.notified().await;
+        }
+    }
+
+    /// Whether all its clients are to be paused now: nobody has done so since it had room.
+    pub fn begin_pauses(&self) -> bool {
+        !self.pauses.replace(true)
+    }
+
+    /// Has a connection told when the link has room again, which is paused behind a message of so many
+    /// bytes.
+    pub fn note_over(&self, connection: LeaseId, bytes: usize) {
+        self.forgiven_bytes.set(self.forgiven_bytes.get().saturating_add(bytes));
+        self.note_paused(connection);
     }
 
     /// Has a paused connection told when the link has room again.
@@ -120,6 +266,8 @@ impl Link {
     pub fn end(&self) {
         self.ended.set(true);
         *self.outgoing.borrow_mut() = Outgoing::default();
+        self.cancelled.borrow_mut().clear();
+        self.roomy.notify_waiters();
     }
 
     /// The process was reaped: the link is to be read to its end.
@@ -148,6 +296,56 @@ impl Link {
         is_first
     }
 
+    /// Writes what the socket takes, unless it is known to take nothing.
+    fn write(&self) {
+        if self.full.get() || self.ended.get() {
+            return;
+        }
+        let written = self.outgoing.borrow_mut().write_to(&self.socket);
+        match (written, self.me.upgrade()) {
+            (Ok(Written::Full), Some(me)) => {
+                self.full.set(true);
+                spawn_local(wait_for_room(me));
+            }
+            (Ok(_), _) => self.answer_bytes.set(0),
+            // The reader will find the end too, and reads first what the worker still said.
+            (Err(_), _) => self.end(),
+        }
+    }
+
+    /// Drops what waits of requests that nobody waits for. Of those that the worker knows it is told.
+    /// Once in a turn: it walks all that waits.
+    fn drop_cancelled(&self) {
+        let mut cancelled = std::mem::take(&mut *self.cancelled.borrow_mut());
+        if cancelled.is_empty() {
+            return;
+        }
+        let mut unheard = HashSet::new();
+        self.outgoing.borrow_mut().retain(|header| {
+            let is_unwanted = is_of_request(header.kind) && cancelled.contains(&header.id);
+            if is_unwanted && header.kind == Kind::HttpRequest as u8 {
+                unheard.insert(header.id);
+            }
+            !is_unwanted
+        });
+        cancelled.retain(|id| !unheard.contains(id));
+        let known = cancelled.into_iter().map(RequestId::from_wire);
+        known.for_each(|request| self.send(&ToWorker::Cancel { request }));
+        self.look_for_room();
+    }
+
+    /// Lets those go on who wait for room, if there is some.
+    fn look_for_room(&self) {
+        if self.waiting_bytes() < WAITING_LIMIT_BYTES / 2 {
+            self.pauses.set(false);
+            self.forgiven_bytes.set(0);
+            self.answer_bytes.set(0);
+            self.roomy.notify_waiters();
+            let unread = std::mem::take(&mut *self.unread.borrow_mut());
+            (self.on_room)(unread);
+        }
+    }
+
     fn mark(&self) {
         if !self.dirty.replace(true)
             && let Some(me) = self.me.upgrade()
@@ -160,19 +358,8 @@ impl Link {
 impl WriteOut for Link {
     fn write_out(self: Rc<Self>) {
         self.dirty.set(false);
-        if self.full.get() || self.ended.get() {
-            return;
-        }
-        let written = self.outgoing.borrow_mut().write_to(&self.socket);
-        match written {
-            Ok(Written::All) => {}
-            Ok(Written::Full) => {
-                self.full.set(true);
-                spawn_local(wait_for_room(self));
-            }
-            // The reader will find the end too, and reads first what the worker still said.
-            Err(_) => self.end(),
-        }
+        self.drop_cancelled();
+        self.write();
     }
 }
 
@@ -183,8 +370,12 @@ async fn wait_for_room(link: Rc<Link>) {
     }
     link.full.set(false);
     link.clone().write_out();
-    if !link.full.get() || link.waiting_bytes() < WAITING_LIMIT_BYTES / 2 {
-        let unread = std::mem::take(&mut *link.unread.borrow_mut());
-        (link.on_room)(unread);
-    }
+    link.look_for_room();
+}
+
+/// Whether frames of this kind carry the id of a request.
+fn is_of_request(kind: u8) -> bool {
+    [Kind::HttpRequest, Kind::HttpRequestBody, Kind::HttpRequestEnd, Kind::ResponseCredit]
+        .iter()
+        .any(|its| *its as u8 == kind)
 }

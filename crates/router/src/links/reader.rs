@@ -37,6 +37,8 @@ enum Stop {
     End,
     /// The process is gone.
     Reaped,
+    /// The worker does not read what is written to it.
+    Unread,
     /// The worker broke the protocol, or the socket failed.
     Bad(BadFrame),
     Failed(std::io::Error),
@@ -71,6 +73,7 @@ impl LinkReader {
             let filled = tokio::select! {
                 biased;
                 () = self.frames.link.reaped() => return Stop::Reaped,
+                () = self.frames.link.overflowed() => return Stop::Unread,
                 filled = self.incoming.fill(&self.frames.link.socket) => filled,
             };
             match filled {
@@ -104,6 +107,10 @@ impl LinkReader {
             }
             Stop::Bad(bad) => {
                 let why = Some(format!("broke the link protocol: {bad}"));
+                reports.send(FromThread::LinkEnded { worker, why });
+            }
+            Stop::Unread => {
+                let why = Some("does not read its link: too much waits for it".to_owned());
                 reports.send(FromThread::LinkEnded { worker, why });
             }
             Stop::Failed(error) => {
@@ -141,34 +148,36 @@ impl FrameHandler {
         match ToSupervisor::read(whole)? {
             Some(ToSupervisor::Ready(greeting)) => {
                 self.router.note_abilities(&self.link, greeting.capabilities);
-                let is_again = std::mem::replace(&mut self.ready, true);
-                self.about_worker(Kind::Ready, is_again, |worker| FromThread::Ready { worker })
+                let is_first = !std::mem::replace(&mut self.ready, true);
+                self.about_worker(Kind::Ready, is_first, |worker| FromThread::Ready { worker })
             }
-            Some(ToSupervisor::Pong { .. }) => {
-                self.about_worker(Kind::Pong, false, |worker| FromThread::Ponged { worker })
+            Some(ToSupervisor::Pong { nonce }) => {
+                let is_asked = self.link.take_pong(nonce);
+                self.about_worker(Kind::Pong, is_asked, |worker| FromThread::Ponged { worker })
             }
             Some(ToSupervisor::ShutdownComplete) => {
                 let report = |worker| FromThread::ShutdownCompleted { worker };
-                self.about_worker(Kind::ShutdownComplete, false, report)
+                self.about_worker(Kind::ShutdownComplete, self.link.take_leave(), report)
             }
             Some(frame) => self.router.on_frame(&self.link, frame),
             None => Ok(()),
         }
     }
 
-    /// Frames about the worker as a whole: on its first link only.
+    /// Frames about the worker as a whole: on its first link only, and each as often as it is wanted.
+    /// The driver is told of each, so a worker must not be able to have it told at will.
     fn about_worker(
         &self,
         kind: Kind,
-        is_again: bool,
+        is_wanted: bool,
         report: impl FnOnce(WorkerId) -> FromThread,
     ) -> Result<(), BadFrame> {
         let out_of_turn = |why| Err(BadFrame::OutOfTurn { kind: kind.name(), why });
         if !self.is_first {
             return out_of_turn("it belongs on the first link");
         }
-        if is_again {
-            return out_of_turn("the worker is ready already");
+        if !is_wanted {
+            return out_of_turn("nobody asked for it");
         }
         self.router.reports.send(report(self.link.worker));
         Ok(())

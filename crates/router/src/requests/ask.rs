@@ -8,7 +8,7 @@ use http::Method;
 use http::header::EXPECT;
 use http::request::Parts;
 use shovel_core::custody::{LateUpgrade, Route};
-use shovel_edge::ws::Socket;
+use shovel_edge::ws::{Socket, handshake};
 use shovel_edge::{Failure, Notes, Peer, RequestBody};
 use shovel_protocol::control::OfferedConnection;
 use shovel_protocol::{RequestId, ToWorker};
@@ -59,7 +59,7 @@ impl Router {
                 }
                 101
             }
-            Ok(Outcome::WorkerGone | Outcome::Failed(_)) => 502,
+            Ok(Outcome::WorkerGone | Outcome::WorkerLate | Outcome::Failed(_)) => 502,
             Err(failure) => {
                 let (why, status) = OfThread::of_failure(failure);
                 measures.tally.add(why, 1);
@@ -72,7 +72,8 @@ impl Router {
     }
 
     /// Asks a worker. A request that changes nothing when it is repeated, and of which no body was
-    /// sent, is asked once more if its worker dies.
+    /// sent, is asked once more if its worker dies, or does not answer pings while others do. Once: it
+    /// may be the reason.
     async fn ask(self: &Rc<Self>, mut question: Question) -> Result<Outcome, Failure> {
         let settings = self.settings.get();
         let timeout = match question.socket {
@@ -84,15 +85,21 @@ impl Router {
         loop {
             let link = self.pick(settings.queue_timeout).await?;
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + timeout);
-            let (mut pending, answer) = Pending::begin(self, &link, &mut question);
+            let (mut pending, answer) = Pending::begin(self, &link, &mut question, may_retry);
             match timeout_at(deadline, answer).await {
                 Err(_elapsed) => {
                     pending.time_out();
                     return Err(Failure::TimedOut);
                 }
-                Ok(Ok(Outcome::WorkerGone)) if may_retry => may_retry = false,
-                Ok(Ok(Outcome::WorkerGone)) => return Err(Failure::BadGateway("worker lost")),
+                Ok(Ok(Outcome::WorkerGone | Outcome::WorkerLate)) if may_retry => may_retry = false,
+                Ok(Ok(Outcome::WorkerGone | Outcome::WorkerLate)) => {
+                    return Err(Failure::BadGateway("worker lost"));
+                }
                 Ok(Ok(Outcome::Failed(failure))) => return Err(failure),
+                Ok(Ok(Outcome::Response(response))) => {
+                    pending.done();
+                    return response.body().check().map(|()| Outcome::Response(response));
+                }
                 Ok(Ok(outcome)) => {
                     pending.done();
                     return Ok(outcome);
@@ -142,6 +149,7 @@ impl<'a> Pending<'a> {
         router: &'a Rc<Router>,
         link: &Rc<Link>,
         question: &mut Question,
+        may_repeat: bool,
     ) -> (Self, oneshot::Receiver<Outcome>) {
         router.count_request(link);
         let (waiting, answer) = oneshot::channel();
@@ -153,6 +161,11 @@ impl<'a> Pending<'a> {
             upload: None,
             connection: None,
             is_head,
+            may_repeat,
+            protocols: match question.socket {
+                Some(_) => handshake::protocols(&question.parts.headers),
+                None => Vec::new(),
+            },
         }));
         let mut custody = router.custody.borrow_mut();
         custody.begin_request(link.worker);
@@ -207,7 +220,7 @@ impl<'a> Pending<'a> {
         };
         self.done = true;
         if taken.connection.is_none() {
-            taken.link.send(&ToWorker::Cancel { request: self.request });
+            taken.link.cancel(self.request);
         }
     }
 }

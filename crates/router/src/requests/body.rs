@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
+use shovel_edge::Failure;
 use shovel_edge::backend::BodyError;
 use shovel_protocol::credit::Grants;
 use shovel_protocol::{RequestId, ToWorker};
@@ -26,6 +27,8 @@ struct State {
     end: End,
     /// What `Content-Length` leaves to come; `None` without one.
     remaining_bytes: Option<u64>,
+    /// What is wrong with its length, until that has been told.
+    fault: Option<&'static str>,
     /// Its size may be told: nothing else is said of it.
     is_sized: bool,
     grants: Grants,
@@ -60,6 +63,7 @@ impl Download {
                 Length::Bytes(bytes) => Some(bytes),
                 Length::Unknown | Length::OfAnother => None,
             },
+            fault: None,
             is_sized: length != Length::OfAnother,
             grants: Grants::new(window_bytes),
             waker: None,
@@ -78,7 +82,7 @@ impl Download {
         }
         let left = state.remaining_bytes.map(|left| left.checked_sub(data.len() as u64));
         match left {
-            Some(None) => state.end(End::Broken("more bytes than Content-Length says")),
+            Some(None) => state.end_at_fault("more bytes than Content-Length says"),
             left => {
                 state.remaining_bytes = left.flatten();
                 if !data.is_empty() {
@@ -94,10 +98,15 @@ impl Download {
     pub fn finish(&self, trailers: Option<HeaderMap>) {
         let mut state = self.state.borrow_mut();
         if state.remaining_bytes.is_some_and(|left| left > 0) {
-            return state.end(End::Broken("fewer bytes than Content-Length says"));
+            return state.end_at_fault("fewer bytes than Content-Length says");
         }
         state.trailers = trailers.filter(|trailers| !trailers.is_empty());
         state.end(End::Whole);
+    }
+
+    /// What was found wrong with its length; told once.
+    pub fn take_fault(&self) -> Option<&'static str> {
+        self.state.borrow_mut().fault.take()
     }
 
     /// The body will not become whole.
@@ -112,6 +121,13 @@ impl State {
             self.end = end;
         }
         self.wake();
+    }
+
+    fn end_at_fault(&mut self, why: &'static str) {
+        if self.end == End::Open {
+            self.fault = Some(why);
+        }
+        self.end(End::Broken(why));
     }
 
     fn wake(&mut self) {
@@ -147,6 +163,17 @@ impl ResponseBody {
 }
 
 impl ResponseBody {
+    /// Whether it can still become whole, as far as is known before any of it is sent.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn check(&self) -> Result<(), Failure> {
+        match self.download.state.borrow().end {
+            End::Open | End::Whole => Ok(()),
+            End::Broken(why) => Err(Failure::BadGateway(why)),
+        }
+    }
+
     /// Of the worker that answered.
     pub fn link(&self) -> &Rc<Link> {
         &self.link
@@ -221,14 +248,19 @@ mod tests {
         assert!(download.push(b"!"));
         assert_eq!(queued(&download), b"hell");
         assert!(matches!(download.state.borrow().end, End::Broken(_)));
+        assert!(download.take_fault().is_some());
+        download.finish(None);
+        assert_eq!(download.take_fault(), None, "it is told once");
     }
 
     #[test]
     fn a_body_that_is_too_short_is_not_whole() {
         let download = Download::new(Length::Bytes(5), 1000);
         assert!(download.push(b"hell"));
+        assert_eq!(download.take_fault(), None);
         download.finish(None);
         assert!(matches!(download.state.borrow().end, End::Broken(_)));
+        assert!(download.take_fault().is_some());
     }
 
     #[test]

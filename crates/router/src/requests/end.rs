@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use shovel_core::custody::LateUpgrade;
 use shovel_edge::Failure;
-use shovel_protocol::{RequestId, ToWorker, WorkerId};
+use shovel_protocol::{RequestId, WorkerId};
 
 use super::body::Cancel;
 use super::table::{Outcome, Request};
@@ -15,7 +15,7 @@ impl Router {
     /// A request fails on both sides: its client and its worker are told.
     pub(crate) fn fail(self: &Rc<Self>, id: RequestId, failure: Failure) {
         if let Some(mut request) = self.take_request(id, LateUpgrade::ClientGone) {
-            request.link.send(&ToWorker::Cancel { request: id });
+            request.link.cancel(id);
             if let Some(download) = &request.download {
                 download.abort("the request was broken off");
             }
@@ -35,7 +35,7 @@ impl Router {
     fn break_off(self: &Rc<Self>, id: RequestId, why: &'static str, tell: bool) {
         let Some(mut request) = self.take_request(id, LateUpgrade::TimedOut) else { return };
         if tell {
-            request.link.send(&ToWorker::Cancel { request: id });
+            request.link.cancel(id);
         }
         if let Some(download) = &request.download {
             download.abort(why);
@@ -86,7 +86,7 @@ impl Request {
 impl Cancel for Router {
     fn cancel(self: Rc<Self>, id: RequestId) {
         if let Some(request) = self.take_request(id, LateUpgrade::ClientGone) {
-            request.link.send(&ToWorker::Cancel { request: id });
+            request.link.cancel(id);
         }
     }
 }

@@ -30,7 +30,7 @@ impl Router {
             // Cancelled, or timed out. The handler of an upgrade that came too late was not told, and
             // would wait for ever for somebody to take its body.
             if !end {
-                link.send(&ToWorker::Cancel { request: id });
+                link.answer(&ToWorker::Cancel { request: id });
             }
             return Ok(());
         };
@@ -88,6 +88,7 @@ impl Router {
         if !download.push(data) {
             return out_of_turn("there is no credit for it");
         }
+        tell_fault(link, &download);
         if end {
             self.end_response(link, id, |download| download.finish(None));
         }
@@ -110,6 +111,16 @@ impl Router {
         };
         drop(self.forget_request(id));
         end(&download);
+        tell_fault(link, &download);
         self.go_on_if_needed();
+    }
+}
+
+/// Tells of a body of another length than its head has said. What its client sees is a 502 if nothing
+/// was sent yet, or a connection that breaks off.
+fn tell_fault(link: &Link, download: &Download) {
+    if let Some(why) = download.take_fault() {
+        let worker = link.worker;
+        tracing::warn!(%worker, why, "a response has another length than its Content-Length says");
     }
 }

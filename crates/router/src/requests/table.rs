@@ -24,6 +24,10 @@ pub struct Request {
     /// The connection that was reserved, if it offers an upgrade.
     pub connection: Option<LeaseId>,
     pub is_head: bool,
+    /// Another worker may be asked too.
+    pub may_repeat: bool,
+    /// The subprotocols that its client offers, if it offers an upgrade.
+    pub protocols: Vec<String>,
 }
 
 /// What came of a request.
@@ -34,6 +38,8 @@ pub enum Outcome {
     Accepted(Accepted<Route>),
     /// The worker died before it answered.
     WorkerGone,
+    /// The worker is late, and the request may be done again.
+    WorkerLate,
     /// There will be no answer that can be passed on.
     Failed(Failure),
 }

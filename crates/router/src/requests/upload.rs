@@ -8,6 +8,7 @@ use http_body_util::BodyExt;
 use shovel_edge::{BrokenBody, RequestBody};
 use shovel_protocol::control::Headers;
 use shovel_protocol::credit::Credit;
+use shovel_protocol::limits::FRAME_PAYLOAD_BYTES;
 use shovel_protocol::{RequestId, ToWorker};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local};
@@ -83,6 +84,7 @@ impl Task {
             match frame?.into_data() {
                 Ok(data) => self.pass(data).await,
                 Err(frame) => {
+                    self.link.room().await;
                     let trailers = frame.into_trailers().unwrap_or_default();
                     let trailers = headers(&trailers);
                     self.link.send(&ToWorker::RequestEnd { request, trailers });
@@ -90,6 +92,7 @@ impl Task {
                 }
             }
         }
+        self.link.room().await;
         self.link.send(&ToWorker::RequestEnd { request, trailers: Headers::default() });
         Ok(())
     }
@@ -101,7 +104,10 @@ impl Task {
                 self.credit.granted.notified().await;
                 continue;
             }
-            let part = data.split_to(available.min(data.len()));
+            // A worker may have many requests, and their credit is no bound on what waits for it.
+            self.link.room().await;
+            // In frames of their own, which can be dropped if nobody waits for the answer any more.
+            let part = data.split_to(available.min(data.len()).min(FRAME_PAYLOAD_BYTES));
             self.credit.credit.borrow_mut().spend(part.len());
             self.link.tally.add(OfWorker::RequestBytes, part.len() as u64);
             let (request, end) = (self.request, false);

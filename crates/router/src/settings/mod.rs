@@ -6,7 +6,7 @@ pub mod variables;
 
 use std::time::Duration;
 
-use shovel_core::custody;
+use shovel_core::{channels, custody};
 use shovel_edge::ws;
 
 /// What an operator can set about an I/O thread.
@@ -33,6 +33,8 @@ pub struct Settings {
     pub sleep_after: Option<Duration>,
     /// A worker is replaced after so many requests.
     pub max_requests: Option<u64>,
+    /// How many channels may be subscribed to.
+    pub channels: channels::Limits,
     /// Clients beyond this wait to be accepted: links and new workers need descriptors too.
     pub client_limit: usize,
 }
@@ -59,6 +61,11 @@ impl Default for Settings {
             owner_wait: Duration::from_secs(30),
             sleep_after: None,
             max_requests: None,
+            channels: channels::Limits {
+                per_connection: 1000,
+                per_worker: 10_000,
+                in_all: 1_000_000,
+            },
             client_limit: usize::MAX,
         }
     }

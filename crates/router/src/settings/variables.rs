@@ -51,7 +51,7 @@ type Take = fn(&mut Chosen, &str) -> Result<(), String>;
 
 /// What can be chosen: its key, from which its variable follows as a supervisor's does, and how it
 /// is read.
-const ONES: [(&str, Take); 25] = [
+const ONES: [(&str, Take); 28] = [
     ("max-connections", |chosen, text| {
         let limit = units::limit(text)?;
         chosen.settings.client_limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -113,6 +113,13 @@ const ONES: [(&str, Take); 25] = [
     ("outbox-limit", |chosen, text| {
         set(&mut chosen.settings.ws.outbox_limit_bytes, units::size(text))
     }),
+    ("max-channels-per-connection", |chosen, text| {
+        set(&mut chosen.settings.channels.per_connection, count(text))
+    }),
+    ("max-channels-per-worker", |chosen, text| {
+        set(&mut chosen.settings.channels.per_worker, count(text))
+    }),
+    ("max-subscriptions", |chosen, text| set(&mut chosen.settings.channels.in_all, count(text))),
     ("proxy-protocol", |chosen, text| set(&mut chosen.http.proxy_protocol, units::switch(text))),
     ("slow-consumer", |chosen, text| {
         set(&mut chosen.settings.ws.slow_consumer, text.parse().map_err(str::to_owned))
@@ -130,6 +137,10 @@ const LISTS: [(&str, Take); 2] = [
 fn set<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
     *place = value?;
     Ok(())
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    units::limit(text).map(|limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
 fn add<T: FromStr<Err = &'static str>>(list: &mut Vec<T>, text: &str) -> Result<(), String> {

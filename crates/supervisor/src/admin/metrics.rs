@@ -57,7 +57,12 @@ const OF_WORKERS: [(&str, OfWorker, &str); 11] = [
 ];
 
 /// Counts of the pool that no worker has.
-const OF_POOL: [(&str, OfThread, &str); 6] = [
+const OF_POOL: [(&str, OfThread, &str); 7] = [
+    (
+        "requests_repeated",
+        OfThread::Repeated,
+        "Requests that another worker was asked, since theirs did not answer pings",
+    ),
     (
         "messages_delivered",
         OfThread::Delivered,
@@ -112,6 +117,13 @@ const REFUSALS: [(&str, OfThread); 6] = [
     ("bad-head", OfThread::BadHead),
     ("slow-head", OfThread::SlowHead),
     ("late-upgrade", OfThread::LateUpgrade),
+];
+
+/// Which limit forbids a subscription, as the label `limit` has it.
+const FULL: [(&str, OfThread); 3] = [
+    ("connection", OfThread::FullConnection),
+    ("worker", OfThread::FullWorker),
+    ("all", OfThread::FullThread),
 ];
 
 /// How workers gave connections up, as the label `how` has it.
@@ -213,6 +225,9 @@ impl Snapshot {
         let help = "Clients, requests and upgrades that were turned away";
         let refusals = REFUSALS.map(|(name, what)| (name, thread.of(what)));
         page.counters("refusals", help, "reason", refusals)?;
+        let help = "Subscriptions to channels that were refused, by the limit that forbids them";
+        let full = FULL.map(|(name, what)| (name, thread.of(what)));
+        page.counters("subscriptions_refused", help, "limit", full)?;
         let help = "Time until the head of the response";
         page.histogram("request_duration_seconds", help, &numbers.latencies)
     }
@@ -247,7 +262,9 @@ impl Snapshot {
         let help = "Bytes of publishes on their way between I/O threads";
         page.gauge("publish_waiting_bytes", help, numbers.crossing_bytes as f64)?;
         let help = "Channels that have subscribers, counted on each I/O thread";
-        page.gauge("channels", help, numbers.channels as f64)
+        page.gauge("channels", help, numbers.channels as f64)?;
+        let help = "Subscriptions to channels, of connections and of workers themselves";
+        page.gauge("subscriptions", help, numbers.subscriptions as f64)
     }
 
     /// What has been counted of each place.

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum, ValueHint};
-use shovel_core::fleet;
+use shovel_core::{channels, fleet};
 use shovel_edge::listener::TcpTimeouts;
 use shovel_edge::{http, ws};
 use shovel_router::{Settings, close_within, units};
@@ -251,6 +251,22 @@ pub struct Config {
     #[arg(default_value = "1MiB", value_parser = units::size)]
     pub outbox_limit_bytes: usize,
 
+    /// So many channels one WebSocket may be subscribed to; one more closes it with 1008
+    #[arg(long, help_heading = WEBSOCKETS, value_name = "N", default_value = "1000")]
+    #[arg(value_parser = units::limit)]
+    pub max_channels_per_connection: u32,
+
+    /// So many channels one worker itself may be subscribed to; it is told of one more
+    #[arg(long, help_heading = WEBSOCKETS, value_name = "N", default_value = "10000")]
+    #[arg(value_parser = units::limit)]
+    pub max_channels_per_worker: u32,
+
+    /// So many subscriptions of WebSockets and workers there may be in all. Shared evenly among I/O
+    /// threads
+    #[arg(long, help_heading = WEBSOCKETS, value_name = "N", default_value = "1000000")]
+    #[arg(value_parser = units::limit)]
+    pub max_subscriptions: u32,
+
     /// What becomes of a message that is published to a client over its outbox limit: close closes
     /// the client with 1008, drop-newest drops the message, drop-oldest such as wait already
     #[arg(long, help_heading = WEBSOCKETS, value_name = "WHAT", default_value = "close")]
@@ -316,7 +332,7 @@ pub struct Config {
 
 /// The settings that take effect when they are read again, on SIGHUP, for what begins from then on: a
 /// generation, a connection, a wait. The others belong to what is opened once.
-pub const READ_AGAIN: [&str; 38] = [
+pub const READ_AGAIN: [&str; 41] = [
     "max-connections",
     "max-connections-per-ip",
     "trust-proxy",
@@ -351,6 +367,9 @@ pub const READ_AGAIN: [&str; 38] = [
     "pong-timeout",
     "close-timeout",
     "outbox-limit",
+    "max-channels-per-connection",
+    "max-channels-per-worker",
+    "max-subscriptions",
     "slow-consumer",
     "access-log",
     "program",
@@ -422,7 +441,18 @@ impl Config {
             owner_wait: self.owner_wait,
             sleep_after: self.sleep_after,
             max_requests: self.worker_max_requests,
+            channels: self.channels(),
             client_limit: self.client_limit(descriptors),
+        }
+    }
+
+    /// How many channels may be subscribed to on each I/O thread.
+    fn channels(&self) -> channels::Limits {
+        let count = |limit: u32| usize::try_from(limit).unwrap_or(usize::MAX);
+        channels::Limits {
+            per_connection: count(self.max_channels_per_connection),
+            per_worker: count(self.max_channels_per_worker),
+            in_all: count(self.max_subscriptions).div_ceil(count(self.io_threads)),
         }
     }
 
@@ -509,6 +539,9 @@ mod tests {
             ("close-timeout", "7s"),
             ("max-message-size", "1KiB"),
             ("outbox-limit", "2MiB"),
+            ("max-channels-per-connection", "5"),
+            ("max-channels-per-worker", "6"),
+            ("max-subscriptions", "7"),
             ("proxy-protocol", "on"),
             ("slow-consumer", "drop-oldest"),
             ("access-log", "yes"),

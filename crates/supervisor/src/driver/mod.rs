@@ -323,8 +323,9 @@ impl Driver {
                 events.into_iter().for_each(|event| self.handle(event));
             }
             Command::Ping { worker } => self.tell_first(ToThread::Ping { worker }),
-            Command::Offer { workers } => {
-                self.tell_all(|| ToThread::Offer { workers: workers.clone() });
+            Command::Offer { workers, late } => {
+                let offer = || ToThread::Offer { workers: workers.clone(), late: late.clone() };
+                self.tell_all(offer);
             }
             Command::Drain { worker, why } => self.tell_all(|| ToThread::Drain { worker, why }),
             Command::Cut { worker } => self.tell_all(|| ToThread::Cut { worker }),

@@ -131,6 +131,8 @@ impl Operators {
             | Report::WorkerStarted { .. }
             | Report::WorkerReady { .. }
             | Report::WorkerHung { .. }
+            | Report::WorkerLate { .. }
+            | Report::WorkerOnTime { .. }
             | Report::DrainTimedOut { .. }
             | Report::HandlerStuck { .. }
             | Report::WorkerSleeps { .. }

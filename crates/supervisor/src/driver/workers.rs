@@ -208,6 +208,7 @@ impl Workers {
                 let why = format!("was refused: {why}");
                 Some(Event::Refused { worker, why })
             }
+            FromThread::Awaited { worker } => Some(Event::Awaited { worker }),
             FromThread::Ponged { worker } => Some(Event::Ponged { worker }),
             FromThread::Stuck { worker, has_requests } => {
                 Some(Event::Stuck { worker, has_requests })

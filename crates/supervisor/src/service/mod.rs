@@ -137,6 +137,8 @@ impl ServiceManager {
             | Report::WorkerStopped { .. }
             | Report::WorkerFailed { .. }
             | Report::WorkerHung { .. }
+            | Report::WorkerLate { .. }
+            | Report::WorkerOnTime { .. }
             | Report::StartFailed { .. }
             | Report::DrainTimedOut { .. }
             | Report::StopTimedOut { .. }

@@ -201,6 +201,7 @@ impl<S: Send + Sync + 'static> FrameHandler<S> {
                 self.switchboard.deliver(token, channel, &message);
             }
             ToWorker::Published { token, published } => self.switchboard.answer(token, published),
+            ToWorker::ChannelRefused { channel } => self.switchboard.refuse(channel),
             ToWorker::Credit { request, bytes } => {
                 if let Some(exchange) = self.exchange(request) {
                     exchange.grant(bytes);

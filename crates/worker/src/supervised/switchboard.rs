@@ -99,6 +99,15 @@ impl Switchboard {
         }
     }
 
+    /// The supervisor has not subscribed this worker: nothing comes on that channel.
+    pub(crate) fn refuse(&self, channel: &str) {
+        let refused = lock(&self.state).listeners.remove(channel);
+        if let Some(inboxes) = refused {
+            tracing::error!(channel, "too many subscriptions: nothing is received on a channel");
+            inboxes.iter().for_each(|inbox| inbox.end());
+        }
+    }
+
     /// The supervisor is gone: nothing comes any more, and no answer.
     pub(crate) fn end(&self) {
         let mut state = lock(&self.state);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use shovel_core::fleet::WorkerState;
-use shovel_protocol::id::WorkerIndex;
+use shovel_protocol::id::{WorkerId, WorkerIndex};
 
 use super::{Fact, World};
 use crate::harness::seconds;
@@ -36,7 +36,14 @@ impl World {
                 .filter(|(_, process)| process.generation == serving && process.can_serve());
             let indexes: BTreeSet<_> = expected.clone().map(|(_, process)| process.index).collect();
             assert_eq!(indexes.len(), expected.clone().count(), "two workers serve in one place");
-            assert!(self.offer.iter().eq(expected.map(|(id, _)| id)), "{:?}", self.offer);
+            let mut offered: Vec<_> = self.offer.iter().chain(&self.late).collect();
+            offered.sort();
+            assert!(offered.into_iter().eq(expected.map(|(id, _)| id)), "{:?}", self.offer);
+            let hangs = |id: &WorkerId| self.process(*id).is(Fact::Hung);
+            // Those that hung before answer nothing any more.
+            let are_late = !self.is_faulty || self.late.iter().all(hangs);
+            assert!(are_late, "{:?} answer in time", self.late);
+            assert!(self.late.is_empty() || !self.offer.is_empty(), "nobody is offered");
             self.check_places();
         }
     }

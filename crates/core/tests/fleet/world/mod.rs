@@ -79,6 +79,7 @@ struct World {
     newest: Generation,
     newest_worker: WorkerId,
     offer: Vec<WorkerId>,
+    late: Vec<WorkerId>,
     was_ever_ready: bool,
     terminating_since: Option<Instant>,
     outcome: Option<Outcome>,
@@ -110,6 +111,7 @@ impl World {
             newest: Generation(0),
             newest_worker: WorkerId(0),
             offer: Vec::new(),
+            late: Vec::new(),
             was_ever_ready: false,
             terminating_since: None,
             outcome: None,
@@ -225,9 +227,10 @@ impl World {
                     self.later(20, Event::Ponged { worker });
                 }
             }
-            Command::Offer { workers } => {
-                assert_ne!(workers, self.offer, "an offer that changes nothing");
-                self.offer = workers;
+            Command::Offer { workers, late } => {
+                let is_news = workers != self.offer || late != self.late;
+                assert!(is_news, "an offer that changes nothing");
+                (self.offer, self.late) = (workers, late);
             }
             Command::Drain { worker, why } => {
                 if self.establish(worker, Fact::ToldToDrain) {
@@ -352,7 +355,8 @@ impl World {
             .map(|(id, _)| *id)
             .collect();
         let worker = self.random.choice(&living).copied();
-        match (self.random.u32(0..13), worker) {
+        match (self.random.u32(0..15), worker) {
+            (13 | 14, Some(worker)) => self.deliver(Event::Awaited { worker }),
             (0 | 1, Some(worker)) => self.end(worker, Exit::Code(1)),
             (2, Some(worker)) => {
                 self.establish(worker, Fact::Hung);

@@ -1,0 +1,72 @@
+//! Workers that say what nobody asked for, or take nothing: each costs its own link, and no memory.
+
+use shovel_tests::{Options, Pool, get, resident_bytes};
+
+/// What one worker may make the supervisor hold: what waits on its link, its read buffer, and what the
+/// allocator keeps.
+const ONE_WORKER_BYTES: u64 = 96 << 20;
+
+/// Has one of two workers do this, and expects that it is ended for it, that little is held meanwhile
+/// and that the other is not touched.
+async fn expect_end_for(path: &'static str, why: &str) {
+    let pool = Pool::start(Options::rogue("honest").workers(2)).await;
+    let both = pool.workers();
+    let before = resident_bytes(pool.pid());
+    let address = pool.address();
+    let asking = tokio::spawn(async move { get(address, path).await.status });
+    let line = pool.wait_for("the end of a worker", |line| line.is("worker exited")).await;
+    assert!(line.text("status").contains(why), "{}", line.raw);
+    let grown = resident_bytes(pool.pid()).saturating_sub(before);
+    assert!(grown < ONE_WORKER_BYTES, "{grown} bytes");
+    // The request may have been tried again, and so may have cost the other its link.
+    asking.abort();
+    assert!(pool.exited().iter().all(|worker| both.contains(worker)), "{}", pool.log());
+}
+
+/// E42: +770 MB in 5 s, and others were killed as hanging behind it.
+#[tokio::test]
+async fn pongs_that_nobody_asked_for_end_the_link() {
+    expect_end_for("/pongs", "pong").await;
+}
+
+/// E42.
+#[tokio::test]
+async fn an_end_that_nobody_asked_for_ends_the_link() {
+    expect_end_for("/leave-unasked", "shutdown-complete").await;
+}
+
+/// H131: 1.6 GB in 5 s.
+#[tokio::test]
+async fn answers_to_publishes_that_are_not_read_end_the_link() {
+    expect_end_for("/publishes", "does not read its link").await;
+}
+
+/// H131.
+#[tokio::test]
+async fn answers_to_late_responses_that_are_not_read_end_the_link() {
+    expect_end_for("/late-responses", "does not read its link").await;
+}
+
+/// E42: another nonce answers another ping.
+#[tokio::test]
+async fn a_pong_with_another_nonce_than_its_ping_ends_the_link() {
+    let pool = Pool::start(Options::rogue("wrong-nonce").with("--hang-timeout", "1s")).await;
+    let line = pool.wait_for("the end of the worker", |line| line.is("worker exited")).await;
+    assert!(line.text("status").contains("pong"), "{}", line.raw);
+}
+
+/// E42: a worker that floods does not make those that answer late.
+#[tokio::test]
+async fn healthy_workers_are_not_held_up_by_one_that_floods() {
+    let options = Options::rogue("honest").workers(3).with("--hang-timeout", "1s");
+    let pool = Pool::start(options).await;
+    for _ in 0..5 {
+        let (address, exits) = (pool.address(), pool.exited().len());
+        let asking = tokio::spawn(async move { get(address, "/pongs").await.status });
+        shovel_tests::until("the end of a worker", || pool.exited().len() > exits).await;
+        asking.abort();
+    }
+    let lines = pool.log().lines().clone();
+    let hung = lines.iter().filter(|line| line.raw.contains("has not answered")).count();
+    assert_eq!(hung, 0, "{}", pool.log());
+}
