@@ -71,7 +71,7 @@ pub fn header_size(text: &str) -> Result<usize, String> {
 pub fn header_count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count @ 1..=1000) => Ok(count),
-        _ => Err("a number from 1 to 1000".into()),
+        _ => Err("a number of headers is a whole number from 1 to 1000".into()),
     }
 }
 

@@ -160,9 +160,9 @@ pub struct Config {
     pub max_header_bytes: usize,
 
     /// Most headers of a request; more are answered 431
-    #[arg(long, help_heading = REQUESTS, value_name = "N", default_value_t = 100)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub max_headers: u32,
+    #[arg(long, help_heading = REQUESTS, value_name = "N", default_value = "100")]
+    #[arg(value_parser = units::header_count)]
+    pub max_headers: usize,
 
     /// Longest body of a request; a longer one is answered 413 [default: any length]
     #[arg(long = "max-body", help_heading = REQUESTS, value_name = "SIZE")]
@@ -469,10 +469,7 @@ impl Config {
             proxy_protocol: self.proxy_protocol,
             allowed_origins: self.allow_origin.clone(),
             clients_per_address: self.max_connections_per_ip,
-            head: http::Limits {
-                max_bytes: self.max_header_bytes,
-                max_fields: self.max_headers as usize,
-            },
+            head: http::Limits { max_bytes: self.max_header_bytes, max_fields: self.max_headers },
             max_body_bytes: self.max_body_bytes.map(|bytes| bytes as u64),
             header_timeout: self.header_timeout,
             keep_alive_timeout: self.keep_alive_timeout,
@@ -542,6 +539,12 @@ mod tests {
             ("max-channels-per-connection", "5"),
             ("max-channels-per-worker", "6"),
             ("max-subscriptions", "7"),
+            ("max-header-size", "2KiB"),
+            ("max-headers", "8"),
+            ("max-body", "3MiB"),
+            ("header-timeout", "8s"),
+            ("keep-alive-timeout", "9s"),
+            ("half-close", "answer"),
             ("proxy-protocol", "on"),
             ("slow-consumer", "drop-oldest"),
             ("access-log", "yes"),
