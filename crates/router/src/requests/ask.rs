@@ -85,7 +85,9 @@ impl Router {
         loop {
             let link = self.pick(settings.queue_timeout).await?;
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + timeout);
-            let (mut pending, answer) = Pending::begin(self, &link, &mut question, may_retry);
+            // The handler of an upgrade would run in both workers, and one of its connections be withdrawn.
+            let may_repeat = may_retry && question.socket.is_none();
+            let (mut pending, answer) = Pending::begin(self, &link, &mut question, may_repeat);
             match timeout_at(deadline, answer).await {
                 Err(_elapsed) => {
                     pending.time_out();
