@@ -10,7 +10,7 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use crate::backend::{Backend, Peer, Refused};
-use crate::crowd::{Crowd, Place};
+use crate::crowd::{Crowd, Member};
 use crate::http;
 use crate::http1::connection::{Connection, End, Switched};
 use crate::listener::Listener;
@@ -40,7 +40,7 @@ pub struct Server<B: Backend> {
 /// A peer that was let in, until its socket is closed.
 pub(crate) struct Admitted {
     pub(crate) peer: Rc<Peer>,
-    _place: Option<Place>,
+    _member: Option<Member>,
 }
 
 impl<B: Backend> Server<B> {
@@ -206,11 +206,11 @@ impl<B: Backend> Server<B> {
         let settings = self.http();
         let limit = settings.clients_per_address;
         let counted = peer.address.zip(limit);
-        let place = match counted.filter(|_| !http::trusts(&settings.trusted_proxies, &peer)) {
+        let member = match counted.filter(|_| !http::trusts(&settings.trusted_proxies, &peer)) {
             Some((address, limit)) => Some(self.crowd.enter(address.ip(), limit)?),
             None => None,
         };
-        Some(Admitted { peer: Rc::new(peer), _place: place })
+        Some(Admitted { peer: Rc::new(peer), _member: member })
     }
 
     async fn speak_http(self: Rc<Self>, transport: Transport, admitted: Rc<Admitted>) {
@@ -233,7 +233,7 @@ impl<B: Backend> Server<B> {
     }
 }
 
-/// Reads a WebSocket to its end. Until then its client keeps its place.
+/// Reads a WebSocket to its end. Until then its client stays counted.
 async fn run_socket<B: Backend>(
     server: Rc<Server<B>>,
     switched: Switched<B>,

@@ -11,16 +11,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Clone, Debug, Default)]
 pub struct Crowd(Arc<Mutex<HashMap<IpAddr, u32>>>);
 
-/// A client's place among those of its address, until it is dropped.
+/// One of the clients of an address, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct Member {
     crowd: Crowd,
     address: IpAddr,
 }
 
 impl Crowd {
-    /// A place for one more client, unless there are `limit` already.
-    pub(crate) fn enter(&self, address: IpAddr, limit: u32) -> Option<Place> {
+    /// Counts one more client, unless there are `limit` already.
+    pub(crate) fn enter(&self, address: IpAddr, limit: u32) -> Option<Member> {
         let address = household(address);
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(address).or_default();
@@ -29,11 +29,11 @@ impl Crowd {
         }
         *count += 1;
         drop(counts);
-        Some(Place { crowd: self.clone(), address })
+        Some(Member { crowd: self.clone(), address })
     }
 }
 
-impl Drop for Place {
+impl Drop for Member {
     fn drop(&mut self) {
         let mut counts = self.crowd.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = counts.get_mut(&self.address) {
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_free_again_when_it_is_left_and_then_costs_nothing() {
+    fn who_leaves_is_counted_no_more_and_then_costs_nothing() {
         let crowd = Crowd::default();
         let enter = |address: &str| crowd.enter(address.parse().unwrap(), 2);
         let (first, _second) = (enter("1.2.3.4"), enter("::ffff:1.2.3.4"));

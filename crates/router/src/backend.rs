@@ -11,7 +11,7 @@ use shovel_edge::{Answer, Backend, Failure, Notes, Peer, Refused, RequestBody, U
 use shovel_protocol::{Close, MessageKind};
 
 use crate::counts::OfThread;
-use crate::requests::ask::Question;
+use crate::requests::ask::ClientRequest;
 use crate::requests::body::ResponseBody;
 use crate::requests::table::Outcome;
 use crate::router::Router;
@@ -28,7 +28,7 @@ impl Backend for Router {
     ) -> Result<Response<ResponseBody>, Failure> {
         let (parts, body) = request.into_parts();
         let body = (!body.is_end_stream()).then_some(body);
-        match self.measure(Question { parts, peer, notes, body, socket: None }).await? {
+        match self.measure(ClientRequest { parts, peer, notes, body, socket: None }).await? {
             Outcome::Response(response) => Ok(response),
             Outcome::Accepted(_)
             | Outcome::WorkerGone
@@ -44,8 +44,8 @@ impl Backend for Router {
         notes: Notes,
         socket: Socket,
     ) -> Result<Answer<Self>, Failure> {
-        let question = Question { parts, peer, notes, body: None, socket: Some(socket) };
-        match self.measure(question).await? {
+        let request = ClientRequest { parts, peer, notes, body: None, socket: Some(socket) };
+        match self.measure(request).await? {
             Outcome::Response(response) => Ok(Upgrade::Declined(response)),
             Outcome::Accepted(accepted) => Ok(Upgrade::Accepted(accepted)),
             Outcome::WorkerGone | Outcome::WorkerLate | Outcome::Failed(_) => {

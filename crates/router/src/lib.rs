@@ -30,7 +30,7 @@ mod settings;
 mod testing;
 mod thread;
 
-pub use self::driver::reports::{Report, Reported, Reports, reports};
+pub use self::driver::news::{News, NewsReceiver, NewsSender, news};
 pub use self::driver::{FromThread, ToThread};
 pub use self::fanout::crossing;
 pub use self::links::cell::{ProgramRecord, SharedCell};

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::counts::Measures;
 use crate::custody::state::{Alarm, Custody};
-use crate::driver::reports::Reports;
+use crate::driver::news::NewsSender;
 use crate::fanout::crossing::Sender;
 use crate::fanout::publisher::{Publisher, Share};
 use crate::requests::queue::RequestQueue;
@@ -24,7 +24,7 @@ pub struct Router {
     /// Whether each end of a connection is told, not only to those who look for faults.
     pub(crate) access_log: Cell<bool>,
     pub(crate) turn: Turn,
-    pub(crate) reports: Reports,
+    pub(crate) news: NewsSender,
     /// Who has which connection, and all that is kept of clients and workers.
     pub(crate) custody: RefCell<Custody>,
     pub(crate) alarm: Alarm,
@@ -38,7 +38,7 @@ pub struct Router {
 }
 
 impl Router {
-    pub fn new(turn: Turn, settings: Settings, reports: Reports, crossing: Sender) -> Rc<Self> {
+    pub fn new(turn: Turn, settings: Settings, news: NewsSender, crossing: Sender) -> Rc<Self> {
         let thread = crossing.thread as u32;
         Rc::new_cyclic(|me: &Weak<Router>| {
             let share: Weak<dyn Share> = me.clone();
@@ -48,7 +48,7 @@ impl Router {
                 settings: Cell::new(settings),
                 access_log: Cell::new(false),
                 turn: turn.clone(),
-                reports,
+                news,
                 custody: RefCell::new(Custody::new(thread, settings.of_custody())),
                 alarm: Alarm::default(),
                 requests: RefCell::default(),

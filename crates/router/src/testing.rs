@@ -22,7 +22,7 @@ use crate::custody::state::Staged;
 use crate::links::cell::SharedCell;
 use crate::links::link::Link;
 use crate::router::Router;
-use crate::{BODY_WINDOW_BYTES, Reported, Settings, reports};
+use crate::{BODY_WINDOW_BYTES, NewsReceiver, Settings, news};
 
 /// A connection as the tests look at it.
 pub type Connection = custody::Connection<Client, crate::custody::state::KeptMessage, Staged>;
@@ -42,8 +42,8 @@ const WS: ws::Settings = ws::Settings {
 
 pub struct Thread {
     pub router: Rc<Router>,
-    /// Kept, so that reports have somewhere to go.
-    _reports: Reported,
+    /// Kept, so that news have somewhere to go.
+    _news: NewsReceiver,
     /// The other ends of its links.
     pub workers: RefCell<Vec<UnixStream>>,
 }
@@ -62,12 +62,12 @@ impl Thread {
 
     fn several(threads: usize) -> Vec<Self> {
         let new = |crossings: Crossings| {
-            let (reports, reported) = reports();
+            let (news, received) = news();
             let settings = Settings { ws: WS, close_spread: Duration::ZERO, ..Settings::default() };
             let (crossing, _) = crossings.into_parts();
-            let router = Router::new(Turn::default(), settings, reports, crossing);
+            let router = Router::new(Turn::default(), settings, news, crossing);
             spawn_local(crate::custody::drive::run(router.clone()));
-            Thread { router, _reports: reported, workers: RefCell::default() }
+            Thread { router, _news: received, workers: RefCell::default() }
         };
         Crossings::between(threads).into_iter().map(new).collect()
     }

@@ -15,7 +15,7 @@ use tokio::task::spawn_local;
 
 use crate::custody;
 use crate::driver::mailbox::{Sender, mailbox};
-use crate::driver::reports::{Commands, Reports};
+use crate::driver::news::{Commands, NewsSender};
 use crate::driver::{FromThread, ToThread};
 use crate::fanout::crossing::Crossings;
 use crate::fanout::publish;
@@ -52,7 +52,7 @@ pub struct Start {
     /// All clients by address, the same for every thread.
     pub crowd: Crowd,
     /// The way to the driver.
-    pub reports: Reports,
+    pub news: NewsSender,
     /// The way to the other I/O threads.
     pub crossings: Crossings,
 }
@@ -112,12 +112,12 @@ impl IoThread {
 }
 
 async fn run(start: Start, mut commands: Commands) {
-    let Start { listeners, tcp, settings, http, crowd, reports, crossings } = start;
+    let Start { listeners, tcp, settings, http, crowd, news, crossings } = start;
     let (turn, deadlines) = (Turn::default(), Deadlines::new(&settings.ws));
     spawn_local(turn.clone().run());
     spawn_local(deadlines.clone().run());
     let (sender, crossed) = crossings.into_parts();
-    let router = Router::new(turn.clone(), settings, reports, sender);
+    let router = Router::new(turn.clone(), settings, news, sender);
     spawn_local(publish::receive(router.clone(), crossed));
     spawn_local(custody::drive::run(router.clone()));
     spawn_local(custody::events::look_for_rest(router.clone()));
@@ -184,7 +184,7 @@ fn obey(router: &Rc<Router>, command: ToThread) {
         ToThread::Shutdown { worker } => router.on_link_of(worker, Link::shut_down),
         ToThread::Reaped { worker, death } => router.reaped(worker, death),
         ToThread::EndWaits => router.end_waits(),
-        ToThread::Probe => router.reports.send(FromThread::Alive),
+        ToThread::Probe => router.news.send(FromThread::Alive),
         // Those are about the server, and are obeyed where it is.
         ToThread::Inspect(_)
         | ToThread::Configure { .. }

@@ -15,19 +15,19 @@ pub struct PlainFields;
 
 impl<'w> FormatFields<'w> for PlainFields {
     fn format_fields<R: RecordFields>(&self, to: Writer<'w>, fields: R) -> fmt::Result {
-        let mut line = Line { to, is_begun: false, result: Ok(()) };
+        let mut line = FieldWriter { to, is_begun: false, result: Ok(()) };
         fields.record(&mut line);
         line.result
     }
 }
 
-struct Line<'w> {
+struct FieldWriter<'w> {
     to: Writer<'w>,
     is_begun: bool,
     result: fmt::Result,
 }
 
-impl Line<'_> {
+impl FieldWriter<'_> {
     fn put(&mut self, field: &Field, value: &dyn Debug) -> fmt::Result {
         if std::mem::replace(&mut self.is_begun, true) {
             self.to.write_char(' ')?;
@@ -44,7 +44,7 @@ impl Line<'_> {
     }
 }
 
-impl Visit for Line<'_> {
+impl Visit for FieldWriter<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         if self.result.is_ok() {
             self.result = self.put(field, value);

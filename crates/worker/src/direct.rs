@@ -23,8 +23,8 @@ use shovel_protocol::control::Welcome;
 use shovel_router::crossing::Crossings;
 use shovel_router::variables::Chosen;
 use shovel_router::{
-    BODY_WINDOW_BYTES, FromThread, IoThread, Reported, Reports, SharedCell, Start, ToThread,
-    reports,
+    BODY_WINDOW_BYTES, FromThread, IoThread, NewsReceiver, NewsSender, SharedCell, Start, ToThread,
+    news,
 };
 use shovel_scribe::{ACCESS, Cause, Entry, Pen, REFUSALS, Scribe};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -62,10 +62,10 @@ where
     let signals = Signals::new().map_err(RunError::Runtime)?;
     let addresses: Vec<_> = bound.iter().map(Bound::describe).collect();
     let address = addresses.join(" and ");
-    let (sender, reported) = reports();
+    let (sender, news) = news();
     let (thread, link) = start(bound, &chosen, sender).map_err(RunError::Runtime)?;
     let patience = chosen.shutdown_timeout;
-    let mut conductor = Conductor { thread: &thread, reported, signals, address, patience };
+    let mut conductor = Conductor { thread: &thread, news, signals, address, patience };
     // Neither branch is taken up again, so neither need be cancel-safe.
     let result = tokio::select! {
         result = supervised::serve(app, vec![link], Work::default()) => result,
@@ -119,7 +119,7 @@ fn remark(chosen: &Chosen) {
 fn start(
     bound: Vec<Bound>,
     chosen: &Chosen,
-    reports: Reports,
+    news: NewsSender,
 ) -> io::Result<(IoThread, UnixStream)> {
     let (ours, theirs) = UnixStream::pair()?;
     let settings = chosen.settings;
@@ -131,7 +131,7 @@ fn start(
         settings,
         http: chosen.http.clone(),
         crowd: Default::default(),
-        reports,
+        news,
         crossings,
     };
     let thread = IoThread::start(0, start)?;
@@ -153,7 +153,7 @@ fn start(
 /// Does what a supervisor would do for one worker.
 struct Conductor<'a> {
     thread: &'a IoThread,
-    reported: Reported,
+    news: NewsReceiver,
     signals: Signals,
     address: String,
     /// How long handlers and clients may take in the end.
@@ -178,8 +178,8 @@ impl Conductor<'_> {
             // Cancel-safe: a queue keeps what was not taken, a signal stays pending.
             tokio::select! {
                 () = self.signals.next() => return,
-                Some(report) = self.reported.recv() => {
-                    if let FromThread::Ready { .. } = report.what {
+                Some(news) = self.news.recv() => {
+                    if let FromThread::Ready { .. } = news.what {
                         self.thread.tell(ToThread::Offer { workers: vec![SELF], late: Vec::new() });
                         tracing::info!("listening on {}", self.address);
                     }
@@ -193,8 +193,8 @@ impl Conductor<'_> {
             // Cancel-safe as above.
             tokio::select! {
                 () = self.signals.next() => return,
-                Some(report) = self.reported.recv() => {
-                    if let FromThread::Drained { .. } = report.what {
+                Some(news) = self.news.recv() => {
+                    if let FromThread::Drained { .. } = news.what {
                         self.thread.tell(ToThread::Shutdown { worker: SELF });
                     }
                 }

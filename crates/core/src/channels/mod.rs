@@ -2,7 +2,7 @@
 //!
 //! Called by link readers. A channel exists while it has subscribers; an empty one costs nothing.
 //! Subscribers are kept in a list per channel, so that a publish walks memory in order; each
-//! subscriber knows its places ([`Subscriptions`]), so that neither joining nor leaving searches.
+//! subscriber knows its subscriptions ([`Subscriptions`]), so that neither joining nor leaving searches.
 
 mod subscriptions;
 
@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use shovel_protocol::WorkerId;
 
-use subscriptions::Place;
+use subscriptions::Listing;
 pub use subscriptions::Subscriptions;
 
 /// A channel within one [`Channels`]; valid while it has subscribers.
@@ -113,18 +113,18 @@ impl Channels {
         &mut self,
         name: &str,
         slot: Slot,
-        places: &mut Subscriptions,
+        subscriptions: &mut Subscriptions,
     ) -> Result<(), Full> {
-        if self.find(name).is_some_and(|index| places.position(index).is_some()) {
+        if self.find(name).is_some_and(|index| subscriptions.position(index).is_some()) {
             return Ok(());
         }
-        if places.len() >= self.limits.per_connection {
+        if subscriptions.len() >= self.limits.per_connection {
             return Err(Full::Connection);
         }
         self.count_in()?;
         let index = self.find_or_make(name);
         let connections = &mut self.channels[index.0 as usize].connections;
-        places.put(Place { channel: index, position: connections.len() as u32 });
+        subscriptions.put(Listing { channel: index, position: connections.len() as u32 });
         connections.push(slot);
         Ok(())
     }
@@ -132,16 +132,16 @@ impl Channels {
     /// Ends a subscription of the connection in a slot. Does nothing if there is none.
     pub fn unsubscribe(&mut self, name: &str, slot: Slot, all: &mut impl Subscribers) {
         let Some(index) = self.find(name) else { return };
-        let Some(places) = all.subscriptions(slot) else { return };
-        let Some(place) = places.take(index) else { return };
-        self.leave(place, all);
+        let Some(subscriptions) = all.subscriptions(slot) else { return };
+        let Some(listing) = subscriptions.take(index) else { return };
+        self.leave(listing, all);
     }
 
     /// Ends all subscriptions of the connection in a slot.
     pub fn unsubscribe_all(&mut self, slot: Slot, all: &mut impl Subscribers) {
-        let Some(places) = all.subscriptions(slot) else { return };
-        for place in std::mem::take(places).into_places() {
-            self.leave(place, all);
+        let Some(subscriptions) = all.subscriptions(slot) else { return };
+        for listing in std::mem::take(subscriptions).into_listings() {
+            self.leave(listing, all);
         }
     }
 
@@ -221,16 +221,16 @@ impl Channels {
     }
 
     /// Takes a connection off a channel's list; the last of the list takes its position.
-    fn leave(&mut self, place: Place, all: &mut impl Subscribers) {
+    fn leave(&mut self, listing: Listing, all: &mut impl Subscribers) {
         self.count -= 1;
-        let connections = &mut self.channels[place.channel.0 as usize].connections;
-        connections.swap_remove(place.position as usize);
-        if let Some(moved) = connections.get(place.position as usize)
-            && let Some(places) = all.subscriptions(*moved)
+        let connections = &mut self.channels[listing.channel.0 as usize].connections;
+        connections.swap_remove(listing.position as usize);
+        if let Some(moved) = connections.get(listing.position as usize)
+            && let Some(subscriptions) = all.subscriptions(*moved)
         {
-            places.move_to(place);
+            subscriptions.move_to(listing);
         }
-        self.drop_if_empty(place.channel);
+        self.drop_if_empty(listing.channel);
     }
 
     /// Few workers are subscribed to one channel: there are not many.

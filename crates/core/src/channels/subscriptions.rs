@@ -9,25 +9,25 @@ const FEW: usize = 16;
 
 /// The channels of one connection, kept by whoever keeps the connection.
 #[derive(Debug)]
-pub struct Subscriptions(Places);
+pub struct Subscriptions(Listings);
 
 #[derive(Debug)]
-enum Places {
+enum Listings {
     /// In no order.
-    Few(Vec<Place>),
+    Few(Vec<Listing>),
     Many(BTreeMap<ChannelIndex, u32>),
 }
 
 /// Where a connection stands in the list of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Listing {
     pub(super) channel: ChannelIndex,
     pub(super) position: u32,
 }
 
 impl Default for Subscriptions {
     fn default() -> Self {
-        Subscriptions(Places::Few(Vec::new()))
+        Subscriptions(Listings::Few(Vec::new()))
     }
 }
 
@@ -35,18 +35,18 @@ impl Subscriptions {
     /// The channels, in no order.
     pub fn channels(&self) -> impl Iterator<Item = ChannelIndex> + '_ {
         let (few, many) = match &self.0 {
-            Places::Few(few) => (few.as_slice(), None),
-            Places::Many(many) => (&[][..], Some(many)),
+            Listings::Few(few) => (few.as_slice(), None),
+            Listings::Many(many) => (&[][..], Some(many)),
         };
         let many = many.into_iter().flat_map(|many| many.keys().copied());
-        few.iter().map(|place| place.channel).chain(many)
+        few.iter().map(|listing| listing.channel).chain(many)
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
         match &self.0 {
-            Places::Few(few) => few.len(),
-            Places::Many(many) => many.len(),
+            Listings::Few(few) => few.len(),
+            Listings::Many(many) => many.len(),
         }
     }
 
@@ -62,57 +62,58 @@ impl Subscriptions {
 
     pub(super) fn position(&self, channel: ChannelIndex) -> Option<u32> {
         match &self.0 {
-            Places::Few(few) => {
-                few.iter().find(|place| place.channel == channel).map(|place| place.position)
-            }
-            Places::Many(many) => many.get(&channel).copied(),
+            Listings::Few(few) => few
+                .iter()
+                .find(|listing| listing.channel == channel)
+                .map(|listing| listing.position),
+            Listings::Many(many) => many.get(&channel).copied(),
         }
     }
 
-    /// Notes a place, in place of what was known of the channel.
-    pub(super) fn put(&mut self, place: Place) {
+    /// Notes a listing, instead of what was known of the channel.
+    pub(super) fn put(&mut self, listing: Listing) {
         match &mut self.0 {
-            Places::Few(few) => match few.iter().position(|its| its.channel == place.channel) {
-                Some(at) => few[at] = place,
-                None if few.len() < FEW => few.push(place),
+            Listings::Few(few) => match few.iter().position(|its| its.channel == listing.channel) {
+                Some(at) => few[at] = listing,
+                None if few.len() < FEW => few.push(listing),
                 None => {
-                    let all = few.iter().chain([&place]);
-                    let many = all.map(|place| (place.channel, place.position)).collect();
-                    self.0 = Places::Many(many);
+                    let all = few.iter().chain([&listing]);
+                    let many = all.map(|listing| (listing.channel, listing.position)).collect();
+                    self.0 = Listings::Many(many);
                 }
             },
-            Places::Many(many) => {
-                many.insert(place.channel, place.position);
+            Listings::Many(many) => {
+                many.insert(listing.channel, listing.position);
             }
         }
     }
 
     /// Notes where it stands by now in a channel, if that is among them.
-    pub(super) fn move_to(&mut self, place: Place) {
-        if self.contains(place.channel) {
-            self.put(place);
+    pub(super) fn move_to(&mut self, listing: Listing) {
+        if self.contains(listing.channel) {
+            self.put(listing);
         }
     }
 
-    pub(super) fn take(&mut self, channel: ChannelIndex) -> Option<Place> {
+    pub(super) fn take(&mut self, channel: ChannelIndex) -> Option<Listing> {
         let taken = match &mut self.0 {
-            Places::Few(few) => {
-                let at = few.iter().position(|place| place.channel == channel)?;
+            Listings::Few(few) => {
+                let at = few.iter().position(|listing| listing.channel == channel)?;
                 return Some(few.swap_remove(at));
             }
-            Places::Many(many) => many.remove(&channel)?,
+            Listings::Many(many) => many.remove(&channel)?,
         };
         if self.is_empty() {
             *self = Subscriptions::default();
         }
-        Some(Place { channel, position: taken })
+        Some(Listing { channel, position: taken })
     }
 
-    pub(super) fn into_places(self) -> Vec<Place> {
+    pub(super) fn into_listings(self) -> Vec<Listing> {
         match self.0 {
-            Places::Few(few) => few,
-            Places::Many(many) => {
-                many.into_iter().map(|(channel, position)| Place { channel, position }).collect()
+            Listings::Few(few) => few,
+            Listings::Many(many) => {
+                many.into_iter().map(|(channel, position)| Listing { channel, position }).collect()
             }
         }
     }

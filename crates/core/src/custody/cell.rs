@@ -75,7 +75,7 @@ pub enum Proof {
     #[default]
     None,
     /// It was asked, and has not answered.
-    Asked,
+    Awaited,
     /// It has answered.
     Given,
 }
@@ -144,7 +144,7 @@ impl WorkerCell for LoneCell {
     fn ask(&mut self) -> Proof {
         let before = self.proof;
         if before == Proof::None {
-            self.proof = Proof::Asked;
+            self.proof = Proof::Awaited;
         }
         before
     }

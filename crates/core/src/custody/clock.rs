@@ -30,7 +30,7 @@ impl<W, C, M, E> Custody<W, C, M, E> {
         for connection in self.connections.values_mut() {
             match &mut connection.state {
                 State::Releasing { step, .. } | State::Adopting { step, .. } => match step {
-                    Step::Asked { slow_at, late_at } => {
+                    Step::Awaited { slow_at, late_at } => {
                         shift(slow_at);
                         shift(late_at);
                     }

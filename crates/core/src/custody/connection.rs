@@ -57,7 +57,7 @@ pub(super) enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Step {
     /// It counts among the moves under way until `slow_at`.
-    Asked { slow_at: Moment, late_at: Moment },
+    Awaited { slow_at: Moment, late_at: Moment },
     /// Others no longer wait for it.
     Slow { late_at: Moment },
     /// The worker was told to answer at once.
@@ -316,7 +316,7 @@ impl<C, M, E: Default> Connection<C, M, E> {
     pub(super) fn standing(&self) -> Standing {
         let (is_moving, due) = match self.state {
             State::Releasing { step, .. } | State::Adopting { step, .. } => match step {
-                Step::Asked { slow_at, .. } => (true, Some(slow_at)),
+                Step::Awaited { slow_at, .. } => (true, Some(slow_at)),
                 Step::Slow { late_at } => (false, Some(late_at)),
                 Step::Revoked { stuck_at } => (false, Some(stuck_at)),
                 Step::Stuck { again_at } => (false, Some(again_at)),

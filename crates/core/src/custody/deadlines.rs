@@ -61,7 +61,7 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
         now: Moment,
     ) -> Step {
         match step {
-            Step::Asked { late_at, .. } => {
+            Step::Awaited { late_at, .. } => {
                 self.is_unsettled = true;
                 Step::Slow { late_at }
             }
@@ -80,6 +80,6 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
     /// The first step of a move that its worker may take so long for.
     pub(super) fn asked(&self, patience: Duration) -> Step {
         let (slow_at, late_at) = (self.now + SLOW.min(patience / 2), self.now + patience);
-        Step::Asked { slow_at, late_at }
+        Step::Awaited { slow_at, late_at }
     }
 }

@@ -31,7 +31,7 @@ impl<M> Default for Log<M> {
 }
 
 impl<M> Log<M> {
-    /// Whether another message may be read. The one that crosses the line is still taken, so that
+    /// Whether another message may be read. The one that crosses the limit is still taken, so that
     /// one of any legal size passes.
     pub(super) fn is_open(&self) -> bool {
         self.bytes < CONNECTION_WINDOW_BYTES

@@ -22,13 +22,13 @@ mod connection;
 mod deadlines;
 mod event;
 mod hot;
-mod line;
 mod log;
 mod moving;
 mod offer;
 mod orphaning;
 mod rest;
 mod roster;
+mod route_queue;
 mod seeking;
 mod strikes;
 mod table;
@@ -56,8 +56,8 @@ use crate::channels::Slot;
 pub use crate::fleet::Death;
 use crate::fleet::Rotation;
 use crate::slots::Slots;
-use line::Line;
 use roster::Roster;
+use route_queue::RouteQueue;
 use workers::Worker;
 
 /// How soon to look again at what waits for another thread.
@@ -120,14 +120,14 @@ pub struct Custody<W, C, M, E> {
     /// Clients that are asking for something.
     questions: u32,
     /// Those that are to leave their workers.
-    leaving: Line,
+    leaving: RouteQueue,
     /// Those that cannot move and whose workers leave: each is closed at its time.
     farewells: BTreeSet<(Moment, Route)>,
     /// Those that seek a worker; suspects wait behind all others.
-    seeking: Line,
-    seeking_suspects: Line,
+    seeking: RouteQueue,
+    seeking_suspects: RouteQueue,
     /// Unowned ones that were asleep and have something to handle now. Their wait gets a deadline.
-    woken: Line,
+    woken: RouteQueue,
     /// How many moves are under way and not slow, and how many may be.
     under_way: u32,
     most_under_way: u32,
@@ -135,7 +135,7 @@ pub struct Custody<W, C, M, E> {
     /// Of all messages in logs.
     kept_bytes: usize,
     /// Those whose clients are paused because too much is kept.
-    unread: Line,
+    unread: RouteQueue,
     /// When to look again at what waits for other threads.
     retry_at: Option<Moment>,
     /// When a worker was last asked for.
@@ -196,16 +196,16 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
             rotation: Rotation::default(),
             ending: Ending::No,
             questions: 0,
-            leaving: Line::default(),
+            leaving: RouteQueue::default(),
             farewells: BTreeSet::new(),
-            seeking: Line::default(),
-            seeking_suspects: Line::default(),
-            woken: Line::default(),
+            seeking: RouteQueue::default(),
+            seeking_suspects: RouteQueue::default(),
+            woken: RouteQueue::default(),
             under_way: 0,
             most_under_way: UNDER_WAY,
             deadlines: BTreeSet::new(),
             kept_bytes: 0,
-            unread: Line::default(),
+            unread: RouteQueue::default(),
             retry_at: None,
             work_wanted: None,
             is_unsettled: false,

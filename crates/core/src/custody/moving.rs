@@ -216,7 +216,7 @@ impl<C, M, E: Default> Connection<C, M, E> {
             State::Owned { crossed: Some(cause), .. } => Ok((false, cause)),
             State::Offered { .. } => Err(OutOfTurn::Offered),
             State::Owned { crossed: None, .. }
-            | State::Adopting { step: Step::Asked { .. } | Step::Slow { .. }, .. }
+            | State::Adopting { step: Step::Awaited { .. } | Step::Slow { .. }, .. }
             | State::Unowned { .. }
             | State::Over => Err(OutOfTurn::Unasked),
         }

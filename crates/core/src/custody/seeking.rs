@@ -31,7 +31,7 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
             Adopter::None => return false,
         };
         // While its program is asked for a first adoption, no suspect takes the worker's trial.
-        let is_asked = self.worker(worker).is_none_or(|cell| cell.proof() == Proof::Asked);
+        let is_asked = self.worker(worker).is_none_or(|cell| cell.proof() == Proof::Awaited);
         if is_asked || !self.may_adopt(route, worker, now) || !self.ask(worker) {
             return false;
         }
@@ -117,7 +117,7 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
         let cells = self.offered.iter().filter_map(|worker| self.worker(*worker));
         let proofs = cells.filter(|cell| cell.adopts()).map(WorkerCell::proof);
         let least = proofs.fold(Proof::Given, |least, proof| match (least, proof) {
-            (Proof::Asked, _) | (_, Proof::Asked) => Proof::Asked,
+            (Proof::Awaited, _) | (_, Proof::Awaited) => Proof::Awaited,
             (Proof::None, _) | (_, Proof::None) => Proof::None,
             (Proof::Given, Proof::Given) => Proof::Given,
         });
@@ -125,7 +125,7 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
             || match least {
                 Proof::Given => true,
                 Proof::None => self.under_way == 0 && self.seeking.is_empty(),
-                Proof::Asked => false,
+                Proof::Awaited => false,
             }
     }
 
@@ -133,7 +133,7 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
         let Some(its) = self.workers.get_mut(&worker) else { return false };
         match its.cell.ask() {
             Proof::Given => true,
-            Proof::Asked => false,
+            Proof::Awaited => false,
             Proof::None => {
                 its.is_proving = true;
                 true

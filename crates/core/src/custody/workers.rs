@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use shovel_protocol::WorkerId;
 
-use super::line::Line;
 use super::rest::Rest;
+use super::route_queue::RouteQueue;
 use super::trials::Trial;
 use super::{ClientHandle, Command, Custody, Ending, Event, Moment, Route, WorkerCell};
 use crate::fleet::{Death, DrainReason};
@@ -27,9 +27,9 @@ pub(super) struct Worker<W> {
     /// The one connection of this thread that is tried with it.
     pub(super) trial: Option<Trial>,
     /// Connections that it owns and that wait to be tried.
-    pub(super) suspects: Line,
+    pub(super) suspects: RouteQueue,
     /// Connections that it owns and that wait for the end of a trial.
-    pub(super) others: Line,
+    pub(super) others: RouteQueue,
     pub(super) rest: Rest,
     /// It was asked for its generation's first adoption, and has not answered.
     pub(super) is_proving: bool,
@@ -89,8 +89,8 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
             connections: 0,
             requests: 0,
             trial: None,
-            suspects: Line::default(),
-            others: Line::default(),
+            suspects: RouteQueue::default(),
+            others: RouteQueue::default(),
             rest,
             is_proving: false,
         };

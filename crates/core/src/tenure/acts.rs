@@ -27,7 +27,7 @@ pub enum Deed {
 
 /// Where what an app does belongs.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Place<'a, S> {
+pub enum Destination<'a, S> {
     /// On the link.
     Now,
     /// Behind all else that is here, for the handler's end.
@@ -90,7 +90,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
     ///
     /// # Errors
     /// [`Refused`] says whether waiting helps. What cannot fail for an app is then not done.
-    pub fn act(&mut self, deed: Deed) -> Result<Place<'_, S>, Refused> {
+    pub fn act(&mut self, deed: Deed) -> Result<Destination<'_, S>, Refused> {
         match &mut self.0 {
             State::Offered { acts, closed, .. } => {
                 if *closed && !matches!(deed, Deed::Publish { .. }) {
@@ -100,12 +100,12 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
                     return Err(Refused::TooMuch);
                 }
                 *closed |= deed == Deed::Close;
-                Ok(Place::Offered(acts))
+                Ok(Destination::Offered(acts))
             }
-            State::Plain(plain) => plain.act(deed).map(|()| Place::Now),
+            State::Plain(plain) => plain.act(deed).map(|()| Destination::Now),
             State::Portable(portable) => portable.act(deed),
             State::Withdrawn => match deed {
-                Deed::Publish { .. } => Ok(Place::Now),
+                Deed::Publish { .. } => Ok(Destination::Now),
                 Deed::Send { .. } | Deed::Subscribe | Deed::Close => Err(Refused::Closed),
             },
             State::Moved { .. } => Err(Refused::Moved),
@@ -169,7 +169,7 @@ impl<E> Plain<E> {
             (Deed::Send { .. } | Deed::Subscribe, ClientState::Reads | ClientState::Lags) => Ok(()),
             (Deed::Close, ClientState::Reads | ClientState::Lags) => {
                 self.client = ClientState::Dismissed;
-                self.mailbox.forget_messages();
+                self.waiting.forget_messages();
                 Ok(())
             }
         }
@@ -177,7 +177,7 @@ impl<E> Plain<E> {
 }
 
 impl<E, S: Staging, A> Portable<E, S, A> {
-    fn act(&mut self, deed: Deed) -> Result<Place<'_, S>, Refused> {
+    fn act(&mut self, deed: Deed) -> Result<Destination<'_, S>, Refused> {
         let takes_sends = self.takes_sends();
         // The adopt handler does not wait: until it has ended nobody has the connection.
         let lags = self.client == ClientState::Lags
@@ -196,7 +196,7 @@ impl<E, S: Staging, A> Portable<E, S, A> {
         }
         match &mut self.running {
             Some(running) if stages => Ok(running.place(deed, &mut self.staged)),
-            Some(_) | None => Ok(Place::Now),
+            Some(_) | None => Ok(Destination::Now),
         }
     }
 
@@ -207,15 +207,15 @@ impl<E, S: Staging, A> Portable<E, S, A> {
 }
 
 impl<A> Running<A> {
-    fn place<'a, S: Staging>(&'a mut self, deed: Deed, staged: &'a mut S) -> Place<'a, S> {
+    fn place<'a, S: Staging>(&'a mut self, deed: Deed, staged: &'a mut S) -> Destination<'a, S> {
         let before = staged.bytes();
         if before > 0 && deed.bytes().is_some_and(|bytes| before + bytes > STAGED_BYTES) {
-            return Place::Full(self.flush(staged));
+            return Destination::Full(self.flush(staged));
         }
         if deed == Deed::Close {
             self.close = OwnClose::Staged;
         }
-        Place::Staged(staged)
+        Destination::Staged(staged)
     }
 
     fn flush<'a, S>(&'a mut self, staged: &'a mut S) -> Flush<'a, S> {

@@ -6,7 +6,7 @@
 //! worker's.
 
 use super::{
-    Asked, ClientState, Mailbox, OwnClose, Plain, Portable, Running, Staging, State, Tenure,
+    ClientState, EventQueue, OwnClose, Plain, Portable, Recall, Running, Staging, State, Tenure,
     WaitingEvent,
 };
 
@@ -102,7 +102,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
         match &mut self.0 {
             State::Plain(plain) => {
                 if plain.running.is_some() {
-                    plain.mailbox.push(what, event, plain.client);
+                    plain.waiting.push(what, event, plain.client);
                     return None;
                 }
                 plain.running = Some(what);
@@ -110,7 +110,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
             }
             State::Portable(portable) => {
                 if portable.running.is_some() {
-                    portable.mailbox.push(what, event, portable.client);
+                    portable.waiting.push(what, event, portable.client);
                     return None;
                 }
                 portable.running = Some(Running::new(Subject::Event(what)));
@@ -190,10 +190,10 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
     /// the next worker's.
     pub fn release(&mut self) -> Option<Next<E>> {
         let portable = self.leaving()?;
-        portable.mailbox.0.clear();
+        portable.waiting.0.clear();
         match &mut portable.running {
-            Some(Running { asked: asked @ Asked::Nothing, .. }) => *asked = Asked::Release,
-            Some(Running { asked: Asked::Release | Asked::Revoke, .. }) => {}
+            Some(Running { asked: asked @ Recall::Nothing, .. }) => *asked = Recall::Release,
+            Some(Running { asked: Recall::Release | Recall::Revoke, .. }) => {}
             None => return Some(portable.begin_release(portable.committed, false)),
         }
         None
@@ -203,11 +203,11 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
     /// dropped as soon as that can be, see [`Tenure::is_revoked`].
     pub fn revoke(&mut self) -> bool {
         // A worker that has given it up already has answered.
-        let Some(Portable { running: Some(running), mailbox, .. }) = self.leaving() else {
+        let Some(Portable { running: Some(running), waiting, .. }) = self.leaving() else {
             return false;
         };
-        running.asked = Asked::Revoke;
-        mailbox.0.clear();
+        running.asked = Recall::Revoke;
+        waiting.0.clear();
         true
     }
 
@@ -216,7 +216,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
     pub fn is_revoked(&self) -> bool {
         let State::Portable(portable) = &self.0 else { return false };
         portable.running.as_ref().is_some_and(|running| {
-            running.asked == Asked::Revoke
+            running.asked == Recall::Revoke
                 && !matches!(running.subject, Subject::Release { revoked: true, .. })
         })
     }
@@ -254,7 +254,7 @@ impl<E> Plain<E> {
             self.committed = seq;
             write(Conclusion::Plain { seq, is_next });
         }
-        let WaitingEvent { what, event } = self.mailbox.0.pop_front()?;
+        let WaitingEvent { what, event } = self.waiting.0.pop_front()?;
         self.running = Some(what);
         Some(event.map_or(Next::Skip, Next::Handle))
     }
@@ -286,10 +286,10 @@ impl<E, S: Staging, A> Portable<E, S, A> {
             // Nobody is told, and nothing was staged.
             Subject::Event(What::Close(None)) | Subject::Release { .. } => {}
         }
-        if asked != Asked::Nothing && self.client != ClientState::Gone {
-            return Some(self.begin_release(self.committed, asked == Asked::Revoke));
+        if asked != Recall::Nothing && self.client != ClientState::Gone {
+            return Some(self.begin_release(self.committed, asked == Recall::Revoke));
         }
-        let WaitingEvent { what, event } = self.mailbox.0.pop_front()?;
+        let WaitingEvent { what, event } = self.waiting.0.pop_front()?;
         self.running = Some(Running::new(Subject::Event(what)));
         Some(event.map_or(Next::Skip, Next::Handle))
     }
@@ -324,7 +324,7 @@ impl<E, S: Staging, A> Portable<E, S, A> {
 
 impl<A> Running<A> {
     fn new(subject: Subject) -> Self {
-        Running { subject, asked: Asked::Nothing, attached: None, close: OwnClose::No, owed: 0 }
+        Running { subject, asked: Recall::Nothing, attached: None, close: OwnClose::No, owed: 0 }
     }
 
     /// Nothing that is staged happens; what was let out stays.
@@ -361,7 +361,7 @@ impl<E> Next<E> {
     }
 }
 
-impl<E> Mailbox<E> {
+impl<E> EventQueue<E> {
     fn push(&mut self, what: What, event: E, client: ClientState) {
         let event = (!what.is_unwanted_of(client)).then_some(event);
         self.0.push_back(WaitingEvent { what, event });

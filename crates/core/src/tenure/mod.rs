@@ -21,7 +21,7 @@ mod events;
 
 use std::collections::VecDeque;
 
-pub use acts::{Attach, Deed, Flush, Place, Refused};
+pub use acts::{Attach, Deed, Destination, Flush, Refused};
 pub use events::{Answer, Conclusion, Next, Outcome, What};
 
 use events::Subject;
@@ -77,7 +77,7 @@ struct Plain<E> {
     committed: u64,
     /// The event whose handler runs, or the first of a row.
     running: Option<What>,
-    mailbox: Mailbox<E>,
+    waiting: EventQueue<E>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -89,14 +89,14 @@ struct Portable<E, S, A> {
     running: Option<Running<A>>,
     /// What the running handler has done. Nothing while none runs: it stays for its memory.
     staged: S,
-    mailbox: Mailbox<E>,
+    waiting: EventQueue<E>,
 }
 
 /// A handler of a portable connection, and what it did that is not in [`Portable::staged`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Running<A> {
     subject: Subject,
-    asked: Asked,
+    asked: Recall,
     /// Attached since it began.
     attached: Option<A>,
     close: OwnClose,
@@ -107,7 +107,7 @@ struct Running<A> {
 
 /// What becomes of a connection once its running handler has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Asked {
+enum Recall {
     /// It stays.
     Nothing,
     /// The supervisor wants it back.
@@ -140,7 +140,7 @@ enum ClientState {
 
 /// Events that wait for those before them. The supervisor's window for the connection bounds them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Mailbox<E>(VecDeque<WaitingEvent<E>>);
+struct EventQueue<E>(VecDeque<WaitingEvent<E>>);
 
 /// An event that waits; `None` is a message that nobody will handle.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -160,7 +160,7 @@ pub struct Accepted<S> {
 
 /// What a `ws:pressure` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pressure {
+pub enum OnPressure {
     /// Tell the supervisor that it is known.
     Answer,
     /// Wake who waits to send.
@@ -229,7 +229,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
     }
 
     /// The client reads too slowly, or well again.
-    pub fn press(&mut self, over: bool) -> Pressure {
+    pub fn press(&mut self, over: bool) -> OnPressure {
         let client = match &mut self.0 {
             State::Plain(plain) => Some(&mut plain.client),
             State::Portable(portable) => Some(&mut portable.client),
@@ -242,12 +242,12 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
             Some(ClientState::Dismissed | ClientState::Gone) | None => {}
         }
         match (over, self.staged_by()) {
-            (false, _) => Pressure::Relieve,
+            (false, _) => OnPressure::Relieve,
             (true, Some((running, _))) => {
                 running.owed += 1;
-                Pressure::Owe
+                OnPressure::Owe
             }
-            (true, None) => Pressure::Answer,
+            (true, None) => OnPressure::Answer,
         }
     }
 
@@ -315,13 +315,13 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
 
 impl<E, S: Staging, A> State<E, S, A> {
     fn plain(client: ClientState) -> Self {
-        let mailbox = Mailbox::default();
-        State::Plain(Plain { client, committed: 0, running: None, mailbox })
+        let waiting = EventQueue::default();
+        State::Plain(Plain { client, committed: 0, running: None, waiting })
     }
 
     fn portable(client: ClientState, committed: u64, attachment: Option<A>) -> Self {
-        let (running, staged, mailbox) = (None, S::default(), Mailbox::default());
-        let portable = Portable { client, committed, attachment, running, staged, mailbox };
+        let (running, staged, waiting) = (None, S::default(), EventQueue::default());
+        let portable = Portable { client, committed, attachment, running, staged, waiting };
         State::Portable(Box::new(portable))
     }
 }
@@ -335,7 +335,7 @@ impl<E, S: Staging, A> Portable<E, S, A> {
     /// The app's own close is on its way.
     fn dismiss(&mut self) {
         self.client = self.client.dismissed();
-        self.mailbox.forget_messages();
+        self.waiting.forget_messages();
     }
 }
 
@@ -366,8 +366,8 @@ impl ClientState {
     }
 }
 
-impl<E> Default for Mailbox<E> {
+impl<E> Default for EventQueue<E> {
     fn default() -> Self {
-        Mailbox(VecDeque::new())
+        EventQueue(VecDeque::new())
     }
 }

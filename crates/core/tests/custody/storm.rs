@@ -368,7 +368,7 @@ impl Storm {
         }
         for (worker, cell) in &self.workers {
             assert_eq!(cell.company(), 0, "company of {worker}");
-            assert!(!cell.has_trial() && cell.proof() != Proof::Asked);
+            assert!(!cell.has_trial() && cell.proof() != Proof::Awaited);
         }
     }
 }

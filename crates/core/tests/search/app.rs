@@ -1,7 +1,7 @@
 //! The app of the small world: it counts the messages of a connection, answers each with the count,
 //! and attaches it.
 
-use shovel_core::tenure::{Attach, Deed, Place, Refused, Tenure};
+use shovel_core::tenure::{Attach, Deed, Destination, Refused, Tenure};
 use shovel_protocol::LeaseId;
 
 use crate::frames::{AppState, Effect, Up};
@@ -69,9 +69,9 @@ impl Object {
 
     pub fn act(&mut self, deed: Deed, effect: Effect, frames: &mut Vec<Up>) -> Step {
         match self.tenure.act(deed) {
-            Ok(Place::Now) => frames.push(Up::Now { effect, during: false }),
-            Ok(Place::Staged(staged) | Place::Offered(staged)) => staged.0.push(effect),
-            Ok(Place::Full(_)) => return Err(Violation("too much is staged".to_string())),
+            Ok(Destination::Now) => frames.push(Up::Now { effect, during: false }),
+            Ok(Destination::Staged(staged) | Destination::Offered(staged)) => staged.0.push(effect),
+            Ok(Destination::Full(_)) => return Err(Violation("too much is staged".to_string())),
             // The client has gone, or was dismissed by the app.
             Err(Refused::Closed) => {}
             Err(refused @ (Refused::Pressed | Refused::TooMuch | Refused::Moved)) => {

@@ -40,7 +40,7 @@ pub enum ToWorker {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Down {
     /// `http:request`.
-    Offer,
+    Request,
     /// `http:cancel`.
     Cancel,
     Gone,

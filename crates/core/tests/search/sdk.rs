@@ -1,7 +1,7 @@
 //! A worker's side: what ships of the SDK, one [`Tenure`] per lease, and an app around it.
 
 use shovel_core::tenure::{
-    Answer, Conclusion, Deed, Next, Outcome, Pressure, Staging, Tenure, What,
+    Answer, Conclusion, Deed, Next, OnPressure, Outcome, Staging, Tenure, What,
 };
 use shovel_protocol::LeaseId;
 
@@ -69,7 +69,7 @@ impl World {
         let Some(at) = at else {
             let mut object = Object::new(connection, lease);
             match frame {
-                Down::Offer => object.begin_fetch(config),
+                Down::Request => object.begin_fetch(config),
                 Down::Adopt { state, committed, pressed } => {
                     seen.push(Seen::Moved);
                     self.begin_adoption(config, &mut object, state, committed, pressed)?;
@@ -91,7 +91,7 @@ impl World {
         };
         let object = &mut worker.objects[at];
         let next = match frame {
-            Down::Offer | Down::Adopt { .. } => {
+            Down::Request | Down::Adopt { .. } => {
                 return Err(Violation("a lease is given twice".to_string()));
             }
             Down::Message(marked) => {
@@ -123,7 +123,7 @@ impl World {
                 if !is_running && config.hasty { object.tenure.release() } else { None }
             }
             Down::Pressure { over } => {
-                if object.tenure.press(over) == Pressure::Answer {
+                if object.tenure.press(over) == OnPressure::Answer {
                     worker.up.push(ToSupervisor { connection, lease, frame: Up::Pressed });
                 }
                 None

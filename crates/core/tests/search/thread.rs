@@ -88,7 +88,7 @@ impl World {
         client.route = route;
         client.socket = Socket::Open;
         client.witness.holder = Holder::Offered(place_of(worker) as u8);
-        self.down(worker, connection, lease, Down::Offer);
+        self.down(worker, connection, lease, Down::Request);
         Ok(())
     }
 

@@ -9,7 +9,7 @@ mod pressure;
 mod staging;
 
 use shovel_core::tenure::{
-    Accepted, Answer, Attach, Conclusion, Deed, Next, Outcome, Place, Pressure, Refused,
+    Accepted, Answer, Attach, Conclusion, Deed, Destination, Next, OnPressure, Outcome, Refused,
     STAGED_BYTES, Staging, Tenure, What,
 };
 
@@ -86,12 +86,12 @@ impl Side {
     fn act(&mut self, word: &str, deed: Deed, bytes: usize) -> Result<(), Refused> {
         loop {
             match self.tenure.act(deed)? {
-                Place::Now => self.link.push(format!("{word} now")),
-                Place::Staged(words) | Place::Offered(words) => {
+                Destination::Now => self.link.push(format!("{word} now")),
+                Destination::Staged(words) | Destination::Offered(words) => {
                     words.words.push(word.to_owned());
                     words.bytes += bytes;
                 }
-                Place::Full(flush) => {
+                Destination::Full(flush) => {
                     flush.take(|words, owed| let_out(&mut self.link, words, owed));
                     continue;
                 }

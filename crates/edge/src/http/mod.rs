@@ -32,7 +32,7 @@ use crate::connection::{Admitted, Server};
 use crate::http1::body::{BrokenBody, RequestBody};
 pub use crate::http1::head::Limits;
 use crate::ws::Socket;
-use crate::ws::handshake::{self, Handshake, Offer, Refusal};
+use crate::ws::handshake::{self, ClientHandshake, Handshake, Refusal};
 
 /// What an operator can set about requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,11 +175,11 @@ async fn respond<B: Backend>(
     let reply = match handshake {
         Handshake::None => fetch(server, request, peer, notes).await.map(Reply::Response),
         // What follows such a request is no WebSocket's yet: its bytes would be read as frames.
-        Handshake::Offer(_) | Handshake::Refused(_) if has_body => {
+        Handshake::Valid(_) | Handshake::Refused(_) if has_body => {
             server.backend.refused(Refused::BadHandshake);
             Ok(Reply::Response(plain(StatusCode::BAD_REQUEST, "an upgrade has no body")))
         }
-        Handshake::Offer(_)
+        Handshake::Valid(_)
             if !origins::allows(&server.http().allowed_origins, request.headers()) =>
         {
             server.backend.refused(Refused::ForeignOrigin);
@@ -187,7 +187,7 @@ async fn respond<B: Backend>(
             let why = "pages of this origin may open no WebSocket here";
             Ok(Reply::Response(plain(StatusCode::FORBIDDEN, why)))
         }
-        Handshake::Offer(offer) => upgrade(server, request, peer, notes, offer).await,
+        Handshake::Valid(offer) => upgrade(server, request, peer, notes, offer).await,
         Handshake::Refused(refusal) => {
             server.backend.refused(Refused::BadHandshake);
             Ok(Reply::Response(refused(refusal)))
@@ -213,7 +213,7 @@ async fn upgrade<B: Backend>(
     mut request: Request<RequestBody>,
     peer: Rc<Peer>,
     notes: Notes,
-    offer: Offer,
+    offer: ClientHandshake,
 ) -> Result<Reply<B>, Failure> {
     headers::clean_upgrade(request.headers_mut());
     let (parts, _) = request.into_parts();
@@ -231,7 +231,7 @@ async fn upgrade<B: Backend>(
     }
 }
 
-fn switching_headers<Route>(accepted: Accepted<Route>, offer: Offer) -> HeaderMap {
+fn switching_headers<Route>(accepted: Accepted<Route>, offer: ClientHandshake) -> HeaderMap {
     let mut response = Response::new(());
     *response.headers_mut() = accepted.headers;
     headers::clean_response(&mut response);

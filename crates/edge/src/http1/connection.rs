@@ -17,7 +17,7 @@ use super::clock::{Clock, Wait};
 use super::framing::{Decoder, Found, Length};
 use super::head::{self, Head, Refusal};
 use super::input::Input;
-use super::response::{Asked, Framing, put_head};
+use super::response::{Framing, ResponseContext, put_head};
 use crate::backend::{Backend, Refused};
 use crate::connection::{Admitted, Server};
 use crate::http::body::Body;
@@ -96,7 +96,7 @@ enum State<B: Backend> {
 }
 
 struct Exchange<B: Backend> {
-    asked: Asked,
+    asked: ResponseContext,
     keeps: bool,
     upload: Upload,
     stage: Stage<B>,
@@ -104,7 +104,7 @@ struct Exchange<B: Backend> {
 
 enum Stage<B: Backend> {
     /// The answer is being made.
-    Asked(Pin<Box<dyn Future<Output = Reply<B>>>>),
+    Awaited(Pin<Box<dyn Future<Output = Reply<B>>>>),
     /// Its head has gone out, and this comes behind it.
     Body(Body<B::Body>, Framing),
     /// All of it goes out.
@@ -250,7 +250,7 @@ impl<B: Backend> Connection<B> {
         let Head { method, uri, version, headers, length, keeps, expects_continue } = head;
         let (body, inlet) = body(length);
         let takes_trailers = version == Version::HTTP_11 && semantics::takes_trailers(&headers);
-        let asked = Asked { method: method.clone(), version, takes_trailers };
+        let asked = ResponseContext { method: method.clone(), version, takes_trailers };
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = uri;
@@ -265,7 +265,7 @@ impl<B: Backend> Connection<B> {
             unwanted_bytes: 0,
             is_broken: false,
         };
-        let stage = Stage::Asked(Box::pin(answer));
+        let stage = Stage::Awaited(Box::pin(answer));
         self.state = State::Exchange(Box::new(Exchange { asked, keeps, upload, stage }));
         Step::Again
     }
@@ -319,7 +319,7 @@ impl<B: Backend> Connection<B> {
     fn step_of_answer(&mut self, context: &mut Context<'_>) -> Option<Step<B>> {
         let State::Exchange(exchange) = &mut self.state else { return None };
         let (body, framing) = match &mut exchange.stage {
-            Stage::Asked(answer) => {
+            Stage::Awaited(answer) => {
                 return match answer.as_mut().poll(context) {
                     Poll::Ready(Reply::Response(response)) => Some(self.respond(response, context)),
                     Poll::Ready(Reply::Switch(switch)) => Some(Step::End(End::Switched(switch))),
@@ -393,7 +393,8 @@ impl<B: Backend> Connection<B> {
         while let Some(inlet) = &upload.inlet {
             match inlet.appetite(context) {
                 Appetite::More => {
-                    if std::mem::take(&mut upload.is_awaited) && matches!(stage, Stage::Asked(_)) {
+                    if std::mem::take(&mut upload.is_awaited) && matches!(stage, Stage::Awaited(_))
+                    {
                         self.outbox.put(buffers, |out| out.extend_from_slice(CONTINUE));
                     }
                 }
@@ -561,7 +562,7 @@ impl<B: Backend> Connection<B> {
                 None
             }
             (Wait::Body, State::Exchange(exchange))
-                if matches!(exchange.stage, Stage::Asked(_)) =>
+                if matches!(exchange.stage, Stage::Awaited(_)) =>
             {
                 exchange.upload.end(Err(BrokenBody::TooSlow));
                 None

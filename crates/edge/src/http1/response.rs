@@ -14,9 +14,9 @@ use crate::ws::outbox::Outbox;
 /// A part that is shorter is copied beside what frames it; a longer one goes out as it is.
 const COPIED_BYTES: usize = 2 * 1024;
 
-/// What the request says of its response.
+/// What of a request decides how its response is framed.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub(super) struct ResponseContext {
     pub(super) method: Method,
     pub(super) version: Version,
     /// The client takes trailers.
@@ -39,7 +39,7 @@ pub(super) enum Framing {
 impl Framing {
     /// Of a response of which its backend knows this much. Sets the headers that say so.
     pub(super) fn choose(
-        asked: &Asked,
+        asked: &ResponseContext,
         status: StatusCode,
         headers: &mut HeaderMap,
         size: Option<u64>,
@@ -177,14 +177,14 @@ mod tests {
 
     use super::*;
 
-    fn asked(method: Method, version: Version) -> Asked {
-        Asked { method, version, takes_trailers: false }
+    fn asked(method: Method, version: Version) -> ResponseContext {
+        ResponseContext { method, version, takes_trailers: false }
     }
 
     #[test]
     fn a_body_is_framed_by_what_is_known_of_it() {
         let get = asked(Method::GET, Version::HTTP_11);
-        let choose = |asked: &Asked, status: u16, size| {
+        let choose = |asked: &ResponseContext, status: u16, size| {
             let mut headers = HeaderMap::new();
             let status = StatusCode::from_u16(status).unwrap();
             let framing = Framing::choose(asked, status, &mut headers, size);

@@ -16,14 +16,14 @@ pub enum Handshake {
     /// server (RFC 9110 §7.8).
     None,
     /// A good WebSocket handshake.
-    Offer(Offer),
+    Valid(ClientHandshake),
     /// A WebSocket handshake that breaks a rule.
     Refused(Refusal),
 }
 
 /// A client's offer to become a WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offer {
+pub struct ClientHandshake {
     /// The value of `Sec-WebSocket-Accept` in the answer (RFC 6455 §4.2.2).
     pub accept: HeaderValue,
     /// The subprotocols the client offers, the one it prefers first. At most one of them may be
@@ -48,7 +48,7 @@ pub fn examine(method: &Method, version: Version, headers: &HeaderMap) -> Handsh
         return Handshake::None;
     }
     match examine_websocket(method, version, headers) {
-        Ok(offer) => Handshake::Offer(offer),
+        Ok(offer) => Handshake::Valid(offer),
         Err(refusal) => Handshake::Refused(refusal),
     }
 }
@@ -58,7 +58,7 @@ fn examine_websocket(
     method: &Method,
     version: Version,
     headers: &HeaderMap,
-) -> Result<Offer, Refusal> {
+) -> Result<ClientHandshake, Refusal> {
     if method != Method::GET {
         return Err(bad_request("a WebSocket handshake must be a GET request"));
     }
@@ -74,7 +74,7 @@ fn examine_websocket(
     if only(headers, &SEC_WEBSOCKET_VERSION) != Some("13") {
         return Err(other_version());
     }
-    Ok(Offer { accept: accept(key), protocols: protocols(headers) })
+    Ok(ClientHandshake { accept: accept(key), protocols: protocols(headers) })
 }
 
 /// The subprotocols that a client offers, the one that it prefers first.
@@ -165,14 +165,14 @@ mod tests {
     fn status(handshake: Handshake) -> u16 {
         match handshake {
             Handshake::None => 0,
-            Handshake::Offer(_) => 101,
+            Handshake::Valid(_) => 101,
             Handshake::Refused(refusal) => refusal.status.as_u16(),
         }
     }
 
-    fn offer(handshake: Handshake) -> Offer {
+    fn offer(handshake: Handshake) -> ClientHandshake {
         match handshake {
-            Handshake::Offer(offer) => offer,
+            Handshake::Valid(offer) => offer,
             other => panic!("not an offer: {other:?}"),
         }
     }

@@ -56,13 +56,13 @@ impl Router {
                 self.measures.tally.add(how, 1);
             }
             Command::CountAdopted { cause } => self.measures.tally.add(adopted_by(cause), 1),
-            Command::Drained { worker } => self.reports.send(FromThread::Drained { worker }),
-            Command::Idle { worker } => self.reports.send(FromThread::Idle { worker }),
-            Command::WorkWanted => self.reports.send(FromThread::WorkWanted),
+            Command::Drained { worker } => self.news.send(FromThread::Drained { worker }),
+            Command::Idle { worker } => self.news.send(FromThread::Idle { worker }),
+            Command::WorkWanted => self.news.send(FromThread::WorkWanted),
             Command::Emptied => {
                 // Nobody waits, and whoever comes now waits in vain.
                 self.queue.end();
-                self.reports.send(FromThread::Emptied);
+                self.news.send(FromThread::Emptied);
             }
             Command::Stuck { worker, connection, is_first } => {
                 self.tell_stuck(worker, connection, is_first);
@@ -269,7 +269,7 @@ impl Router {
             );
         }
         let has_requests = link.cell.asked.load(Ordering::Relaxed) > 0;
-        self.reports.send(FromThread::Stuck { worker, has_requests });
+        self.news.send(FromThread::Stuck { worker, has_requests });
     }
 }
 

@@ -51,7 +51,7 @@ impl Router {
             Ok(socket) => socket,
             Err(error) => {
                 let why = Some(format!("has a link that cannot be used: {error}"));
-                self.reports.send(FromThread::LinkEnded { worker, why });
+                self.news.send(FromThread::LinkEnded { worker, why });
                 return None;
             }
         };
@@ -104,7 +104,7 @@ impl Router {
     pub(crate) fn reaped(&self, worker: WorkerId, death: Death) {
         match self.custody.borrow().worker(worker) {
             Some(link) => link.reap(death),
-            None => self.reports.send(FromThread::Gone { worker }),
+            None => self.news.send(FromThread::Gone { worker }),
         }
     }
 
@@ -124,7 +124,7 @@ impl Router {
         self.tell_custody(Event::Died { worker, death: link.death() });
         self.channels.borrow_mut().forget_worker(worker);
         self.measures.bury(link.index, link.tally.sums());
-        self.reports.send(FromThread::Gone { worker });
+        self.news.send(FromThread::Gone { worker });
     }
 
     /// The worker has told what it can do.

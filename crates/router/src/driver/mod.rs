@@ -1,8 +1,8 @@
 //! What an I/O thread is told by whoever runs it, and what it tells: [`mailbox`] is a queue that
-//! neither waits for, [`reports`] which news replace which.
+//! neither waits for, [`news`] which news replace which.
 
 pub(crate) mod mailbox;
-pub(crate) mod reports;
+pub(crate) mod news;
 
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;

@@ -20,7 +20,7 @@ use crate::links::link::Link;
 pub struct Publisher {
     crossing: Sender,
     batches: RefCell<BTreeMap<ChannelIndex, Fanout>>,
-    questions: RefCell<Questions>,
+    open: RefCell<OpenPublishes>,
     marker: Rc<Marker>,
     turn: Turn,
 }
@@ -38,13 +38,13 @@ struct Marker {
 }
 
 #[derive(Default)]
-struct Questions {
+struct OpenPublishes {
     next: u32,
-    open: BTreeMap<u32, Question>,
+    open: BTreeMap<u32, OpenPublish>,
 }
 
 /// A publish whose publisher wants to know what became of it.
-struct Question {
+struct OpenPublish {
     asker: Asker,
     missing: usize,
     published: Published,
@@ -69,8 +69,8 @@ impl Asker {
 impl Publisher {
     pub fn new(share: Weak<dyn Share>, turn: Turn, crossing: Sender) -> Self {
         let marker = Rc::new(Marker { share, marked: Cell::new(false) });
-        let (batches, questions) = (RefCell::default(), RefCell::default());
-        Publisher { crossing, batches, questions, marker, turn }
+        let (batches, open) = (RefCell::default(), RefCell::default());
+        Publisher { crossing, batches, open, marker, turn }
     }
 
     /// Whether there is no other thread.
@@ -120,8 +120,8 @@ impl Publisher {
     pub fn send_to_others(&self, asker: Option<Asker>, published: Published, mut message: Message) {
         let missing = self.crossing.others();
         message.question = asker.map(|asker| {
-            let question = Question { asker, missing, published };
-            (self.crossing.thread, self.questions.borrow_mut().ask(question))
+            let publish = OpenPublish { asker, missing, published };
+            (self.crossing.thread, self.open.borrow_mut().ask(publish))
         });
         self.crossing.send_to_others(&message);
     }
@@ -133,7 +133,7 @@ impl Publisher {
 
     /// Takes in what became of a message on another thread.
     pub fn take_answer(&self, question: u32, published: Published) {
-        self.questions.borrow_mut().answer(question, published);
+        self.open.borrow_mut().answer(question, published);
     }
 }
 
@@ -146,19 +146,19 @@ impl WriteOut for Marker {
     }
 }
 
-impl Questions {
-    fn ask(&mut self, question: Question) -> u32 {
+impl OpenPublishes {
+    fn ask(&mut self, publish: OpenPublish) -> u32 {
         self.next = self.next.wrapping_add(1);
-        self.open.insert(self.next, question);
+        self.open.insert(self.next, publish);
         self.next
     }
 
     fn answer(&mut self, id: u32, published: Published) {
-        let Some(question) = self.open.get_mut(&id) else { return };
-        question.published += published;
-        question.missing -= 1;
-        if question.missing == 0
-            && let Some(Question { asker, published, .. }) = self.open.remove(&id)
+        let Some(publish) = self.open.get_mut(&id) else { return };
+        publish.published += published;
+        publish.missing -= 1;
+        if publish.missing == 0
+            && let Some(OpenPublish { asker, published, .. }) = self.open.remove(&id)
         {
             asker.answer(published);
         }

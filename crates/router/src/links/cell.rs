@@ -46,7 +46,7 @@ impl ProgramRecord {
     fn proof(&self) -> Proof {
         match self.0.load(Ordering::Acquire) {
             0 => Proof::None,
-            1 => Proof::Asked,
+            1 => Proof::Awaited,
             _ => Proof::Given,
         }
     }

@@ -56,7 +56,7 @@ pub struct Link {
     answer_bytes: Cell<usize>,
     /// Requests that nobody waits for, and of which something may wait here.
     cancelled: RefCell<HashSet<u64>>,
-    asked: Asked,
+    asked: Outstanding,
     turn: Turn,
     dirty: Cell<bool>,
     full: Cell<bool>,
@@ -72,7 +72,7 @@ pub struct Link {
 
 /// What a worker was asked that it may answer, once each.
 #[derive(Default)]
-struct Asked {
+struct Outstanding {
     /// The nonce of the last ping, and that of the last one that was answered.
     ping: Cell<u64>,
     ponged: Cell<u64>,
@@ -109,7 +109,7 @@ impl Link {
             overflowed: Notify::new(),
             answer_bytes: Cell::new(0),
             cancelled: RefCell::default(),
-            asked: Asked::default(),
+            asked: Outstanding::default(),
             turn,
             on_room,
             dirty: Cell::new(false),

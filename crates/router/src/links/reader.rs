@@ -99,26 +99,26 @@ impl LinkReader {
     }
 
     fn tell_end(&self, stop: &Stop) {
-        let (worker, reports) = (self.frames.link.worker, &self.frames.router.reports);
+        let (worker, news) = (self.frames.link.worker, &self.frames.router.news);
         match stop {
             Stop::Bad(BadFrame::Handshake(refusal)) => {
                 let why = refusal.to_string();
-                reports.send(FromThread::Refused { worker, why });
+                news.send(FromThread::Refused { worker, why });
             }
             Stop::Bad(bad) => {
                 let why = Some(format!("broke the link protocol: {bad}"));
-                reports.send(FromThread::LinkEnded { worker, why });
+                news.send(FromThread::LinkEnded { worker, why });
             }
             Stop::Unread => {
                 let why = Some("does not read its link: too much waits for it".to_owned());
-                reports.send(FromThread::LinkEnded { worker, why });
+                news.send(FromThread::LinkEnded { worker, why });
             }
             Stop::Failed(error) => {
                 let why = Some(format!("has a link that failed: {error}"));
-                reports.send(FromThread::LinkEnded { worker, why });
+                news.send(FromThread::LinkEnded { worker, why });
             }
             Stop::End | Stop::Reaped => {
-                reports.send(FromThread::LinkEnded { worker, why: None });
+                news.send(FromThread::LinkEnded { worker, why: None });
             }
         }
     }
@@ -156,8 +156,8 @@ impl FrameHandler {
                 self.about_worker(Kind::Pong, is_asked, |worker| FromThread::Ponged { worker })
             }
             Some(ToSupervisor::ShutdownComplete) => {
-                let report = |worker| FromThread::ShutdownCompleted { worker };
-                self.about_worker(Kind::ShutdownComplete, self.link.take_leave(), report)
+                let news = |worker| FromThread::ShutdownCompleted { worker };
+                self.about_worker(Kind::ShutdownComplete, self.link.take_leave(), news)
             }
             Some(frame) => self.router.on_frame(&self.link, frame),
             None => Ok(()),
@@ -170,7 +170,7 @@ impl FrameHandler {
         &self,
         kind: Kind,
         is_wanted: bool,
-        report: impl FnOnce(WorkerId) -> FromThread,
+        news: impl FnOnce(WorkerId) -> FromThread,
     ) -> Result<(), BadFrame> {
         let out_of_turn = |why| Err(BadFrame::OutOfTurn { kind: kind.name(), why });
         if !self.is_first {
@@ -179,7 +179,7 @@ impl FrameHandler {
         if !is_wanted {
             return out_of_turn("nobody asked for it");
         }
-        self.router.reports.send(report(self.link.worker));
+        self.router.news.send(news(self.link.worker));
         Ok(())
     }
 }

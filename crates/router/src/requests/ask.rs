@@ -27,7 +27,7 @@ use crate::links::link::Link;
 use crate::router::Router;
 
 /// What a client asks for.
-pub struct Question {
+pub struct ClientRequest {
     pub parts: Parts,
     pub peer: Rc<Peer>,
     /// Where to note who has it.
@@ -40,9 +40,12 @@ pub struct Question {
 
 impl Router {
     /// Asks a worker, and notes what came of it and how long that took.
-    pub(crate) async fn measure(self: &Rc<Self>, question: Question) -> Result<Outcome, Failure> {
+    pub(crate) async fn measure(
+        self: &Rc<Self>,
+        request: ClientRequest,
+    ) -> Result<Outcome, Failure> {
         let began = Clock::now();
-        let outcome = self.ask(question).await;
+        let outcome = self.ask(request).await;
         let took = began.elapsed();
         let measures = &self.measures;
         let status = match &outcome {
@@ -74,20 +77,20 @@ impl Router {
     /// Asks a worker. A request that changes nothing when it is repeated, and of which no body was
     /// sent, is asked once more if its worker dies, or does not answer pings while others do. Once: it
     /// may be the reason.
-    async fn ask(self: &Rc<Self>, mut question: Question) -> Result<Outcome, Failure> {
+    async fn ask(self: &Rc<Self>, mut request: ClientRequest) -> Result<Outcome, Failure> {
         let settings = self.settings.get();
-        let timeout = match question.socket {
+        let timeout = match request.socket {
             Some(_) => settings.upgrade_timeout,
             None => settings.request_timeout,
         };
-        let mut may_retry = question.parts.method.is_idempotent() && question.body.is_none();
+        let mut may_retry = request.parts.method.is_idempotent() && request.body.is_none();
         let mut deadline = None;
         loop {
             let link = self.pick(settings.queue_timeout).await?;
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + timeout);
             // The handler of an upgrade would run in both workers, and one of its connections be withdrawn.
-            let may_repeat = may_retry && question.socket.is_none();
-            let (mut pending, answer) = Pending::begin(self, &link, &mut question, may_repeat);
+            let may_repeat = may_retry && request.socket.is_none();
+            let (mut pending, answer) = Pending::begin(self, &link, &mut request, may_repeat);
             match timeout_at(deadline, answer).await {
                 Err(_elapsed) => {
                     pending.time_out();
@@ -133,7 +136,7 @@ impl Router {
         // At each multiple, so that a limit which was lowered meanwhile is noticed too.
         let max_requests = self.settings.get().max_requests;
         if max_requests.is_some_and(|max| (before + 1).is_multiple_of(max)) {
-            self.reports.send(FromThread::HadItsRequests { worker: link.worker });
+            self.news.send(FromThread::HadItsRequests { worker: link.worker });
         }
     }
 }
@@ -150,12 +153,12 @@ impl<'a> Pending<'a> {
     fn begin(
         router: &'a Rc<Router>,
         link: &Rc<Link>,
-        question: &mut Question,
+        request: &mut ClientRequest,
         may_repeat: bool,
     ) -> (Self, oneshot::Receiver<Outcome>) {
         router.count_request(link);
         let (waiting, answer) = oneshot::channel();
-        let is_head = question.parts.method == Method::HEAD;
+        let is_head = request.parts.method == Method::HEAD;
         let id = RequestId(router.requests.borrow_mut().insert_with(|_| Request {
             link: link.clone(),
             waiting: Some(waiting),
@@ -164,31 +167,31 @@ impl<'a> Pending<'a> {
             connection: None,
             is_head,
             may_repeat,
-            protocols: match question.socket {
-                Some(_) => handshake::protocols(&question.parts.headers),
+            protocols: match request.socket {
+                Some(_) => handshake::protocols(&request.parts.headers),
                 None => Vec::new(),
             },
         }));
         let mut custody = router.custody.borrow_mut();
         custody.begin_request(link.worker);
         link.cell.asked.fetch_add(1, Ordering::Relaxed);
-        let offer = question.socket.as_ref().map(|socket| {
-            let opening = Opening::new(&question.peer, target(&question.parts));
+        let offer = request.socket.as_ref().map(|socket| {
+            let opening = Opening::new(&request.peer, target(&request.parts));
             let client = Client::new(socket.clone(), opening);
             let uuid = client.uuid;
             (custody.reserve(client, link.worker, id), uuid)
         });
         let connection = offer.map(|(connection, _)| connection);
         let route = connection.and_then(|connection| custody.route(connection));
-        question.notes.served_by(link.worker.0, offer.map(|(_, uuid)| uuid));
+        request.notes.served_by(link.worker.0, offer.map(|(_, uuid)| uuid));
         let offer = offer.map(|(connection, uuid)| {
             let (connection, uuid) = (connection.to_wire(), *uuid.0.as_bytes());
             OfferedConnection { connection, uuid }
         });
-        let body = question.body.take();
+        let body = request.body.take();
         let is_awaited = link.cell.continues.load(Ordering::Relaxed)
-            && question.parts.headers.contains_key(EXPECT);
-        let head = request_head(&question.parts, &question.peer, offer);
+            && request.parts.headers.contains_key(EXPECT);
+        let head = request_head(&request.parts, &request.peer, offer);
         let adopts = link.cell.adopts.load(Ordering::Relaxed);
         let client = connection.filter(|_| adopts).and_then(|its| custody.client_mut(its));
         if let Some(client) = client {

@@ -42,7 +42,7 @@ impl Router {
         let requests = self.requests.borrow();
         let waiting = requests.iter().filter(|(_, request)| request.waiting.is_some());
         let awaited: BTreeSet<_> = waiting.map(|(_, request)| request.link.worker).collect();
-        awaited.into_iter().for_each(|worker| self.reports.send(FromThread::Awaited { worker }));
+        awaited.into_iter().for_each(|worker| self.news.send(FromThread::Awaited { worker }));
     }
 }
 

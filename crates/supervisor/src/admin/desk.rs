@@ -26,7 +26,7 @@ const QUESTIONS: usize = 16;
 
 /// What the driver is asked.
 #[derive(Debug)]
-pub enum Asked {
+pub enum DriverQuestion {
     /// How the pool is.
     View(oneshot::Sender<View>),
     /// Reload, and say when it is over: how long it took, or why it came to nothing.
@@ -95,13 +95,13 @@ pub enum NoAnswer {
 /// The way to ask; clones ask the same pool.
 #[derive(Clone, Debug)]
 pub struct Desk {
-    driver: mpsc::Sender<Asked>,
+    driver: mpsc::Sender<DriverQuestion>,
     threads: Vec<Inspector>,
 }
 
 impl Desk {
     /// A desk, and where the driver takes its questions from.
-    pub fn new(threads: Vec<Inspector>) -> (Self, mpsc::Receiver<Asked>) {
+    pub fn new(threads: Vec<Inspector>) -> (Self, mpsc::Receiver<DriverQuestion>) {
         let (driver, asked) = mpsc::channel(QUESTIONS);
         (Desk { driver, threads }, asked)
     }
@@ -118,7 +118,7 @@ impl Desk {
     pub async fn view(&self) -> Result<View, NoAnswer> {
         let (answer, answered) = oneshot::channel();
         in_time(async {
-            self.driver.send(Asked::View(answer)).await.ok()?;
+            self.driver.send(DriverQuestion::View(answer)).await.ok()?;
             answered.await.ok()
         })
         .await
@@ -130,7 +130,7 @@ impl Desk {
     /// Why the old generation goes on, in one line.
     pub async fn reload(&self) -> Result<Done, String> {
         let (answer, answered) = oneshot::channel();
-        let asked = self.driver.send(Asked::Reload(answer)).await;
+        let asked = self.driver.send(DriverQuestion::Reload(answer)).await;
         let ended = || NoAnswer::Ending.to_string();
         asked.map_err(|_| ended())?;
         answered.await.unwrap_or_else(|_| Err(ended()))
@@ -143,7 +143,7 @@ impl Desk {
     pub async fn scale(&self, workers: u32) -> Result<u32, String> {
         let (answer, answered) = oneshot::channel();
         let scaled = in_time(async {
-            self.driver.send(Asked::Scale { workers, answer }).await.ok()?;
+            self.driver.send(DriverQuestion::Scale { workers, answer }).await.ok()?;
             answered.await.ok()
         });
         scaled.await.map_err(|error| error.to_string())?

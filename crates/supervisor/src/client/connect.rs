@@ -41,12 +41,12 @@ pub enum AskError {
 }
 
 /// The way to a pool.
-pub struct Line {
+pub struct PoolClient {
     path: PathBuf,
     runtime: Runtime,
 }
 
-impl Line {
+impl PoolClient {
     /// To the pool with this socket, or to the only one that runs.
     ///
     /// # Errors
@@ -55,7 +55,7 @@ impl Line {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(AskError::Runtime)?;
         let path = path.map_or_else(|| runtime.block_on(find()), Ok)?;
-        Ok(Line { path, runtime })
+        Ok(PoolClient { path, runtime })
     }
 
     /// Asks once. `message` is what the question announces.

@@ -20,7 +20,7 @@ use serde_json::Value;
 use shovel_router::units;
 use shovel_scribe::plain::{paragraph, plain_json};
 
-use self::connect::{AskError, Line};
+use self::connect::{AskError, PoolClient};
 use crate::admin::wire::{
     Connections, ENDING, PAGE, Published, Question, Reloaded, Scaled, Status,
 };
@@ -160,18 +160,18 @@ fn answer(ask: &Ask) -> Result<(), Failure> {
             let published = target.ask(&question, &message)?;
             target.tell(published, |published: &Published| text::published(published))
         }
-        Ask::Top { interval, pool } => Ok(top::run(&mut pool.line()?, *interval)?),
+        Ask::Top { interval, pool } => Ok(top::run(&mut pool.connect()?, *interval)?),
     }
 }
 
 /// Asks page after page.
 fn connections(target: &Target, worker: Option<u32>, limit: usize) -> Result<(), Failure> {
-    let mut line = target.pool.line()?;
+    let mut pool = target.pool.connect()?;
     let mut all = Connections::default();
     loop {
         let left = limit - all.connections.len();
         let question = Question::Connections { from: all.next, limit: left.min(PAGE), worker };
-        let page: Connections = connect::read(line.ask(&question, &[])?)?;
+        let page: Connections = connect::read(pool.ask(&question, &[])?)?;
         all.connections.extend(page.connections);
         all.next = page.next;
         if all.next.is_none() || all.connections.len() >= limit {
@@ -196,7 +196,7 @@ fn message_from_stdin() -> std::io::Result<Vec<u8>> {
 
 impl Target {
     fn ask(&self, question: &Question, message: &[u8]) -> Result<Value, AskError> {
-        self.pool.line()?.ask(question, message)
+        self.pool.connect()?.ask(question, message)
     }
 
     fn tell<T: DeserializeOwned>(
@@ -212,9 +212,9 @@ impl Target {
 }
 
 impl Pool {
-    fn line(&self) -> Result<Line, AskError> {
+    fn connect(&self) -> Result<PoolClient, AskError> {
         let variable = || std::env::var_os("SHOVEL_ADMIN_SOCKET").map(PathBuf::from);
-        Line::to(self.admin_socket.clone().or_else(variable))
+        PoolClient::to(self.admin_socket.clone().or_else(variable))
     }
 }
 

@@ -4,7 +4,7 @@ use shovel_core::fleet::Event;
 use shovel_protocol::Generation;
 
 use super::Driver;
-use crate::watch::{News, Watch};
+use crate::watch::{Watch, Watched};
 use crate::worker::image::Image;
 
 /// The first generation waits for the first build that ends well, however many fail before.
@@ -28,7 +28,7 @@ impl Development {
     ///
     /// # Cancel safety
     /// Nothing is lost.
-    pub async fn next(&mut self) -> News {
+    pub async fn next(&mut self) -> Watched {
         match &mut self.watch {
             Some(watch) => watch.next().await,
             None => std::future::pending().await,
@@ -66,16 +66,16 @@ impl Driver {
     }
 
     /// What the fleet is to know of it.
-    pub(super) fn on_news(&mut self, news: News) -> Vec<Event> {
+    pub(super) fn on_watched(&mut self, watched: Watched) -> Vec<Event> {
         let unbuilt = std::mem::take(&mut self.development.unbuilt);
-        match news {
-            News::Changed => vec![Event::ReloadRequested],
-            News::Built if unbuilt.is_empty() => vec![Event::ReloadRequested],
-            News::Built => {
+        match watched {
+            Watched::Changed => vec![Event::ReloadRequested],
+            Watched::Built if unbuilt.is_empty() => vec![Event::ReloadRequested],
+            Watched::Built => {
                 unbuilt.into_iter().for_each(|generation| self.load_image(generation));
                 Vec::new()
             }
-            News::BuildFailed => {
+            Watched::BuildFailed => {
                 let (first, later) = unbuilt.into_iter().partition(|one| *one == FIRST);
                 self.development.unbuilt = first;
                 let failed = |generation| {

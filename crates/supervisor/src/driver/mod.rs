@@ -40,7 +40,7 @@ use crate::worker::image::{Image, ImageError};
 use crate::worker::process::Launch;
 use crate::{listen, log};
 use shovel_router::crossing::Crossings;
-use shovel_router::{FromThread, IoThread, Reported, Start, ToThread};
+use shovel_router::{FromThread, IoThread, NewsReceiver, Start, ToThread};
 
 /// How often the memory of workers is looked at.
 const RSS_INTERVAL: Duration = Duration::from_secs(1);
@@ -80,7 +80,7 @@ struct Driver {
     descriptors: u64,
     fleet: Fleet,
     threads: Vec<IoThread>,
-    reported: Reported,
+    news: NewsReceiver,
     workers: Workers,
     service: ServiceManager,
     operators: Operators,
@@ -142,7 +142,7 @@ impl Driver {
         let limit = descriptors::raise_limit();
         let descriptors = limit.map_or(1024, |limit| limit.hard);
         let watch = Watch::start(&config, log::has_colours(), limit)?;
-        let (reports, reported) = shovel_router::reports();
+        let (sender, news) = shovel_router::news();
         let count = config.io_threads as usize;
         let (mut threads, crowd) = (Vec::with_capacity(count), Crowd::default());
         for (index, crossings) in Crossings::between(count).into_iter().enumerate() {
@@ -153,7 +153,7 @@ impl Driver {
                 settings: config.io(descriptors),
                 http: config.http(),
                 crowd: crowd.clone(),
-                reports: reports.of_thread(index),
+                news: sender.of_thread(index),
                 crossings,
             };
             threads.push(IoThread::start(index, start).context("cannot start an I/O thread")?);
@@ -174,7 +174,7 @@ impl Driver {
             config,
             descriptors,
             threads,
-            reported,
+            news,
             images: BTreeMap::new(),
             development: Development::new(watch),
             loading: JoinSet::new(),
@@ -198,7 +198,7 @@ impl Driver {
             // Cancel-safe: queues and sets keep what was not taken; the rest only waits.
             let event = tokio::select! {
                 event = signals.next() => Some(event),
-                Some(report) = self.reported.recv() => self.on_report(report),
+                Some(news) = self.news.recv() => self.on_news(news),
                 ended = self.workers.next_end() => self.workers.on_end(ended, &self.threads),
                 asked = self.operators.next() => self.on_asked(asked),
                 Some(loaded) = self.loading.join_next() => self.on_loaded(loaded),
@@ -210,8 +210,8 @@ impl Driver {
                     self.reap_orphans();
                     None
                 }
-                news = self.development.next() => {
-                    let events = self.on_news(news);
+                watched = self.development.next() => {
+                    let events = self.on_watched(watched);
                     events.into_iter().for_each(|event| self.handle(event));
                     None
                 }
@@ -230,8 +230,8 @@ impl Driver {
         }
     }
 
-    fn on_report(&mut self, report: shovel_router::Report) -> Option<Event> {
-        match report.what {
+    fn on_news(&mut self, news: shovel_router::News) -> Option<Event> {
+        match news.what {
             FromThread::Alive => {
                 self.service.on_alive();
                 None
@@ -240,15 +240,15 @@ impl Driver {
                 self.emptied += 1;
                 (self.emptied == self.threads.len()).then_some(Event::Emptied)
             }
-            _ => self.workers.on_report(report),
+            _ => self.workers.on_news(news),
         }
     }
 
     /// Takes in what was told before it looks at deadlines: on a busy machine a worker's answer may
     /// have come though its deadline is over.
     fn on_timeout(&mut self) {
-        while let Some(report) = self.reported.try_recv() {
-            let event = self.on_report(report);
+        while let Some(news) = self.news.try_recv() {
+            let event = self.on_news(news);
             event.into_iter().for_each(|event| self.handle(event));
         }
         self.fleet.handle_timeout(Instant::now());
@@ -402,7 +402,7 @@ impl Driver {
                     self.threads.pop().into_iter().for_each(IoThread::join);
                     self.service.forget_look();
                 }
-                Some(report) = self.reported.recv() => drop(self.on_report(report)),
+                Some(news) = self.news.recv() => drop(self.on_news(news)),
                 () = self.service.look_due() => self.probe(),
             }
         }

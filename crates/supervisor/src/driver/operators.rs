@@ -8,12 +8,12 @@ use shovel_protocol::{Generation, WorkerId, WorkerIndex};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Driver;
-use crate::admin::desk::{Asked, Done, EndedReload, History, View};
+use crate::admin::desk::{Done, DriverQuestion, EndedReload, History, View};
 use crate::admin::wire::ENDING;
 
 /// The driver's side of the admin thread's desk.
 pub struct Operators {
-    asked: mpsc::Receiver<Asked>,
+    asked: mpsc::Receiver<DriverQuestion>,
     started: Instant,
     history: History,
     waiting: Vec<ReloadWaiter>,
@@ -30,19 +30,19 @@ struct ReloadWaiter {
 
 impl Driver {
     /// Answers a question, or makes an event of it whose outcome answers it.
-    pub(super) fn on_asked(&mut self, asked: Asked) -> Option<Event> {
+    pub(super) fn on_asked(&mut self, asked: DriverQuestion) -> Option<Event> {
         match asked {
-            Asked::View(answer) => {
+            DriverQuestion::View(answer) => {
                 // Whoever has stopped waiting wants no answer.
                 let _ = answer.send(self.operators.view(&self.fleet, Instant::now()));
                 None
             }
-            Asked::Reload(answer) => {
+            DriverQuestion::Reload(answer) => {
                 let request = self.read_settings_again();
                 self.operators.wait_for(&request, answer);
                 Some(request)
             }
-            Asked::Scale { workers, answer } => {
+            DriverQuestion::Scale { workers, answer } => {
                 let is_ending = self.fleet.is_ending();
                 let outcome = if is_ending { Err(ENDING.into()) } else { Ok(self.fleet.wanted()) };
                 let event = outcome.is_ok().then_some(Event::ScaleRequested { workers });
@@ -54,7 +54,7 @@ impl Driver {
 }
 
 impl Operators {
-    pub fn new(asked: mpsc::Receiver<Asked>, now: Instant) -> Self {
+    pub fn new(asked: mpsc::Receiver<DriverQuestion>, now: Instant) -> Self {
         Operators {
             asked,
             started: now,
@@ -68,7 +68,7 @@ impl Operators {
     ///
     /// # Cancel safety
     /// No question is lost.
-    pub async fn next(&mut self) -> Asked {
+    pub async fn next(&mut self) -> DriverQuestion {
         match self.asked.recv().await {
             Some(asked) => asked,
             None => std::future::pending().await,

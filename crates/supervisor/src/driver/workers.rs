@@ -20,7 +20,7 @@ use crate::worker::image::Image;
 use crate::worker::memory::resident_bytes;
 use crate::worker::output::{self, LastWords, Stream};
 use crate::worker::process::{Launch, Started};
-use shovel_router::{FromThread, IoThread, Report, SharedCell, ToThread};
+use shovel_router::{FromThread, IoThread, News, SharedCell, ToThread};
 
 /// A worker that closed its links and does not exit is killed after this. One that is about to exit
 /// is not killed: that would change how it ended.
@@ -199,7 +199,7 @@ impl Workers {
     }
 
     /// What an I/O thread says, as an event of the fleet.
-    pub fn on_report(&mut self, Report { thread, what }: Report) -> Option<Event> {
+    pub fn on_news(&mut self, News { thread, what }: News) -> Option<Event> {
         match what {
             // Those are about the thread, and no worker.
             FromThread::Alive | FromThread::Emptied => None,

@@ -68,13 +68,13 @@ struct Lines {
 }
 
 impl Lines {
-    fn place(&self, cause: Cause) -> Place<'_> {
-        Place { entry: self.pen.line(cause), is_json: self.is_json }
+    fn place(&self, cause: Cause) -> EntryWriter<'_> {
+        EntryWriter { entry: self.pen.line(cause), is_json: self.is_json }
     }
 }
 
 impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Place<'a>;
+    type Writer = EntryWriter<'a>;
 
     fn make_writer(&'a self) -> Self::Writer {
         self.place(Cause::Own)
@@ -90,12 +90,12 @@ impl<'a> MakeWriter<'a> for Lines {
 
 /// A place for a line. In text, fields are plain before they come here; in JSON, what is not plain
 /// stands within strings, and is escaped in the line as a whole.
-struct Place<'a> {
+struct EntryWriter<'a> {
     entry: Entry<'a>,
     is_json: bool,
 }
 
-impl Write for Place<'_> {
+impl Write for EntryWriter<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         match std::str::from_utf8(line) {
             Ok(json) if self.is_json => {

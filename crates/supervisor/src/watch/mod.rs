@@ -2,7 +2,7 @@
 //! to reload.
 //!
 //! The walk: [`files`] tells what changes on disk -> [`settling`] when a program is whole, [`plan`]
-//! when to build -> [`build`] runs the command -> [`News`] for the driver, which reloads. Nothing
+//! when to build -> [`build`] runs the command -> [`Watched`] for the driver, which reloads. Nothing
 //! here knows of workers.
 
 mod build;
@@ -32,7 +32,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the driver is to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum News {
+pub enum Watched {
     /// There is something new to load.
     Changed,
     /// A build has ended well.
@@ -147,7 +147,7 @@ impl Watch {
     ///
     /// # Cancel safety
     /// Nothing is lost.
-    pub async fn next(&mut self) -> News {
+    pub async fn next(&mut self) -> Watched {
         if self.is_stopped {
             std::future::pending::<()>().await;
         }
@@ -155,7 +155,7 @@ impl Watch {
             let deadline = self.deadline();
             let build = self.builder.as_mut().and_then(|builder| builder.build.as_mut());
             // Cancel-safe: the queue keeps changes, a build goes on, the others only wait.
-            let news = tokio::select! {
+            let watched = tokio::select! {
                 change = self.files.next() => {
                     self.on_change(change);
                     None
@@ -169,8 +169,8 @@ impl Watch {
                     None
                 }
             };
-            if let Some(news) = news {
-                return news;
+            if let Some(watched) = watched {
+                return watched;
             }
         }
     }
@@ -198,7 +198,7 @@ impl Watch {
         }
     }
 
-    fn on_deadline(&mut self, now: Instant) -> Option<News> {
+    fn on_deadline(&mut self, now: Instant) -> Option<Watched> {
         let mut is_changed = self.sources_due.take_if(|due| *due <= now).is_some();
         if let Some(Program { path, settling }) = &mut self.program
             && settling.deadline().is_some_and(|at| at <= now)
@@ -208,7 +208,7 @@ impl Watch {
         if let Some(builder) = &mut self.builder {
             builder.take_step(now);
         }
-        is_changed.then_some(News::Changed)
+        is_changed.then_some(Watched::Changed)
     }
 
     /// The folder of the program may be another one by now, which is not watched.
@@ -220,7 +220,7 @@ impl Watch {
         }
     }
 
-    fn on_built(&mut self, built: Built) -> News {
+    fn on_built(&mut self, built: Built) -> Watched {
         if let Some(builder) = &mut self.builder {
             builder.build = None;
             builder.plan.on_ended(Instant::now());
@@ -229,7 +229,7 @@ impl Watch {
         let why = match status {
             Ok(status) if status.success() => {
                 tracing::info!(?took, "built");
-                return News::Built;
+                return Watched::Built;
             }
             Ok(status) => status.to_string(),
             Err(error) => error.to_string(),
@@ -238,7 +238,7 @@ impl Watch {
             tracing::error!(line, "build output");
         }
         tracing::error!(?took, why, "build failed");
-        News::BuildFailed
+        Watched::BuildFailed
     }
 }
 

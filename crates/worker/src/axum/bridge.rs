@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::{Error as WebSocketError, Message as Framed}
 
 use super::carrier::{Carrier, Pipe};
 use super::delivery::{Event, Events, GRACE};
-use super::offer::{Offer, Taken};
+use super::upgradable::{Taken, Upgradable};
 use crate::event::Accepted;
 use crate::{Connection, Error, Message, SendError};
 
@@ -29,7 +29,7 @@ const BUFFER_BYTES: usize = 8 * 1024;
 pub(super) async fn call(
     router: Router,
     mut request: Request<Body>,
-    offer: Offer,
+    offer: Upgradable,
 ) -> Result<Response, Error> {
     let (on_upgrade, carrier) = Carrier::open().await?;
     request.extensions_mut().insert(on_upgrade);
@@ -42,7 +42,7 @@ pub(super) async fn call(
 }
 
 /// Accepts our connection as the Router accepted its own.
-fn accept(theirs: &Response, offer: Offer, carrier: Carrier) -> Result<Response, Error> {
+fn accept(theirs: &Response, offer: Upgradable, carrier: Carrier) -> Result<Response, Error> {
     let protocol = theirs.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
     let protocol = protocol.map(|protocol| protocol.to_str()).transpose()?;
     let Taken { connection, events, mut response, .. } = offer.take(protocol)?;

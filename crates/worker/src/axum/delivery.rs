@@ -35,7 +35,7 @@ pub(super) type Events = mpsc::UnboundedReceiver<Event>;
 pub(super) enum Event {
     Message {
         message: Message,
-        place: Place,
+        position: Position,
         /// To be dropped when the message has been handled.
         handled: Handled,
     },
@@ -45,7 +45,7 @@ pub(super) enum Event {
 
 /// Where a message stands among the events of its connection.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Place {
+pub(super) struct Position {
     pub(super) seq: u64,
     pub(super) again: Again,
 }
@@ -68,9 +68,9 @@ impl Delivery {
     ///
     /// # Cancel safety
     /// Cancelled, it was delivered all the same.
-    pub(super) async fn deliver(&self, message: Message, place: Place) {
+    pub(super) async fn deliver(&self, message: Message, position: Position) {
         let (handled, until_handled) = oneshot::channel();
-        let event = Event::Message { message, place, handled: Handled(handled) };
+        let event = Event::Message { message, position, handled: Handled(handled) };
         // Without a receiver the app has dropped the socket, and its messages with it.
         if self.events.send(event).is_ok() {
             // It is never sent, only dropped.

@@ -120,8 +120,8 @@ pub mod close_code;
 mod delivery;
 mod failed;
 mod message;
-mod offer;
 mod portable;
+mod upgradable;
 mod upgrade;
 mod websocket;
 
@@ -142,8 +142,8 @@ pub use self::websocket::WebSocket;
 
 pub(crate) use self::delivery::Delivery;
 
-use self::delivery::Place;
-use self::offer::Offer;
+use self::delivery::Position;
+use self::upgradable::Upgradable;
 use crate::event::Accepted;
 use crate::{
     AdoptCause, AdoptEvent, App, ClientAddress, CloseEvent, ConnectionId, Error, FetchEvent,
@@ -222,7 +222,7 @@ async fn fetch(router: Router, mut event: FetchEvent<()>) -> Result<Response, Er
     add_hop_headers(event.request_mut().headers_mut());
     let body = event.take_body();
     let mut request = event.request().clone().map(|()| body);
-    let offer = Offer::new(event);
+    let offer = Upgradable::new(event);
     request.extensions_mut().insert(offer.clone());
     #[cfg(feature = "axum-ws")]
     return bridge::call(router, request, offer).await;
@@ -243,12 +243,12 @@ async fn call(mut router: Router, request: Request<Body>) -> Response {
 
 async fn deliver(event: MessageEvent<()>) -> Result<(), Error> {
     let connection = event.connection().clone();
-    let place = Place { seq: event.seq(), again: event.again() };
+    let position = Position { seq: event.seq(), again: event.again() };
     if let Some(delivery) = connection.tenure.delivery.get() {
         tokio::select! {
             // The message is delivered by the first poll; neither branch is taken up again.
             biased;
-            () = delivery.deliver(event.into_message(), place) => {}
+            () = delivery.deliver(event.into_message(), position) => {}
             // A client that is gone need not be held back, and its close need not wait.
             () = connection.tenure.closed() => {}
         }
@@ -294,7 +294,7 @@ async fn adopt(router: Router, event: AdoptEvent<()>) -> Result<(), Error> {
     extensions.insert(event.worker().clone());
     extensions.insert(connection.id());
     extensions.insert(Adopted { cause: event.cause() });
-    extensions.insert(Offer::adopted(connection.clone(), event.work().clone()));
+    extensions.insert(Upgradable::adopted(connection.clone(), event.work().clone()));
     if let Some(client) = event.client() {
         extensions.insert(ConnectInfo(client));
         extensions.insert(ClientAddress(client));

@@ -117,7 +117,7 @@ impl<T: Attachment> Connection<T> {
     /// }
     /// ```
     pub fn seq(&self) -> u64 {
-        self.socket.place().seq
+        self.socket.position().seq
     }
 
     /// Whether a worker that has lost the connection since may have begun to handle the message that
@@ -142,7 +142,7 @@ impl<T: Attachment> Connection<T> {
     /// }
     /// ```
     pub fn redelivered(&self) -> bool {
-        self.socket.place().again.redelivered
+        self.socket.position().again.redelivered
     }
 
     /// Whether, beyond that, the client has seen something of it already: what was let out by
@@ -163,7 +163,7 @@ impl<T: Attachment> Connection<T> {
     /// }
     /// ```
     pub fn partial(&self) -> bool {
-        self.socket.place().again.partial
+        self.socket.position().again.partial
     }
 
     /// The connection itself: its id, url and headers, and its channels. A clone may send from

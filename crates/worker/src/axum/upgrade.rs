@@ -11,7 +11,7 @@ use http::request::Parts;
 
 use super::WebSocket;
 use super::failed::{DefaultOnFailedUpgrade, OnFailedUpgrade, WebSocketUpgradeRejection};
-use super::offer::{Offer, Taken};
+use super::upgradable::{Taken, Upgradable};
 use crate::{Attachment, UpgradeError};
 
 /// Extracts the upgrade that a request offers: axum's `WebSocketUpgrade`, but for the buffers and
@@ -56,7 +56,7 @@ use crate::{Attachment, UpgradeError};
 /// ```
 #[must_use = "the upgrade is accepted by returning what `on_upgrade` gives"]
 pub struct WebSocketUpgrade<F = DefaultOnFailedUpgrade> {
-    offer: Offer,
+    offer: Upgradable,
     requested: Vec<HeaderValue>,
     selected: Option<HeaderValue>,
     max_message_bytes: Option<usize>,
@@ -330,7 +330,7 @@ impl WebSocketUpgrade {
     }
 }
 
-fn take(offer: &Offer, protocol: Option<&HeaderValue>) -> Result<Taken, UpgradeError> {
+fn take(offer: &Upgradable, protocol: Option<&HeaderValue>) -> Result<Taken, UpgradeError> {
     let Some(protocol) = protocol else { return offer.take(None) };
     // None that the client offers is anything but ASCII.
     match protocol.to_str() {
@@ -343,7 +343,7 @@ impl<S: Send + Sync> FromRequestParts<S> for WebSocketUpgrade {
     type Rejection = WebSocketUpgradeRejection;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
-        let offer = parts.extensions.get::<Offer>().ok_or(WebSocketUpgradeRejection)?.clone();
+        let offer = parts.extensions.get::<Upgradable>().ok_or(WebSocketUpgradeRejection)?.clone();
         Ok(WebSocketUpgrade {
             requested: offer.protocols(),
             offer,

@@ -11,7 +11,7 @@ use futures_util::stream::{FusedStream, Stream};
 use http::HeaderValue;
 use shovel_protocol::{Close, CloseCode};
 
-use super::delivery::{Delivery, Event, Events, Handled, Place};
+use super::delivery::{Delivery, Event, Events, Handled, Position};
 use super::{CloseFrame, Message};
 use crate::{Connection, SendError};
 
@@ -40,8 +40,8 @@ pub struct WebSocket {
     events: Events,
     /// The message that was received last.
     handled: Option<Handled>,
-    /// Its place.
-    place: Place,
+    /// Its position.
+    position: Position,
     ended: bool,
     /// A message that there is no room for yet.
     waiting: Option<BoxFuture<'static, Result<(), SendError>>>,
@@ -68,7 +68,7 @@ impl WebSocket {
             connection,
             events,
             handled: None,
-            place: Place::default(),
+            position: Position::default(),
             ended: false,
             waiting: None,
             protocol,
@@ -147,8 +147,8 @@ impl WebSocket {
         &self.connection
     }
 
-    pub(super) fn place(&self) -> Place {
-        self.place
+    pub(super) fn position(&self) -> Position {
+        self.position
     }
 
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, Error>>> {
@@ -158,8 +158,8 @@ impl WebSocket {
         }
         let Some(event) = ready!(self.events.poll_recv(cx)) else { return Poll::Ready(None) };
         Poll::Ready(Some(match event {
-            Event::Message { message, place, handled } => {
-                self.place = place;
+            Event::Message { message, position, handled } => {
+                self.position = position;
                 self.handled = Some(handled);
                 self.check_length(&message).map(|()| message.into())
             }

@@ -23,14 +23,14 @@ pub(crate) struct Exchange {
     pub(crate) link: Arc<Link>,
     /// The request's body; none if it is empty.
     pub(crate) upload: Option<Arc<Upload>>,
-    offer: Option<Offer>,
+    offer: Option<UpgradeIds>,
     state: Mutex<State>,
     credited: Notify,
 }
 
 /// What an upgrade would be called.
 #[derive(Clone, Copy)]
-pub(crate) struct Offer {
+pub(crate) struct UpgradeIds {
     pub(crate) connection: LeaseId,
     pub(crate) uuid: ConnectionUuid,
 }
@@ -74,13 +74,13 @@ impl Exchange {
             request,
             upload: has_body.then(|| Arc::new(Upload::new(link.clone(), request, is_awaited))),
             link,
-            offer: head.offer.map(Offer::from),
+            offer: head.offer.map(UpgradeIds::from),
             state: Mutex::new(state),
             credited: Notify::new(),
         }
     }
 
-    pub(crate) fn offer(&self) -> Option<Offer> {
+    pub(crate) fn offer(&self) -> Option<UpgradeIds> {
         self.offer
     }
 
@@ -175,9 +175,9 @@ impl Exchange {
     }
 }
 
-impl From<OfferedConnection> for Offer {
+impl From<OfferedConnection> for UpgradeIds {
     fn from(offered: OfferedConnection) -> Self {
         let uuid = ConnectionUuid(Uuid::from_bytes(offered.uuid));
-        Offer { connection: LeaseId::from_wire(offered.connection), uuid }
+        UpgradeIds { connection: LeaseId::from_wire(offered.connection), uuid }
     }
 }

@@ -29,7 +29,7 @@ pub(super) struct Exchange {
 /// How far a request has come.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
-    Asked,
+    Sent,
     /// The head of its response has come.
     Answered,
     /// Nothing more comes.
@@ -60,7 +60,7 @@ impl Exchange {
     /// A request just sent, which perhaps offers an upgrade.
     pub(super) fn new(worker: WorkerId, offered: Option<LeaseId>) -> Exchange {
         let credit = Arc::new(Semaphore::new(WINDOW_BYTES as usize));
-        Exchange { worker, offered, stage: Stage::Asked, answer: None, chunks: None, credit }
+        Exchange { worker, offered, stage: Stage::Sent, answer: None, chunks: None, credit }
     }
 
     /// The head of the response; its body follows unless `end` says that it has none.
@@ -98,7 +98,7 @@ impl Exchange {
 
     /// Its worker has ended. `is_replaced`: as happens to workers, so the client gets a 502.
     pub(super) fn lose(&mut self, is_replaced: bool) {
-        if is_replaced && self.stage == Stage::Asked {
+        if is_replaced && self.stage == Stage::Sent {
             let (status, headers) = (StatusCode::BAD_GATEWAY.as_u16(), Headers::default());
             return self.respond(&ResponseHead { status, headers }, true);
         }

@@ -26,7 +26,7 @@ const CLIENT: SocketAddr =
 const CHUNK_BYTES: usize = WINDOW_BYTES as usize / 4;
 
 /// A request that was sent. Dropped before it is answered, the client has gone away.
-pub(super) struct Asked {
+pub(super) struct SentRequest {
     pub(super) supervisor: Arc<Supervisor>,
     pub(super) request: RequestId,
     upload: Option<AbortHandle>,
@@ -37,7 +37,7 @@ pub(super) fn ask(
     supervisor: &Arc<Supervisor>,
     request: Request<Body>,
     upgrade_to: Option<ConnectionUuid>,
-) -> Asked {
+) -> SentRequest {
     let id = RequestId(Leased { slot: supervisor.next_id(), lease: 1 });
     let (mut head, body) = request.into_parts();
     add_headers(&mut head, &body, upgrade_to.is_some());
@@ -60,10 +60,10 @@ pub(super) fn ask(
     let credit = supervisor.act(|state| state.begin(id, wire_head, uuid, end));
     let upload = Upload { supervisor: supervisor.clone(), request: id, body, credit };
     let upload = (!end).then(|| tokio::spawn(upload.run()).abort_handle());
-    Asked { supervisor: supervisor.clone(), request: id, upload }
+    SentRequest { supervisor: supervisor.clone(), request: id, upload }
 }
 
-impl Drop for Asked {
+impl Drop for SentRequest {
     fn drop(&mut self) {
         if let Some(upload) = &self.upload {
             upload.abort();

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::exchange::Chunk;
 use super::patience::patiently;
-use super::request::Asked;
+use super::request::SentRequest;
 
 /// A response of the app, whose body may still be on its way.
 ///
@@ -40,7 +40,7 @@ impl TestResponse {
     pub(super) fn new(
         head: Response<()>,
         chunks: mpsc::UnboundedReceiver<Chunk>,
-        asked: Asked,
+        asked: SentRequest,
     ) -> TestResponse {
         TestResponse(head.map(|()| Body::new(ResponseBody { chunks, asked })))
     }
@@ -174,7 +174,7 @@ struct CutOff;
 
 struct ResponseBody {
     chunks: mpsc::UnboundedReceiver<Chunk>,
-    asked: Asked,
+    asked: SentRequest,
 }
 
 impl HttpBody for ResponseBody {

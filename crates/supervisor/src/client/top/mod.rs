@@ -16,31 +16,31 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, Ke
 use self::rates::Watched;
 use self::view::{Sort, View};
 use super::Failure;
-use super::connect::{self, AskError, Line};
+use super::connect::{self, AskError, PoolClient};
 use crate::admin::wire::{Question, Status};
 
 /// Watches until the operator has seen enough.
 ///
 /// # Errors
 /// If the pool does not answer at first, or there is no terminal.
-pub fn run(line: &mut Line, interval: Duration) -> Result<(), Failure> {
+pub fn run(pool: &mut PoolClient, interval: Duration) -> Result<(), Failure> {
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
         return Err(Failure::Output(io::Error::other("top needs a terminal; see status --json")));
     }
-    let first = ask(line)?;
+    let first = ask(pool)?;
     let mut terminal = ratatui::try_init()?;
-    let watched = watch(&mut terminal, line, interval, first);
+    let watched = watch(&mut terminal, pool, interval, first);
     ratatui::restore();
     Ok(watched?)
 }
 
-fn ask(line: &mut Line) -> Result<Status, AskError> {
-    connect::read(line.ask(&Question::Status, &[])?)
+fn ask(pool: &mut PoolClient) -> Result<Status, AskError> {
+    connect::read(pool.ask(&Question::Status, &[])?)
 }
 
 fn watch(
     terminal: &mut DefaultTerminal,
-    line: &mut Line,
+    pool: &mut PoolClient,
     interval: Duration,
     first: Status,
 ) -> io::Result<()> {
@@ -61,7 +61,7 @@ fn watch(
         if view.is_paused {
             continue;
         }
-        match ask(line) {
+        match ask(pool) {
             Ok(status) => {
                 watched.take(status);
                 view.trouble = None;

@@ -1,6 +1,6 @@
 //! What an app does to a connection: at once, or staged until its running handler ends.
 
-use shovel_core::tenure::{self, Attach, Deed, Flush, Place};
+use shovel_core::tenure::{self, Attach, Deed, Destination, Flush};
 use shovel_protocol::limits::FRAME_PAYLOAD_BYTES;
 use shovel_protocol::{
     Act, CloseCode, Effect, MessageKind, PublishToken, ToSupervisor, When, WsSend,
@@ -135,16 +135,16 @@ impl SharedTenure {
         let act = |when| Act::new(self.wire, when, effect.clone());
         loop {
             match state.decided.act(deed)? {
-                Place::Now => {}
-                Place::Staged(staged) => {
+                Destination::Now => {}
+                Destination::Staged(staged) => {
                     staged.push(&act(When::Staged));
                     return Ok(());
                 }
-                Place::Offered(acts) => {
+                Destination::Offered(acts) => {
                     acts.offer(effect);
                     return Ok(());
                 }
-                Place::Full(flush) => {
+                Destination::Full(flush) => {
                     self.let_out(flush)?;
                     continue;
                 }

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::task::Waker;
 
 use http::{HeaderMap, Uri};
-use shovel_core::tenure::{Accepted, Pressure};
+use shovel_core::tenure::{Accepted, OnPressure};
 use shovel_protocol::control::{AdoptHead, Headers, UpgradeHead};
 use shovel_protocol::{ConnectionUuid, Effect, LeaseId, RequestId, ToSupervisor};
 use tokio::sync::Notify;
@@ -220,15 +220,15 @@ impl SharedTenure {
         let pressure = state.decided.press(over);
         self.note(&state);
         match pressure {
-            Pressure::Relieve => {
+            OnPressure::Relieve => {
                 drop(state);
                 self.relieved.notify_waiters();
             }
-            Pressure::Answer => {
+            OnPressure::Answer => {
                 let pressed = ToSupervisor::Pressed { connection: self.wire };
                 self.link.put(self.wire.to_wire(), &pressed);
             }
-            Pressure::Owe => {}
+            OnPressure::Owe => {}
         }
     }
 

@@ -92,7 +92,7 @@ impl State {
         let (worker, before) = (exchange.worker, exchange.stage);
         act(exchange);
         let after = exchange.stage;
-        if before == Stage::Asked && after != Stage::Asked {
+        if before == Stage::Sent && after != Stage::Sent {
             let untaken = exchange.offered.take();
             untaken
                 .and_then(|connection| self.custody.withdraw(connection, LateUpgrade::ClientGone));

@@ -8,7 +8,7 @@ use crate::inspect::Inspect;
 
 /// What an I/O thread says, and which one.
 #[derive(Debug)]
-pub struct Report {
+pub struct News {
     /// The thread's place.
     pub thread: usize,
     /// What it says.
@@ -17,33 +17,33 @@ pub struct Report {
 
 /// The way to the driver.
 #[derive(Clone, Debug)]
-pub struct Reports {
+pub struct NewsSender {
     thread: usize,
-    driver: Sender<Report>,
+    driver: Sender<News>,
 }
 
-/// All reports, for the driver.
-pub type Reported = Receiver<Report>;
+/// All news, for the driver.
+pub type NewsReceiver = Receiver<News>;
 
 /// The way to the driver, and its end there.
-pub fn reports() -> (Reports, Reported) {
-    let (driver, reported) = mailbox();
-    (Reports { thread: 0, driver }, reported)
+pub fn news() -> (NewsSender, NewsReceiver) {
+    let (driver, received) = mailbox();
+    (NewsSender { thread: 0, driver }, received)
 }
 
-impl Reports {
+impl NewsSender {
     /// Those of another thread.
     pub fn of_thread(&self, thread: usize) -> Self {
-        Reports { thread, driver: self.driver.clone() }
+        NewsSender { thread, driver: self.driver.clone() }
     }
 
     pub(crate) fn send(&self, what: FromThread) {
         // Without a driver the process is about to end.
-        self.driver.send(Report { thread: self.thread, what });
+        self.driver.send(News { thread: self.thread, what });
     }
 }
 
-/// What of a worker a report is about; that of a thread names none.
+/// What of a worker news are about; those of a thread name none.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Topic {
     Alive,
@@ -65,7 +65,7 @@ pub enum Topic {
     Requests,
 }
 
-impl Letter for Report {
+impl Letter for News {
     type Topic = (usize, Option<WorkerId>, Topic);
 
     fn topic(&self) -> Option<Self::Topic> {
@@ -154,32 +154,32 @@ mod tests {
     const ONE: WorkerId = WorkerId(1);
     const OTHER: WorkerId = WorkerId(2);
 
-    fn read(reported: &mut Reported) -> Vec<String> {
-        std::iter::from_fn(|| reported.try_recv())
-            .map(|Report { thread, what }| format!("{thread} {what:?}"))
+    fn read(received: &mut NewsReceiver) -> Vec<String> {
+        std::iter::from_fn(|| received.try_recv())
+            .map(|News { thread, what }| format!("{thread} {what:?}"))
             .collect()
     }
 
     #[test]
     fn a_driver_that_does_not_read_finds_each_fact_once() {
-        let (reports, mut reported) = reports();
-        let second = reports.of_thread(1);
+        let (news, mut received) = news();
+        let second = news.of_thread(1);
         for _ in 0..1000 {
             for worker in [ONE, OTHER] {
-                reports.send(FromThread::Idle { worker });
-                reports.send(FromThread::Stuck { worker, has_requests: true });
+                news.send(FromThread::Idle { worker });
+                news.send(FromThread::Stuck { worker, has_requests: true });
                 second.send(FromThread::Ponged { worker });
             }
             second.send(FromThread::WorkWanted);
         }
-        assert_eq!(read(&mut reported).len(), 7);
+        assert_eq!(read(&mut received).len(), 7);
     }
 
     #[test]
     fn why_a_link_ended_is_not_forgotten_because_it_has_ended() {
-        let (reports, mut reported) = reports();
-        reports.send(FromThread::LinkEnded { worker: ONE, why: Some("said nonsense".into()) });
-        reports.send(FromThread::LinkEnded { worker: ONE, why: None });
-        assert_eq!(read(&mut reported).len(), 2);
+        let (news, mut received) = news();
+        news.send(FromThread::LinkEnded { worker: ONE, why: Some("said nonsense".into()) });
+        news.send(FromThread::LinkEnded { worker: ONE, why: None });
+        assert_eq!(read(&mut received).len(), 2);
     }
 }

@@ -15,7 +15,7 @@ use crate::{Connection, FetchEvent, UpgradeError};
 
 /// In the extensions of each request that offers an upgrade.
 #[derive(Clone)]
-pub(super) struct Offer {
+pub(super) struct Upgradable {
     source: Arc<Mutex<Source>>,
     /// Whose task will hold the socket.
     work: Work,
@@ -39,15 +39,15 @@ pub(super) struct Taken {
     pub(super) is_adopted: bool,
 }
 
-impl Offer {
-    pub(super) fn new(event: FetchEvent<()>) -> Offer {
+impl Upgradable {
+    pub(super) fn new(event: FetchEvent<()>) -> Upgradable {
         let work = event.work().clone();
-        Offer { source: Arc::new(Mutex::new(Source::Request(Box::new(event)))), work }
+        Upgradable { source: Arc::new(Mutex::new(Source::Request(Box::new(event)))), work }
     }
 
-    pub(super) fn adopted(connection: Connection, work: Work) -> Offer {
+    pub(super) fn adopted(connection: Connection, work: Work) -> Upgradable {
         let source = Source::Connection { connection, is_taken: false };
-        Offer { source: Arc::new(Mutex::new(source)), work }
+        Upgradable { source: Arc::new(Mutex::new(source)), work }
     }
 
     /// The subprotocols that the client offers, the preferred one first.

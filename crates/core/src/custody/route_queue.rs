@@ -8,12 +8,12 @@ use super::Route;
 
 /// First in, first out. Whoever is in it already keeps its place.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(super) struct Line {
+pub(super) struct RouteQueue {
     queue: VecDeque<Route>,
     members: BTreeSet<Route>,
 }
 
-impl Line {
+impl RouteQueue {
     pub(super) fn push(&mut self, route: Route) {
         if self.members.insert(route) {
             self.queue.push_back(route);
