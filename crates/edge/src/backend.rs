@@ -65,6 +65,20 @@ pub trait Backend: 'static {
 
     /// Somebody was turned away before this backend was asked.
     fn refused(&self, why: Refused);
+
+    /// Something was done to a client since clients hold much memory.
+    fn relieved(&self, how: Relief);
+}
+
+/// What is done to a client when clients hold much memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relief {
+    /// It is not read for now.
+    NotRead,
+    /// Its WebSocket is closed.
+    ClosedConnection,
+    /// Its request is broken off, or answered 503 if no answer had begun.
+    ClosedRequest,
 }
 
 /// Why a client, or its request, was turned away.
@@ -80,6 +94,8 @@ pub enum Refused {
     BadHead,
     /// No whole head of a request in time: closed.
     SlowHead,
+    /// Clients hold all the memory that they may: 503 with `Retry-After`.
+    OverMemory,
 }
 
 /// A response, or an upgrade.

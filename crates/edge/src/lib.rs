@@ -16,6 +16,7 @@ pub mod connection;
 mod crowd;
 pub mod http;
 pub mod http1;
+pub mod ledger;
 pub mod listener;
 pub mod proxy_header;
 pub mod socket_file;
@@ -23,7 +24,8 @@ pub mod transport;
 pub mod turn;
 pub mod ws;
 
-pub use backend::{Accepted, Answer, Backend, Failure, Notes, Peer, Refused, Upgrade};
+pub use backend::{Accepted, Answer, Backend, Failure, Notes, Peer, Refused, Relief, Upgrade};
 pub use crowd::Crowd;
 pub use http1::body::{BrokenBody, RequestBody};
+pub use ledger::{Ledger, Pot};
 pub use turn::Turn;

@@ -2,13 +2,15 @@
 //!
 //! All of it lies in one struct, so that it can be looked at, and taken elsewhere, at any moment.
 
+mod memory;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::header::{ALLOW, HeaderValue};
+use http::header::{ALLOW, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 
@@ -18,10 +20,11 @@ use super::framing::{Decoder, Found, Length};
 use super::head::{self, Head, Refusal};
 use super::input::Input;
 use super::response::{Framing, ResponseContext, put_head};
-use crate::backend::{Backend, Refused};
+use crate::backend::{Backend, Refused, Relief};
 use crate::connection::{Admitted, Server};
 use crate::http::body::Body;
 use crate::http::{self as semantics, HalfClose, Reply, Settings, Switch};
+use crate::ledger::{Account, Reads};
 use crate::transport::{ReadHalf, Transport, WriteHalf};
 use crate::ws::outbox::{Outbox, Written};
 
@@ -57,6 +60,11 @@ pub(crate) struct Connection<B: Backend> {
     outbox: Outbox,
     state: State<B>,
     clock: Clock,
+    account: Account,
+    /// Something was taken: by the client, or of what it sent.
+    has_moved: bool,
+    /// It is not read, since memory is short.
+    is_starved: bool,
     is_stopping: bool,
     /// It has had a request before.
     has_served: bool,
@@ -97,6 +105,8 @@ enum State<B: Backend> {
 
 struct Exchange<B: Backend> {
     asked: ResponseContext,
+    /// What the head of the request took, which whoever answers it has.
+    head_bytes: usize,
     keeps: bool,
     upload: Upload,
     stage: Stage<B>,
@@ -153,6 +163,7 @@ impl<B: Backend> Connection<B> {
     pub(crate) fn new(server: Rc<Server<B>>, transport: Transport, admitted: Rc<Admitted>) -> Self {
         let (read, write) = transport.into_split();
         let asking = Asking { backend: server.backend.clone(), is_on: false };
+        let account = Account::new(server.turn.ledger());
         Connection {
             server,
             admitted,
@@ -162,6 +173,9 @@ impl<B: Backend> Connection<B> {
             outbox: Outbox::default(),
             state: State::Head { looked_at: 0 },
             clock: Clock::default(),
+            account,
+            has_moved: false,
+            is_starved: false,
             is_stopping: false,
             has_served: false,
             asking,
@@ -179,6 +193,17 @@ impl<B: Backend> Connection<B> {
 
     /// Goes on until it ends.
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<End<B>> {
+        if self.account.take_eviction()
+            && let Some(end) = self.evict()
+        {
+            return Poll::Ready(end);
+        }
+        let polled = self.poll_steps(context);
+        self.note_held(context);
+        polled
+    }
+
+    fn poll_steps(&mut self, context: &mut Context<'_>) -> Poll<End<B>> {
         for _ in 0..STEPS {
             match self.step(context) {
                 Step::Again => {}
@@ -213,7 +238,7 @@ impl<B: Backend> Connection<B> {
             match head::find(self.input.bytes(), *looked_at, &limits) {
                 Ok(head::Found::Head(head, bytes)) => {
                     self.input.take(bytes, self.server.turn.buffers());
-                    return self.begin(*head);
+                    return self.begin(*head, bytes);
                 }
                 Ok(head::Found::Nothing) => *looked_at = self.input.bytes().len(),
                 Err(refusal) => return self.refuse(refusal),
@@ -237,7 +262,7 @@ impl<B: Backend> Connection<B> {
     }
 
     /// A whole head has come.
-    fn begin(&mut self, head: Head) -> Step<B> {
+    fn begin(&mut self, head: Head, head_bytes: usize) -> Step<B> {
         let settings = self.server.http();
         if let (Length::Bytes(bytes), Some(most)) = (head.length, settings.max_body_bytes)
             && bytes > most
@@ -248,7 +273,7 @@ impl<B: Backend> Connection<B> {
         self.asking.set(true);
         self.has_served = true;
         let Head { method, uri, version, headers, length, keeps, expects_continue } = head;
-        let (body, inlet) = body(length);
+        let (body, inlet) = body(length, self.server.turn.ledger());
         let takes_trailers = version == Version::HTTP_11 && semantics::takes_trailers(&headers);
         let asked = ResponseContext { method: method.clone(), version, takes_trailers };
         let mut request = Request::new(body);
@@ -266,7 +291,7 @@ impl<B: Backend> Connection<B> {
             is_broken: false,
         };
         let stage = Stage::Awaited(Box::pin(answer));
-        self.state = State::Exchange(Box::new(Exchange { asked, keeps, upload, stage }));
+        self.state = State::Exchange(Box::new(Exchange { asked, head_bytes, keeps, upload, stage }));
         Step::Again
     }
 }
@@ -407,6 +432,7 @@ impl<B: Backend> Connection<B> {
                     let data = &self.input.bytes()[skipped..skipped + bytes];
                     upload.pass(data, self.server.http().max_body_bytes);
                     self.input.take(skipped + bytes, buffers);
+                    self.has_moved = true;
                 }
                 Ok((skipped, Found::End(trailers))) => {
                     self.input.take(skipped, buffers);
@@ -498,6 +524,9 @@ impl<B: Backend> Connection<B> {
             let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
             headers.insert(ALLOW, allowed);
         }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, semantics::RETRY_AFTER);
+        }
         self.outbox.put(self.server.turn.buffers(), |out| {
             put_head(out, Version::HTTP_11, status, &headers, Some(false));
             out.extend_from_slice(why.as_bytes());
@@ -507,6 +536,9 @@ impl<B: Backend> Connection<B> {
     }
 
     fn fill(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        if !self.may_fill() {
+            return Poll::Pending;
+        }
         let buffers = self.server.turn.buffers();
         let filled = self.input.poll_fill(&mut self.read, buffers, context);
         // A head has its time in all, however it comes.
@@ -522,8 +554,11 @@ impl<B: Backend> Connection<B> {
         while self.outbox.bytes() > 0 {
             let before = self.outbox.bytes();
             let written = self.outbox.write_to(write, self.server.turn.buffers())?;
-            if self.outbox.bytes() < before && self.clock.waits() == Some(Wait::Reading) {
-                self.clock.note_progress();
+            if self.outbox.bytes() < before {
+                self.has_moved = true;
+                if self.clock.waits() == Some(Wait::Reading) {
+                    self.clock.note_progress();
+                }
             }
             match (written, write.poll_ready(context)) {
                 (Written::All, _) => {}
@@ -556,6 +591,8 @@ impl<B: Backend> Connection<B> {
     fn be_late(&mut self, wait: Wait) -> Option<End<B>> {
         self.clock.note_progress();
         match (wait, &mut self.state) {
+            // It is not the client that is late.
+            (Wait::Body | Wait::Head, _) if self.is_starved => None,
             (Wait::Head, _) => {
                 self.server.backend.refused(Refused::SlowHead);
                 self.say_last(StatusCode::REQUEST_TIMEOUT, "the head of the request does not come");

@@ -22,6 +22,11 @@ impl Input {
         &self.bytes
     }
 
+    /// The memory that it takes.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }

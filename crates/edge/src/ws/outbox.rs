@@ -20,6 +20,8 @@ pub(crate) struct Outbox {
     queue: VecDeque<Part>,
     tail: Vec<u8>,
     bytes: usize,
+    /// Of these, what others have too.
+    shared_bytes: usize,
 }
 
 /// Whole frames, but for the first part, which may be half out.
@@ -43,6 +45,17 @@ impl Outbox {
         self.bytes
     }
 
+    /// The memory that it takes: for this client alone, and shared with others.
+    #[inline]
+    pub(crate) fn held_bytes(&self) -> (usize, usize) {
+        if self.bytes == 0 {
+            return (0, 0);
+        }
+        let own = self.bytes - self.shared_bytes - self.tail.len();
+        let parts = self.queue.capacity() * size_of::<Part>();
+        (own + self.tail.capacity() + parts, self.shared_bytes)
+    }
+
     /// Appends frames for this client alone.
     #[inline]
     pub(crate) fn put(&mut self, buffers: &Buffers, write: impl FnOnce(&mut Vec<u8>)) {
@@ -64,6 +77,7 @@ impl Outbox {
     pub(crate) fn put_shared(&mut self, buffers: &Buffers, bytes: Bytes, published: u32) {
         self.settle_tail(buffers);
         self.bytes += bytes.len();
+        self.shared_bytes += bytes.len();
         self.queue.push_back(Part { bytes, published });
     }
 
@@ -85,6 +99,7 @@ impl Outbox {
             }
             dropped += u64::from(part.published);
             self.bytes -= part.bytes.len();
+            self.shared_bytes -= part.bytes.len();
             self.queue.remove(place);
         }
         dropped
@@ -96,6 +111,8 @@ impl Outbox {
         self.settle_tail(buffers);
         self.queue.truncate(1);
         self.bytes = self.queue.iter().map(|part| part.bytes.len()).sum();
+        let shared = self.queue.iter().filter(|part| part.published > 0);
+        self.shared_bytes = shared.map(|part| part.bytes.len()).sum();
     }
 
     /// Writes until nothing waits or the socket is full.
@@ -140,6 +157,9 @@ impl Outbox {
         while let Some(front) = self.queue.front_mut() {
             let taken = written.min(front.bytes.len());
             front.bytes.advance(taken);
+            if front.published > 0 {
+                self.shared_bytes -= taken;
+            }
             written -= taken;
             if !front.bytes.is_empty() {
                 return;

@@ -11,9 +11,11 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::decoder::{Decoded, Decoder, Limits, Received, Violation};
 use super::pace::Pace;
 use super::{Settings, Socket, Why};
+use crate::backend::Relief;
 use crate::Backend;
 use crate::http::Switch;
 use crate::http1::connection::Switched;
+use crate::ledger::Reads;
 use crate::transport::ReadHalf;
 
 /// Reads of one poll: a fast client must let others have the thread.
@@ -31,6 +33,8 @@ pub(crate) struct Reader<B: Backend> {
     pace: Pace,
     /// Bytes that came, less those of whole control frames.
     message_bytes: u64,
+    /// It was not read when memory was short.
+    is_starved: bool,
     /// What the client ended with. Our close frame waits until what it said before is handled, so
     /// that answers to it are not lost; nothing may follow that frame (RFC 6455 §5.5.1).
     last: Option<Last>,
@@ -53,7 +57,18 @@ impl<B: Backend> Reader<B> {
         let decoder = Decoder::new(Limits { max_message_bytes: settings.max_message_bytes });
         let message_bytes = carry.len() as u64;
         let pace = Pace::default();
-        Reader { backend, route, socket, read, decoder, carry, pace, message_bytes, last: None }
+        Reader {
+            backend,
+            route,
+            socket,
+            read,
+            decoder,
+            carry,
+            pace,
+            message_bytes,
+            is_starved: false,
+            last: None,
+        }
     }
 
     /// Reads until the connection has ended, then tells the backend.
@@ -68,13 +83,47 @@ impl<B: Backend> Reader<B> {
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Close> {
         self.socket.set_task(context);
+        if self.socket.take_eviction() {
+            self.evict();
+        }
         self.socket.poll_write(context);
         if let Some(over) = self.socket.take_pressure() {
             self.backend.pressure(self.route, over);
         }
         self.read(context);
         self.close_when_idle();
+        self.socket.note_incoming(self.decoder.reserved_bytes() + self.carry.capacity());
         self.socket.ended().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Its memory is wanted back.
+    #[cold]
+    fn evict(&mut self) {
+        self.socket.evict();
+        self.decoder = Decoder::new(Limits { max_message_bytes: 0 });
+        (self.carry, self.last) = (Vec::new(), None);
+        self.backend.relieved(Relief::ClosedConnection);
+    }
+
+    /// How much of the client to read at once; `None` if it is not read for now.
+    #[inline]
+    fn most_bytes(&mut self) -> Option<usize> {
+        let reads = self.socket.reads();
+        let is_starved = matches!(reads, Reads::Nothing { .. });
+        if is_starved != self.is_starved {
+            self.is_starved = is_starved;
+            self.socket.starve(is_starved);
+        }
+        match reads {
+            Reads::All => Some(self.pace.bytes()),
+            Reads::Little(bytes) => Some(self.pace.bytes().min(bytes)),
+            Reads::Nothing { is_new } => {
+                if is_new {
+                    self.backend.relieved(Relief::NotRead);
+                }
+                None
+            }
+        }
     }
 
     fn close_when_idle(&mut self) {
@@ -109,8 +158,10 @@ impl<B: Backend> Reader<B> {
             if !self.take_carry() || self.last.is_some() || self.socket.finishing().is_some() {
                 return;
             }
+            let Some(most) = self.most_bytes() else { return };
             let turn = self.socket.turn().clone();
-            let read = turn.buffers().with_read(|buffer| self.read_once(context, buffer));
+            let read =
+                turn.buffers().with_read(|buffer| self.read_once(context, &mut buffer[..most]));
             match read {
                 Poll::Pending => return,
                 Poll::Ready(is_crowded) if is_crowded => break,
@@ -136,7 +187,7 @@ impl<B: Backend> Reader<B> {
 
     /// Reads once. Whether others should have their turn before the next time.
     fn read_once(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<bool> {
-        let mut buffer = ReadBuf::new(&mut buffer[..self.pace.bytes()]);
+        let mut buffer = ReadBuf::new(buffer);
         match Pin::new(&mut self.read).poll_read(context, &mut buffer) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Err(error)) => {

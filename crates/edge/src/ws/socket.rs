@@ -17,6 +17,7 @@ use self::looks::Looks;
 use super::outbox::{Outbox, Written};
 use super::{Deadlines, Settings, SlowConsumer, Takes, Why, encoder};
 use crate::Turn;
+use crate::ledger::Account;
 use crate::transport::WriteHalf;
 use crate::turn::WriteOut;
 
@@ -66,6 +67,7 @@ struct Shared {
     dirty: Cell<bool>,
     /// What the thread was told to wait for this client.
     noted_bytes: Cell<usize>,
+    account: Account,
     state: RefCell<State>,
 }
 
@@ -86,6 +88,8 @@ struct State {
     paused: bool,
     /// A message was left unread.
     withheld: bool,
+    /// Nothing is read, since memory is short.
+    starved: bool,
     /// Close with this once everything read is handled.
     finish: Option<(CloseCode, &'static str)>,
     /// The reader waits until everything read is handled; `Some(true)` once it has waited enough.
@@ -124,6 +128,7 @@ impl Socket {
             slow_consumer: Cell::new(settings.slow_consumer),
             dirty: Cell::new(false),
             noted_bytes: Cell::new(0),
+            account: Account::new(turn.ledger()),
             state: RefCell::default(),
         }))
     }
@@ -290,7 +295,8 @@ impl Socket {
         state.outbox.put(buffers, |out| encoder::put_close(out, Some((code, reason))));
         let close = Close { code, reason: reason.to_owned(), was_clean: false };
         // RFC 6455 §7.1.7: who broke the protocol is not listened to any more.
-        let deaf = matches!(why, Why::Violation(_));
+        // Nor is one whose memory is wanted back.
+        let deaf = matches!(why, Why::Violation(_) | Why::HeldTooMuch);
         state.phase = Phase::Closing { close, deaf, answered: false };
         state.why.get_or_insert(why);
         state.wake();
@@ -330,7 +336,7 @@ impl Shared {
         let Some(write) = &state.write else { return };
         if state.full {
             // Nothing can be written, but what was queued meanwhile may be too much.
-            return self.note_fill(state);
+            return self.note_fill(state, false);
         }
         let before = state.outbox.bytes();
         let result = state.outbox.write_to(write, self.turn.buffers());
@@ -346,13 +352,15 @@ impl Shared {
             }
             Err(error) => state.end(Why::Failed(error.kind())),
         }
-        self.note_fill(state);
+        let has_moved = state.outbox.bytes() < before;
+        self.note_fill(state, has_moved);
     }
 
     /// Over from the limit on, below again from half of it, so that it does not flicker.
-    fn note_fill(&self, state: &mut State) {
+    fn note_fill(&self, state: &mut State, has_moved: bool) {
         let bytes = state.outbox.bytes();
         self.note_waiting(bytes);
+        self.account.note_outgoing(state.outbox.held_bytes(), has_moved, || state.task.clone());
         let over =
             if self.over.get() { bytes > self.limit_bytes / 2 } else { bytes >= self.limit_bytes };
         self.over.set(over);
@@ -376,7 +384,7 @@ impl State {
 
     /// Whether the client's bytes are left in the kernel.
     fn is_unread(&self) -> bool {
-        self.withheld || self.finish.is_some() || self.settling.is_some()
+        self.withheld || self.starved || self.finish.is_some() || self.settling.is_some()
     }
 
     fn wake(&mut self) {
