@@ -7,7 +7,7 @@ use http::{Request, Response};
 use http_body::Body;
 use shovel_core::custody::Route;
 use shovel_edge::ws::Socket;
-use shovel_edge::{Answer, Backend, Failure, Notes, Peer, Refused, RequestBody, Upgrade};
+use shovel_edge::{Answer, Backend, Failure, Notes, Peer, Refused, Relief, RequestBody, Upgrade};
 use shovel_protocol::{Close, MessageKind};
 
 use crate::counts::OfThread;
@@ -85,5 +85,9 @@ impl Backend for Router {
 
     fn refused(&self, why: Refused) {
         self.measures.tally.add(OfThread::of_refusal(why), 1);
+    }
+
+    fn relieved(&self, how: Relief) {
+        self.measures.tally.add(OfThread::of_relief(how), 1);
     }
 }

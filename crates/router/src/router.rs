@@ -6,7 +6,7 @@ use std::rc::{Rc, Weak};
 use shovel_core::channels::Channels;
 use shovel_core::custody::Moment;
 use shovel_core::slots::Slots;
-use shovel_edge::Turn;
+use shovel_edge::{Pot, Turn};
 use tokio::time::Instant;
 
 use crate::counts::Measures;
@@ -31,6 +31,8 @@ pub struct Router {
     pub(crate) requests: RefCell<Slots<Request>>,
     /// Requests that no worker has yet.
     pub(crate) queue: RequestQueue,
+    /// Messages that are kept.
+    pub(crate) kept: Pot,
     pub(crate) channels: RefCell<Channels>,
     pub(crate) publisher: Publisher,
     pub(crate) measures: Measures,
@@ -40,7 +42,7 @@ pub struct Router {
 impl Router {
     pub fn new(turn: Turn, settings: Settings, news: NewsSender, crossing: Sender) -> Rc<Self> {
         let thread = crossing.thread as u32;
-        Rc::new_cyclic(|me: &Weak<Router>| {
+        let router = Rc::new_cyclic(|me: &Weak<Router>| {
             let share: Weak<dyn Share> = me.clone();
             let mut channels = Channels::default();
             channels.limit(settings.channels);
@@ -53,12 +55,22 @@ impl Router {
                 alarm: Alarm::default(),
                 requests: RefCell::default(),
                 queue: RequestQueue::default(),
+                kept: turn.ledger().pot(),
                 channels: RefCell::new(channels),
                 publisher: Publisher::new(share, turn, crossing),
                 measures: Measures::default(),
                 began: Instant::now(),
             }
-        })
+        });
+        router.limit_memory();
+        router
+    }
+
+    /// How much clients may make this thread hold, and how much of it may be messages that are kept.
+    pub(crate) fn limit_memory(&self) {
+        let limit = self.settings.get().client_memory_bytes;
+        self.turn.ledger().limit(limit);
+        self.custody.borrow_mut().limit_kept(limit / 4);
     }
 
     /// Now, as custody counts.

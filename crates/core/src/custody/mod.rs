@@ -67,7 +67,8 @@ pub const RETRY: Duration = Duration::from_millis(10);
 /// were falling asleep.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
-/// Bytes of messages that are kept for portable connections. At that, no connection with an
+/// Bytes of messages that are kept for portable connections, unless [`Custody::limit_kept`] says
+/// less. At that, no connection with an
 /// unfinished message is read until half of it is free.
 pub const KEPT_LIMIT_BYTES: usize = 256 * 1024 * 1024;
 
@@ -134,6 +135,7 @@ pub struct Custody<W, C, M, E> {
     deadlines: BTreeSet<(Moment, Route)>,
     /// Of all messages in logs.
     kept_bytes: usize,
+    most_kept_bytes: usize,
     /// Those whose clients are paused because too much is kept.
     unread: RouteQueue,
     /// When to look again at what waits for other threads.
@@ -205,6 +207,7 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
             most_under_way: UNDER_WAY,
             deadlines: BTreeSet::new(),
             kept_bytes: 0,
+            most_kept_bytes: KEPT_LIMIT_BYTES,
             unread: RouteQueue::default(),
             retry_at: None,
             work_wanted: None,
@@ -222,6 +225,12 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
     /// How many connections may be on their way at once: [`UNDER_WAY`] unless this is called.
     pub fn allow_moves(&mut self, most: u32) {
         self.most_under_way = most;
+    }
+
+    /// How many bytes of messages may be kept, up to [`KEPT_LIMIT_BYTES`], which it is unless this is
+    /// called.
+    pub fn limit_kept(&mut self, most_bytes: usize) {
+        self.most_kept_bytes = most_bytes.min(KEPT_LIMIT_BYTES);
     }
 
     /// The next thing to do; `None` when it waits for an event, a call or a timeout.

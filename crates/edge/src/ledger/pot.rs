@@ -29,6 +29,11 @@ impl Pot {
         }
     }
 
+    /// So much is in it.
+    pub fn bytes(&self) -> usize {
+        self.bytes.get()
+    }
+
     /// So much more is in it.
     pub fn add(&self, bytes: usize) {
         self.note(self.bytes.get() + bytes);

@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 
 use shovel_core::custody::{Command, Kept, Loss, Route};
 use shovel_protocol::control::{AdoptCause, AdoptHead, Names};
-use shovel_protocol::to_supervisor::Effects;
 use shovel_protocol::to_worker::RequestBytes;
 use shovel_protocol::{Again, Close, ConnectionUuid, LeaseId, ToWorker, WorkerId, WsMessage};
 
@@ -36,7 +35,7 @@ impl Router {
             Command::Act { worker, slot, acts } => {
                 let link = self.custody.borrow().worker(worker).map(|its| its.0.clone());
                 if let Some(link) = link {
-                    self.do_acts(&link, slot, Effects::new(&acts));
+                    self.do_acts(&link, slot, acts.effects());
                 }
             }
             Command::Finish { route, why } => {

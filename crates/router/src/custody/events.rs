@@ -37,6 +37,7 @@ impl Router {
         self.settings.set(settings);
         self.custody.borrow_mut().configure(settings.of_custody());
         self.channels.borrow_mut().limit(settings.channels);
+        self.limit_memory();
     }
 
     /// A new worker's link, if it can be used.

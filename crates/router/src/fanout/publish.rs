@@ -112,7 +112,8 @@ impl Router {
         let (custody, channels) = (self.custody.borrow(), self.channels.borrow());
         let subscribers = channels.connections(channel).iter();
         let subscribers = subscribers.filter_map(|slot| custody.at(*slot));
-        let dropped = batch.share_with_takers(subscribers.map(|found| &found.client.socket));
+        let sockets = subscribers.map(|found| &found.client.socket);
+        let dropped = batch.share_with_takers(sockets, self.turn.ledger());
         self.measures.tally.add(OfThread::DroppedForClients, dropped);
     }
 
@@ -121,7 +122,7 @@ impl Router {
         let (custody, channels) = (self.custody.borrow(), self.channels.borrow());
         let subscribers = channels.connections(channel).iter();
         let subscribers = subscribers.filter_map(|slot| custody.at(*slot));
-        batch.share(subscribers.map(|found| &found.client.socket));
+        batch.share(subscribers.map(|found| &found.client.socket), self.turn.ledger());
     }
 
     /// To the subscribers of this thread.

@@ -6,7 +6,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use shovel_core::fleet::Death;
-use shovel_edge::Turn;
+use shovel_edge::{Pot, Turn};
 use shovel_edge::turn::WriteOut;
 use shovel_link::{Outgoing, Socket, Written};
 use shovel_protocol::control::Welcome;
@@ -47,6 +47,10 @@ pub struct Link {
     /// How its process ended.
     death: Cell<Death>,
     outgoing: RefCell<Outgoing>,
+    /// What waits, as of the last turn.
+    waiting: Pot,
+    /// What this worker has staged on all its connections.
+    pub staged: Rc<Pot>,
     /// When more waits, without what was forgiven, the worker does not read, and the link ends.
     end_bytes: usize,
     /// Messages of clients that came beyond the limit: they had begun. No fault of the worker's.
@@ -104,6 +108,8 @@ impl Link {
             reaped: Notify::new(),
             death: Cell::new(Death::Ours),
             outgoing: RefCell::default(),
+            waiting: turn.ledger().pot(),
+            staged: Rc::new(turn.ledger().pot()),
             end_bytes,
             forgiven_bytes: Cell::new(0),
             overflowed: Notify::new(),
@@ -266,6 +272,7 @@ impl Link {
     pub fn end(&self) {
         self.ended.set(true);
         *self.outgoing.borrow_mut() = Outgoing::default();
+        self.waiting.note(0);
         self.cancelled.borrow_mut().clear();
         self.roomy.notify_waiters();
     }
@@ -360,6 +367,7 @@ impl WriteOut for Link {
         self.dirty.set(false);
         self.drop_cancelled();
         self.write();
+        self.waiting.note(self.waiting_bytes());
     }
 }
 

@@ -9,12 +9,15 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
-use shovel_edge::Failure;
+use shovel_edge::{Failure, Pot};
 use shovel_edge::backend::BodyError;
 use shovel_protocol::credit::Grants;
 use shovel_protocol::{RequestId, ToWorker};
 
 use crate::links::link::Link;
+
+/// What a piece takes beside its bytes.
+const PIECE_BYTES: usize = 64;
 
 /// What has arrived and the client has not taken; the credit bounds it.
 pub struct Download {
@@ -32,6 +35,8 @@ struct State {
     /// Its size may be told: nothing else is said of it.
     is_sized: bool,
     grants: Grants,
+    /// What the queue takes.
+    pot: Pot,
     waker: Option<Waker>,
 }
 
@@ -54,7 +59,7 @@ enum End {
 }
 
 impl Download {
-    pub fn new(length: Length, window_bytes: u32) -> Rc<Self> {
+    pub fn new(length: Length, window_bytes: u32, pot: Pot) -> Rc<Self> {
         let state = State {
             queue: VecDeque::new(),
             trailers: None,
@@ -66,6 +71,7 @@ impl Download {
             fault: None,
             is_sized: length != Length::OfAnother,
             grants: Grants::new(window_bytes),
+            pot,
             waker: None,
         };
         Rc::new(Download { state: RefCell::new(state) })
@@ -87,6 +93,7 @@ impl Download {
                 state.remaining_bytes = left.flatten();
                 if !data.is_empty() {
                     state.queue.push_back(Bytes::copy_from_slice(data));
+                    state.pot.add(data.len() + PIECE_BYTES);
                 }
                 state.wake();
             }
@@ -190,6 +197,7 @@ impl http_body::Body for ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let mut state = self.download.state.borrow_mut();
         if let Some(data) = state.queue.pop_front() {
+            state.pot.take(data.len() + PIECE_BYTES);
             if let Some(bytes) = state.grants.consume(data.len())
                 && state.end == End::Open
             {
@@ -236,13 +244,17 @@ impl Drop for ResponseBody {
 mod tests {
     use super::*;
 
+    fn pot() -> Pot {
+        shovel_edge::Ledger::default().pot()
+    }
+
     fn queued(download: &Download) -> Vec<u8> {
         download.state.borrow().queue.iter().flatten().copied().collect()
     }
 
     #[test]
     fn what_comes_after_the_length_is_broken_goes_nowhere() {
-        let download = Download::new(Length::Bytes(5), 1000);
+        let download = Download::new(Length::Bytes(5), 1000, pot());
         assert!(download.push(b"hell"));
         assert!(download.push(b"o, world"));
         assert!(download.push(b"!"));
@@ -255,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_body_that_is_too_short_is_not_whole() {
-        let download = Download::new(Length::Bytes(5), 1000);
+        let download = Download::new(Length::Bytes(5), 1000, pot());
         assert!(download.push(b"hell"));
         assert_eq!(download.take_fault(), None);
         download.finish(None);
@@ -265,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_worker_without_credit_is_noticed() {
-        let download = Download::new(Length::Unknown, 4);
+        let download = Download::new(Length::Unknown, 4, pot());
         assert!(download.push(b"four"));
         assert!(!download.push(b"!"));
     }

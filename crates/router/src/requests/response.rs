@@ -47,7 +47,7 @@ impl Router {
                 return Ok(());
             }
         };
-        let download = Download::new(length, BODY_WINDOW_BYTES);
+        let download = Download::new(length, BODY_WINDOW_BYTES, self.turn.ledger().pot());
         request.download = Some(download.clone());
         let connection = request.connection.take();
         let body = ResponseBody::new(download, link.clone(), self.clone(), id);

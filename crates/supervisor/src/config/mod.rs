@@ -21,7 +21,7 @@ use clap::{Args, ValueEnum, ValueHint};
 use shovel_core::{channels, fleet};
 use shovel_edge::listener::TcpTimeouts;
 use shovel_edge::{http, ws};
-use shovel_router::{Settings, close_within, units};
+use shovel_router::{Settings, close_within, memory, units};
 
 use self::address::Address;
 use crate::worker::account::WorkerUser;
@@ -58,6 +58,14 @@ pub struct Config {
     #[arg(long, help_heading = LISTENING, value_name = "N")]
     #[arg(value_parser = units::limit)]
     pub max_connections_per_ip: Option<u32>,
+
+    /// So much memory clients may make the pool hold: what waits for them, what they have begun, what
+    /// workers are to take of them. At half of it the greediest are not read; at all of it those that
+    /// hold most are closed. Shared evenly among I/O threads [default: a quarter of what the machine,
+    /// or the control group, has]
+    #[arg(long = "max-client-memory", help_heading = LISTENING, value_name = "SIZE")]
+    #[arg(value_parser = units::size)]
+    pub max_client_memory_bytes: Option<usize>,
 
     /// A client of TCP that was quiet for so long is probed, and given up if it does not answer three
     /// times; 0s: never
@@ -332,9 +340,10 @@ pub struct Config {
 
 /// The settings that take effect when they are read again, on SIGHUP, for what begins from then on: a
 /// generation, a connection, a wait. The others belong to what is opened once.
-pub const READ_AGAIN: [&str; 41] = [
+pub const READ_AGAIN: [&str; 42] = [
     "max-connections",
     "max-connections-per-ip",
+    "max-client-memory",
     "trust-proxy",
     "proxy-protocol",
     "workers",
@@ -442,8 +451,15 @@ impl Config {
             sleep_after: self.sleep_after,
             max_requests: self.worker_max_requests,
             channels: self.channels(),
+            client_memory_bytes: self.client_memory_bytes(),
             client_limit: self.client_limit(descriptors),
         }
+    }
+
+    /// How much memory clients may make each I/O thread hold.
+    fn client_memory_bytes(&self) -> usize {
+        let bytes = self.max_client_memory_bytes.unwrap_or_else(memory::share_bytes);
+        bytes.div_ceil(self.io_threads as usize)
     }
 
     /// How many channels may be subscribed to on each I/O thread.
@@ -522,6 +538,7 @@ mod tests {
             ("max-connections", "7"),
             ("max-connections-per-ip", "3"),
             ("trust-proxy", "10.0.0.0/8  unix"),
+            ("max-client-memory", "64MiB"),
             ("tcp-keepalive", "5s"),
             ("tcp-user-timeout", "0s"),
             ("shutdown-timeout", "2m"),
