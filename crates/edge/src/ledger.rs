@@ -47,6 +47,8 @@ struct Shared {
     refuses: Cell<bool>,
     /// All clients that hold something.
     holders: RefCell<Vec<Rc<Entry>>>,
+    /// How many these are.
+    count: Cell<usize>,
     /// Those that are not read, the first that came first.
     waiting: RefCell<VecDeque<Rc<Entry>>>,
     /// Those that are read although they hold much: for what they have begun to be finished.
@@ -67,6 +69,8 @@ struct Entry {
     moved: Cell<Instant>,
     is_waiting: Cell<bool>,
     is_permitted: Cell<bool>,
+    /// It was read although it held much.
+    had_turn: Cell<bool>,
     is_evicted: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
@@ -80,6 +84,7 @@ impl Default for Shared {
             level: Cell::default(),
             refuses: Cell::default(),
             holders: RefCell::default(),
+            count: Cell::default(),
             waiting: RefCell::default(),
             permitted: RefCell::default(),
             changed: Notify::new(),
@@ -150,10 +155,12 @@ impl Ledger {
             moved: Cell::new(Instant::now()),
             is_waiting: Cell::default(),
             is_permitted: Cell::default(),
+            had_turn: Cell::default(),
             is_evicted: Cell::default(),
             waker: RefCell::new(waker),
         });
         holders.push(entry.clone());
+        self.0.count.set(holders.len());
         entry
     }
 
@@ -164,9 +171,14 @@ impl Ledger {
         if let Some(moved) = holders.get(place) {
             moved.place.set(place);
         }
+        self.0.count.set(holders.len());
         drop(holders);
         // In the queues it is found to hold nothing.
         entry.wake();
+        if entry.is_permitted.get() {
+            // The next has its turn.
+            self.0.changed.notify_one();
+        }
     }
 }
 

@@ -2,5 +2,6 @@
 
 mod access;
 mod descriptors;
+mod memory;
 mod progress;
 mod slow_clients;

@@ -291,7 +291,8 @@ impl<B: Backend> Connection<B> {
             is_broken: false,
         };
         let stage = Stage::Awaited(Box::pin(answer));
-        self.state = State::Exchange(Box::new(Exchange { asked, head_bytes, keeps, upload, stage }));
+        self.state =
+            State::Exchange(Box::new(Exchange { asked, head_bytes, keeps, upload, stage }));
         Step::Again
     }
 }

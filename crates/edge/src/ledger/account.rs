@@ -76,12 +76,7 @@ impl Account {
     }
 
     /// Notes all that is held.
-    pub(crate) fn note(
-        &self,
-        held: Held,
-        has_moved: bool,
-        waker: impl FnOnce() -> Option<Waker>,
-    ) {
+    pub(crate) fn note(&self, held: Held, has_moved: bool, waker: impl FnOnce() -> Option<Waker>) {
         if self.entry.borrow().is_some() || held != Held::default() {
             self.change(held, has_moved, waker);
         }
@@ -149,7 +144,7 @@ impl Ledger {
         match self.0.level.get() {
             Level::Calm => true,
             Level::Pressed => {
-                let fair = self.policy().fair_bytes(self.0.holders.borrow().len());
+                let fair = self.policy().fair_bytes(self.0.count.get());
                 entry.is_permitted.get() || entry.bytes() <= fair
             }
             Level::Full => entry.bytes() <= LEAST_BYTES,

@@ -72,6 +72,11 @@ impl Policy {
         (self.limit_bytes / 2 / holders.max(1)).max(FAIR_BYTES)
     }
 
+    /// Whether so much more can be held without anybody being closed for it.
+    pub(super) fn has_room(self, held_bytes: usize, more_bytes: usize) -> bool {
+        held_bytes.saturating_add(more_bytes) <= self.relieved_bytes()
+    }
+
     /// Whether so much is held that nobody can be waited for.
     pub(super) fn is_over(self, held_bytes: usize) -> bool {
         held_bytes > self.limit_bytes.saturating_add(self.limit_bytes / 8)

@@ -1,6 +1,7 @@
 //! Sees to it that the bound is kept, while memory is short: lets clients be read again, has the
 //! greediest closed, and tells the operator.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -17,6 +18,9 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// So many clients at once may finish what they have begun, although each holds more than its share.
 /// If none could, all might wait for ever for what the others hold.
 const PERMITS: usize = 4;
+
+/// A client that waits for its turn is not blamed for so long.
+const TURN_COMES: Duration = Duration::from_secs(10);
 
 /// The operator is told of the end when it has been calm for so long, and of a beginning once until
 /// then.
@@ -67,7 +71,7 @@ impl Ledger {
             .iter()
             .map(|entry| Holder {
                 bytes: entry.bytes(),
-                idle: now.saturating_duration_since(entry.moved.get()),
+                idle: self.idle(entry, now),
                 is_evicted: entry.is_evicted.get(),
             })
             .collect();
@@ -77,6 +81,16 @@ impl Ledger {
             holders[place].wake();
         }
         self.0.refuses.set(evictions.is_not_enough);
+    }
+
+    /// How long a client has made no progress. One that waits for its turn cannot make any.
+    fn idle(&self, entry: &Entry, now: Instant) -> Duration {
+        let idle = now.saturating_duration_since(entry.moved.get());
+        let waits = entry.is_waiting.get() && !entry.had_turn.get();
+        match waits && self.finishes_by_reading(entry) {
+            true => idle.saturating_sub(TURN_COMES),
+            false => idle,
+        }
     }
 
     /// Wakes those that may be read again.
@@ -109,10 +123,12 @@ impl Ledger {
         let mut waiting = self.0.waiting.borrow_mut();
         while permitted.len() < PERMITS
             && let Some(place) = waiting.iter().position(|entry| self.finishes_by_reading(entry))
+            && self.has_room_to_finish(&permitted, &waiting[place])
             && let Some(entry) = waiting.remove(place)
         {
             entry.is_waiting.set(false);
             entry.is_permitted.set(true);
+            entry.had_turn.set(true);
             // From now on it is to show progress.
             entry.moved.set(now);
             entry.wake();
@@ -120,8 +136,16 @@ impl Ledger {
         }
     }
 
+    /// Whether a client may bring as much again as it has, besides those that may already. If there is
+    /// no room for that, one of them may all the same: else none would ever end.
+    fn has_room_to_finish(&self, others: &[Rc<Entry>], entry: &Entry) -> bool {
+        let all = others.iter().map(|entry| entry.incoming_bytes.get()).sum::<usize>();
+        let needed = all + entry.incoming_bytes.get();
+        others.is_empty() || self.policy().has_room(self.held_bytes(), needed)
+    }
+
     fn finishes_by_reading(&self, entry: &Entry) -> bool {
-        let fair = self.policy().fair_bytes(self.0.holders.borrow().len());
+        let fair = self.policy().fair_bytes(self.0.count.get());
         let others = entry.bytes() - entry.incoming_bytes.get();
         entry.incoming_bytes.get() > 0 && others <= fair
     }

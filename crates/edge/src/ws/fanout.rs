@@ -33,11 +33,7 @@ impl Fanout {
 
     /// Gives the batch to every subscriber. Call it at the end of the turn, and before anything
     /// that must come behind it: a direct send to a subscriber, a change of who is subscribed.
-    pub fn share<'a>(
-        &mut self,
-        subscribers: impl Iterator<Item = &'a Socket>,
-        ledger: &Ledger,
-    ) {
+    pub fn share<'a>(&mut self, subscribers: impl Iterator<Item = &'a Socket>, ledger: &Ledger) {
         if self.batch.is_empty() {
             return;
         }

@@ -73,11 +73,13 @@ impl Outbox {
         self.queue.push_front(Part { bytes: bytes.into(), published: 0 });
     }
 
-    /// Appends frames of so many messages that others get too.
+    /// Appends what is not to be copied: so many messages that others get too, or none of those.
     pub(crate) fn put_shared(&mut self, buffers: &Buffers, bytes: Bytes, published: u32) {
         self.settle_tail(buffers);
         self.bytes += bytes.len();
-        self.shared_bytes += bytes.len();
+        if published > 0 {
+            self.shared_bytes += bytes.len();
+        }
         self.queue.push_back(Part { bytes, published });
     }
 
@@ -200,7 +202,9 @@ mod tests {
         outbox.put(&buffers, |out| out.extend_from_slice(b"own"));
         publish(&mut outbox, b"cc", 1);
         publish(&mut outbox, b"dd", 1);
+        outbox.put_shared(&buffers, Bytes::from_static(b""), 0);
         assert!(outbox.has_published());
+        assert_eq!(outbox.held_bytes().1, 10);
         assert_eq!(outbox.drop_published(13), 0);
         assert_eq!(outbox.drop_published(9), 2);
         assert_eq!(waiting(&outbox), b"aaownccdd");
@@ -209,5 +213,19 @@ mod tests {
         assert_eq!(outbox.drop_published(0), 1);
         assert_eq!((waiting(&outbox), outbox.bytes()), (b"aaown".to_vec(), 5));
         assert!(!outbox.has_published());
+        assert_eq!(outbox.held_bytes().1, 2);
+        // What has gone out is not held.
+        outbox.advance(1);
+        assert_eq!(outbox.held_bytes().1, 1);
+    }
+
+    #[test]
+    fn what_is_not_copied_but_is_nobody_elses_counts_for_its_client() {
+        let (mut outbox, buffers) = (Outbox::default(), Buffers::default());
+        outbox.put_shared(&buffers, Bytes::from_static(b"a part of a response"), 0);
+        let (own, shared) = outbox.held_bytes();
+        assert!(own >= 20 && shared == 0, "{own} {shared}");
+        outbox.advance(20);
+        assert_eq!(outbox.held_bytes(), (0, 0));
     }
 }

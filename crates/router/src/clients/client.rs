@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use shovel_core::channels::{Slot, Subscribers, Subscriptions};
 use shovel_core::custody;
+use shovel_edge::Pot;
 use shovel_edge::ws::Socket;
 use shovel_protocol::control::{self, RequestHead};
 use shovel_protocol::{CloseCode, ConnectionUuid, MessageKind};
@@ -25,6 +26,8 @@ pub struct Client {
     pub opening: Opening,
     /// What an adopting worker is told of its beginning. `None` if it is not portable.
     pub handshake: Option<Box<Handshake>>,
+    /// What is kept of its request, as long as the connection lives.
+    kept: Pot,
 }
 
 /// How a connection began.
@@ -44,6 +47,8 @@ pub struct Opening {
 
 impl Client {
     pub fn new(socket: Socket, opening: Opening) -> Self {
+        let kept = socket.turn().ledger().pot();
+        kept.note(opening.url.len());
         Client {
             socket,
             subscriptions: Subscriptions::default(),
@@ -52,13 +57,21 @@ impl Client {
             uuid: ConnectionUuid(uuid::Uuid::now_v7()),
             opening,
             handshake: None,
+            kept,
         }
     }
 
     /// Notes how a portable connection begins: a worker that adopts it is told.
     pub fn note_handshake(&mut self, head: &RequestHead<'_>) {
         let request = control::request_head_bytes(head);
+        self.kept.note(self.opening.url.len() + request.len());
         self.handshake = Some(Box::new(Handshake { request, protocol: None }));
+    }
+
+    /// It turns out not to be portable.
+    pub fn forget_handshake(&mut self) {
+        self.handshake = None;
+        self.kept.note(self.opening.url.len());
     }
 
     /// Sends a message of its owner, or closes it if its client reads too slowly.

@@ -164,7 +164,8 @@ impl Router {
                 Some(handshake) if is_portable => {
                     handshake.protocol = upgrade.protocol.map(Into::into);
                 }
-                handshake => *handshake = None,
+                Some(_) => client.forget_handshake(),
+                None => {}
             }
         }
         drop(custody);

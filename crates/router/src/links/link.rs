@@ -6,8 +6,8 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use shovel_core::fleet::Death;
-use shovel_edge::{Pot, Turn};
 use shovel_edge::turn::WriteOut;
+use shovel_edge::{Pot, Turn};
 use shovel_link::{Outgoing, Socket, Written};
 use shovel_protocol::control::Welcome;
 use shovel_protocol::head::Kind;

@@ -9,8 +9,8 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
-use shovel_edge::{Failure, Pot};
 use shovel_edge::backend::BodyError;
+use shovel_edge::{Failure, Pot};
 use shovel_protocol::credit::Grants;
 use shovel_protocol::{RequestId, ToWorker};
 

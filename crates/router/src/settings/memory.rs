@@ -87,7 +87,10 @@ mod tests {
     fn without_a_control_group_it_is_what_the_machine_has() {
         assert_eq!(available(&[MEMINFO]), Some(2000 * 1024));
         let unlimited = ("sys/fs/cgroup/app/memory.max", "max\n");
-        assert_eq!(available(&[MEMINFO, ("proc/self/cgroup", "0::/app\n"), unlimited]), Some(2048000));
+        assert_eq!(
+            available(&[MEMINFO, ("proc/self/cgroup", "0::/app\n"), unlimited]),
+            Some(2048000)
+        );
         assert_eq!(available(&[]), None);
     }
 

@@ -23,7 +23,8 @@ impl Socket {
         }
     }
 
-    pub(crate) fn turn(&self) -> &Turn {
+    /// Of its thread.
+    pub fn turn(&self) -> &Turn {
         &self.0.turn
     }
 
