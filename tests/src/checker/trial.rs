@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::asker::{Asked, ask};
-use super::client::{Client, Season, Weather};
+use super::client::{ANSWERS_WITHIN, Client, Season, Weather};
 use super::footprint::Footprint;
 use super::growth::Growth;
 use super::judge::{Rule, Violation, judge};
@@ -345,7 +345,7 @@ impl Crowd {
         let staying = (0..self.trial.clients).filter(|place| place % 20 < 13).count();
         self.weather.send_modify(|weather| weather.season = Season::Late);
         let settled = self.settled.clone();
-        let deadline = Instant::now() + PATIENCE * 2;
+        let deadline = Instant::now() + ANSWERS_WITHIN;
         while settled.load(Ordering::Relaxed) < staying && Instant::now() < deadline {
             sleep(Duration::from_millis(20)).await;
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use super::judge::{Rule, Violation};
 use super::record::Record;
@@ -48,7 +49,7 @@ impl Verdict {
             f,
             "seed {}: {} connections, {orders} messages, {words} heard, {} deeds, {workers} \
              workers, {adopted} moves, {} handled again, {} publishes of an operator, {answered} \
-             requests and {} without an answer; {}; ",
+             requests and {} without an answer; {}; for {:.1} s the machine excuses what is late; ",
             self.seed,
             conversations.len(),
             deeds.len(),
@@ -56,6 +57,7 @@ impl Verdict {
             published.len(),
             failed.len(),
             self.footprints,
+            self.excused().as_secs_f64(),
         )?;
         match self.violations.len() {
             0 => write!(f, "all well"),
@@ -91,6 +93,17 @@ impl Verdict {
         lines[shown]
             .iter()
             .try_for_each(|(at, line)| writeln!(f, "{} {line:.300}", Time(*at, begin)))
+    }
+
+    /// In how much of the run it stood still, or may have: what the judge found excused.
+    fn excused(&self) -> Duration {
+        let (mut excused, mut until) = (0, 0);
+        // They stand in the order of their beginnings.
+        for deed in self.record.deeds.iter().filter(|deed| deed.stalls) {
+            excused += deed.to.saturating_sub(deed.from.max(until));
+            until = until.max(deed.to);
+        }
+        Duration::from_nanos(excused)
     }
 
     fn begin(&self) -> u64 {
