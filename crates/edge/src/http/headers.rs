@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, FORWARDED, HOST, HeaderName,
-    PROXY_AUTHENTICATE, TE, TRANSFER_ENCODING, UPGRADE,
+    PROXY_AUTHENTICATE, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
@@ -19,9 +20,13 @@ pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwa
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Headers that a `Connection` header takes away from nobody.
-const KEPT: [HeaderName; 14] = [
+const KEPT: [HeaderName; 18] = [
     TE,
     UPGRADE,
+    SEC_WEBSOCKET_EXTENSIONS,
+    SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION,
     HOST,
     CONTENT_LENGTH,
     CONTENT_TYPE,
@@ -68,9 +73,9 @@ pub(super) fn clean_request(headers: &mut HeaderMap) {
 
 /// Removes from an upgrade what concerns the hop from the client alone; what makes it an upgrade stays.
 pub(super) fn clean_upgrade(headers: &mut HeaderMap) {
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, TE] {
-        headers.remove(name);
-    }
+    remove_hop_by_hop(headers);
+    headers.remove(TE);
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
 }
 
 /// Removes what concerns the hop to the app alone. A 426 keeps its `Upgrade`, which it must have
@@ -235,6 +240,29 @@ mod tests {
                 ("cookie", "b=2"),
             ])
         );
+    }
+
+    /// D37: `Connection` names what goes no further in an upgrade too; what makes it an upgrade stays,
+    /// whatever is named.
+    #[test]
+    fn what_concerns_one_hop_goes_no_further_in_an_upgrade() {
+        let of_upgrade = [
+            ("upgrade", "websocket"),
+            ("sec-websocket-key", "a2V5"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-protocol", "chat"),
+            ("host", "h"),
+        ];
+        let named = "keep-alive, Upgrade, X-Secret, Sec-WebSocket-Key, sec-websocket-version, \
+            sec-websocket-protocol, host";
+        let mut headers = headers(&of_upgrade);
+        headers.append(CONNECTION, HeaderValue::from_static(named));
+        headers.append("x-secret", HeaderValue::from_static("1"));
+        headers.append(KEEP_ALIVE, HeaderValue::from_static("timeout=5"));
+        clean_upgrade(&mut headers);
+        let mut expected = self::headers(&of_upgrade);
+        expected.append(CONNECTION, HeaderValue::from_static("upgrade"));
+        assert_eq!(headers, expected);
     }
 
     #[test]
