@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use shovel_edge::Failure;
@@ -16,13 +16,18 @@ use shovel_protocol::{RequestId, ToWorker};
 
 use crate::links::link::Link;
 
+/// Up to this much small pieces are put together, since each costs some bytes beside its own, which
+/// no credit counts.
+const MERGED_BYTES: usize = 4096;
+
 /// What has arrived and the client has not taken; the credit bounds it.
 pub struct Download {
     state: RefCell<State>,
 }
 
 struct State {
-    queue: VecDeque<Bytes>,
+    queue: VecDeque<BytesMut>,
+    queued_bytes: usize,
     trailers: Option<HeaderMap>,
     end: End,
     /// What `Content-Length` leaves to come; `None` without one.
@@ -57,6 +62,7 @@ impl Download {
     pub fn new(length: Length, window_bytes: u32) -> Rc<Self> {
         let state = State {
             queue: VecDeque::new(),
+            queued_bytes: 0,
             trailers: None,
             end: End::Open,
             remaining_bytes: match length {
@@ -85,9 +91,7 @@ impl Download {
             Some(None) => state.end_at_fault("more bytes than Content-Length says"),
             left => {
                 state.remaining_bytes = left.flatten();
-                if !data.is_empty() {
-                    state.queue.push_back(Bytes::copy_from_slice(data));
-                }
+                state.append(data);
                 state.wake();
             }
         }
@@ -116,6 +120,15 @@ impl Download {
 }
 
 impl State {
+    fn append(&mut self, data: &[u8]) {
+        self.queued_bytes += data.len();
+        match self.queue.back_mut() {
+            Some(last) if last.len() + data.len() <= MERGED_BYTES => last.extend_from_slice(data),
+            Some(_) | None if data.is_empty() => {}
+            Some(_) | None => self.queue.push_back(data.into()),
+        }
+    }
+
     fn end(&mut self, end: End) {
         if self.end == End::Open {
             self.end = end;
@@ -190,12 +203,13 @@ impl http_body::Body for ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let mut state = self.download.state.borrow_mut();
         if let Some(data) = state.queue.pop_front() {
+            state.queued_bytes -= data.len();
             if let Some(bytes) = state.grants.consume(data.len())
                 && state.end == End::Open
             {
                 self.link.send(&ToWorker::Credit { request: self.request, bytes });
             }
-            return Poll::Ready(Some(Ok(Frame::data(data))));
+            return Poll::Ready(Some(Ok(Frame::data(data.freeze()))));
         }
         match state.end {
             End::Open => {
@@ -217,7 +231,7 @@ impl http_body::Body for ResponseBody {
         if !state.is_sized {
             return SizeHint::default();
         }
-        let here: u64 = state.queue.iter().map(|data| data.len() as u64).sum();
+        let here = state.queued_bytes as u64;
         match (state.end, state.remaining_bytes) {
             (End::Open, Some(left)) => SizeHint::with_exact(here + left),
             (End::Whole, _) if state.trailers.is_none() => SizeHint::with_exact(here),
@@ -261,6 +275,25 @@ mod tests {
         download.finish(None);
         assert!(matches!(download.state.borrow().end, End::Broken(_)));
         assert!(download.take_fault().is_some());
+    }
+
+    /// A frame of one byte costs no piece of its own, or a worker could have its credit's bytes cost
+    /// many times as much.
+    #[test]
+    fn small_pieces_are_put_together() {
+        let download = Download::new(Length::Unknown, 1 << 20);
+        let all: Vec<u8> = (0..10_000u32).map(|number| number as u8).collect();
+        for byte in &all {
+            assert!(download.push(&[*byte]));
+        }
+        assert!(download.push(&all));
+        assert!(download.push(b"end"));
+        assert_eq!(queued(&download), [&all[..], &all, b"end"].concat());
+        assert!(
+            download.state.borrow().queue.len() <= 5,
+            "{}",
+            download.state.borrow().queue.len()
+        );
     }
 
     #[test]
