@@ -191,10 +191,10 @@ impl Router {
         why: &'static str,
     ) {
         tracing::warn!(worker = %link.worker, why, "an upgrade cannot be passed on");
-        if let Some(mut request) = self.take_request(request, LateUpgrade::TimedOut) {
+        if let Some(mut request) = self.take_request(request, LateUpgrade::Refused) {
             request.answer(Outcome::Failed(Failure::BadGateway(why)));
         }
-        link.send(&ToWorker::Gone { connection: id, close: LateUpgrade::TimedOut.close() });
+        link.send(&ToWorker::Gone { connection: id, close: LateUpgrade::Refused.close() });
     }
 }
 

@@ -33,7 +33,7 @@ impl Router {
     }
 
     fn break_off(self: &Rc<Self>, id: RequestId, why: &'static str, tell: bool) {
-        let Some(mut request) = self.take_request(id, LateUpgrade::TimedOut) else { return };
+        let Some(mut request) = self.take_request(id, LateUpgrade::Refused) else { return };
         if tell {
             request.link.cancel(id);
         }

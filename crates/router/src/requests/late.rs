@@ -31,7 +31,7 @@ impl Router {
         let its: Vec<_> = its.map(|(id, _)| RequestId(id)).collect();
         drop(requests);
         for id in its {
-            let Some(mut request) = self.take_request(id, LateUpgrade::TimedOut) else { continue };
+            let Some(mut request) = self.take_request(id, LateUpgrade::Refused) else { continue };
             request.link.cancel(id);
             self.measures.tally.add(OfThread::Repeated, 1);
             request.answer(Outcome::WorkerLate);

@@ -54,7 +54,7 @@ impl Router {
         let waiting = request.waiting.take();
         drop(requests);
         if let Some(connection) = connection {
-            self.custody.borrow_mut().withdraw(connection, LateUpgrade::TimedOut);
+            self.custody.borrow_mut().withdraw(connection, LateUpgrade::Refused);
         }
         if let Some(waiting) = waiting {
             self.custody.borrow_mut().answer_request(link.worker);
