@@ -106,9 +106,9 @@ pub enum Command<E> {
         /// Whose.
         route: Route,
         /// Why.
-        loss: Loss,
-        /// Messages that nobody will handle.
-        dropped: u64,
+        cause: GiveUpCause,
+        /// So many messages nobody will handle.
+        given_up: u64,
         /// The worker that has its close, or that died.
         worker: Option<WorkerId>,
         /// The client had closed before.
@@ -191,6 +191,25 @@ pub enum Loss {
     TimeUp(DrainReason),
     /// The pool ends, and nobody needs it.
     End,
+}
+
+/// Why the messages of a connection are given up, though a worker still hears of its close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum GiveUpCause {
+    /// [`Loss::Refused`].
+    Refused,
+    /// [`Loss::Poison`].
+    Poison,
+}
+
+impl GiveUpCause {
+    /// The same, among all losses.
+    pub fn loss(self) -> Loss {
+        match self {
+            GiveUpCause::Refused => Loss::Refused,
+            GiveUpCause::Poison => Loss::Poison,
+        }
+    }
 }
 
 impl Loss {

@@ -45,7 +45,7 @@ use shovel_protocol::WorkerId;
 
 pub use cell::{LoneCell, Proof, Tried, WorkerCell};
 pub use connection::{Attachment, Connection, Phase, Route};
-pub use event::{Command, Event, Loss, farewell};
+pub use event::{Command, Event, GiveUpCause, Loss, farewell};
 pub use hot::{Arrived, Closing, Committed, LastEvent, Left, NextEvent, PlainMessage};
 pub use log::Kept;
 pub use offer::LateUpgrade;

@@ -14,7 +14,8 @@ use super::connection::{Record, State, Step, Wait};
 use super::strikes::Blame;
 use super::workers::Adopter;
 use super::{
-    ClientHandle, Command, Connection, Custody, Loss, Moment, OutOfTurn, Phase, Route, WorkerCell,
+    ClientHandle, Command, Connection, Custody, GiveUpCause, Loss, Moment, OutOfTurn, Phase, Route,
+    WorkerCell,
 };
 use crate::fleet::{Death, DrainReason};
 
@@ -121,17 +122,21 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
                 portable.adopt_strikes.clear();
             }
             // What a handler did that failed to adopt does not happen.
-            if taken { (staged, 0) } else { (E::default(), its.give_up_messages(Loss::Refused)) }
+            if taken {
+                (staged, 0)
+            } else {
+                (E::default(), its.give_up_messages(GiveUpCause::Refused))
+            }
         });
-        let Some((acts, dropped)) = answered else { return Ok(false) };
+        let Some((acts, given_up)) = answered else { return Ok(false) };
         self.note_proof(worker, true);
         if taken {
             self.commands.push_back(Command::CountAdopted { cause });
             self.commands.push_back(Command::Act { worker, slot, acts });
         } else {
-            let (loss, worker) = (Loss::Refused, Some(worker));
-            let given_up = Command::GiveUp { route, loss, dropped, worker, was_closed };
-            self.commands.push_back(given_up);
+            let (cause, worker) = (GiveUpCause::Refused, Some(worker));
+            let give_up = Command::GiveUp { route, cause, given_up, worker, was_closed };
+            self.commands.push_back(give_up);
         }
         self.commands.push_back(Command::HandOver { connection });
         self.commands.push_back(Command::Look { route });

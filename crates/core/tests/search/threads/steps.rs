@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use shovel_core::custody::{
-    Arrived, Attachment, Command, Event, Left, LoneCell, Loss, Moment, WorkerCell,
+    Arrived, Attachment, Command, Event, GiveUpCause, Left, LoneCell, Loss, Moment, WorkerCell,
 };
 use shovel_protocol::id::Leased;
 use shovel_protocol::{LeaseId, RequestId, WorkerId};
@@ -206,7 +206,7 @@ impl World {
         match command {
             Command::HandOver { connection } => return self.give(number, connection),
             Command::Adopt { worker, .. } => self.truth.is_asked(number, place_of(worker))?,
-            Command::GiveUp { loss: Loss::Poison, .. } => {
+            Command::GiveUp { cause: GiveUpCause::Poison, .. } => {
                 let lease = self.lease(number)?;
                 if let Some(kept) = self.threads[number].custody.client_mut(lease) {
                     kept.is_open = false;

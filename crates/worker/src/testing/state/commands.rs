@@ -53,7 +53,9 @@ impl State {
                 }
                 self.finish_if_idle(route);
             }
-            Command::GiveUp { route, loss, .. } => self.note_close(route, &loss.close()),
+            Command::GiveUp { route, cause, .. } => {
+                self.note_close(route, &cause.loss().close());
+            }
             Command::End { route, loss, worker: _ } => {
                 self.note_close(route, &loss.close());
                 self.take_out(route);
