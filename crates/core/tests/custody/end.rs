@@ -268,6 +268,19 @@ fn a_handler_that_does_not_end_is_cut_off_when_the_time_is_up() {
     house.pass(OWNER_WAIT);
 }
 
+/// docs/wire.md, "Taking over": this close alone comes before the answer.
+#[test]
+fn whoever_adopts_when_the_time_is_up_hears_of_the_close() {
+    let (mut house, routes) = reloading(1);
+    end(&mut house);
+    house.release(routes[0]);
+    assert_eq!(house.phase(routes[0]), Phase::Adopting);
+    let close = Loss::TimeUp(DrainReason::Terminate).close();
+    let last = house.custody.cut_off(routes[0], close).expect("it is told");
+    assert_eq!((last.worker, last.seq), (SECOND, 3));
+    assert!(!last.redelivered);
+}
+
 #[test]
 fn whoever_ends_with_a_worker_that_is_killed_at_the_end_is_told_of_the_end() {
     for (is_ending, code) in [(true, CloseCode::GOING_AWAY), (false, CloseCode::INTERNAL_ERROR)] {
