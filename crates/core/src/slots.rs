@@ -4,15 +4,18 @@
 use serde::{Deserialize, Serialize};
 use shovel_protocol::id::Leased;
 
+/// A place of a table, whatever its lease.
+pub type Slot = u32;
+
 /// Values by leased id. Places are used again; leases go up, and wrap after 2^32.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Slots<T> {
-    slots: Vec<Slot<T>>,
+    slots: Vec<Entry<T>>,
     free: Vec<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-struct Slot<T> {
+struct Entry<T> {
     lease: u32,
     value: Option<T>,
 }
@@ -27,7 +30,7 @@ impl<T> Slots<T> {
     /// Stores a value that is made with its id in hand.
     pub fn insert_with(&mut self, make: impl FnOnce(Leased) -> T) -> Leased {
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { lease: 0, value: None });
+            self.slots.push(Entry { lease: 0, value: None });
             self.slots.len() as u32 - 1
         });
         let place = &mut self.slots[slot as usize];

@@ -75,9 +75,9 @@ impl Backend for Router {
     fn asks(self: &Rc<Self>, is_asking: bool) {
         let mut custody = self.custody.borrow_mut();
         if is_asking {
-            custody.begin_question();
+            custody.begin_asking();
         } else {
-            custody.end_question();
+            custody.end_asking();
         }
         drop(custody);
         self.go_on_if_needed();

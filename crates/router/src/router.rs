@@ -10,7 +10,7 @@ use shovel_edge::Turn;
 use tokio::time::Instant;
 
 use crate::counts::Measures;
-use crate::custody::state::{Alarm, Custody};
+use crate::custody::state::{Alarm, ThreadCustody};
 use crate::driver::news::NewsSender;
 use crate::fanout::crossing::Sender;
 use crate::fanout::publisher::{Publisher, Share};
@@ -26,7 +26,7 @@ pub struct Router {
     pub(crate) turn: Turn,
     pub(crate) news: NewsSender,
     /// Who has which connection, and all that is kept of clients and workers.
-    pub(crate) custody: RefCell<Custody>,
+    pub(crate) custody: RefCell<ThreadCustody>,
     pub(crate) alarm: Alarm,
     pub(crate) requests: RefCell<Slots<Request>>,
     /// Requests that no worker has yet.
@@ -49,7 +49,7 @@ impl Router {
                 access_log: Cell::new(false),
                 turn: turn.clone(),
                 news,
-                custody: RefCell::new(Custody::new(thread, settings.of_custody())),
+                custody: RefCell::new(ThreadCustody::new(thread, settings.of_custody())),
                 alarm: Alarm::default(),
                 requests: RefCell::default(),
                 queue: RequestQueue::default(),

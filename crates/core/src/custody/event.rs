@@ -41,8 +41,8 @@ pub enum Event {
         worker: WorkerId,
     },
     /// How much a worker has done by now. Told now and then, to find out who rests.
-    Looked {
-        /// At whom.
+    ActivityTold {
+        /// Whose.
         worker: WorkerId,
         /// All that it has done, as a number that grows with each thing.
         activity: u64,
@@ -132,7 +132,7 @@ pub enum Command<E> {
         loss: Loss,
     },
     /// Look again whether the reader of a client may go on.
-    Look {
+    CheckReader {
         /// Whose.
         route: Route,
     },

@@ -52,9 +52,9 @@ pub use offer::LateUpgrade;
 pub use seeking::UNDER_WAY;
 pub use trials::COMPANY_ENDS_IN;
 
-use crate::channels::Slot;
 pub use crate::fleet::Death;
 use crate::fleet::Rotation;
+use crate::slots::Slot;
 use crate::slots::Slots;
 use roster::Roster;
 use route_queue::RouteQueue;
@@ -118,7 +118,7 @@ pub struct Custody<W, C, M, E> {
     rotation: Rotation,
     ending: Ending,
     /// Clients that are asking for something.
-    questions: u32,
+    askers: u32,
     /// Those that are to leave their workers.
     leaving: RouteQueue,
     /// Those that cannot move and whose workers leave: each is closed at its time.
@@ -153,7 +153,7 @@ pub struct Custody<W, C, M, E> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Ending {
     No,
-    /// What was read is handled, if a worker has to be started for it.
+    /// What was read is handled, even if a worker has to be started for it.
     Began,
     /// No worker is started any more.
     Last,
@@ -195,7 +195,7 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
             offered: Vec::new(),
             rotation: Rotation::default(),
             ending: Ending::No,
-            questions: 0,
+            askers: 0,
             leaving: RouteQueue::default(),
             farewells: BTreeSet::new(),
             seeking: RouteQueue::default(),

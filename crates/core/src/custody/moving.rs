@@ -70,7 +70,7 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
             self.go_on_without(worker, route, cause);
         }
         // Its client may have been paused because of the worker that it left.
-        self.commands.push_back(Command::Look { route });
+        self.commands.push_back(Command::CheckReader { route });
         self.settle(now);
         Ok(true)
     }
@@ -122,10 +122,9 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
                 portable.adopt_strikes.clear();
             }
             // What a handler did that failed to adopt does not happen.
-            if taken {
-                (staged, 0)
-            } else {
-                (E::default(), its.give_up_messages(GiveUpCause::Refused))
+            match taken {
+                true => (staged, 0),
+                false => (E::default(), its.give_up_messages(GiveUpCause::Refused)),
             }
         });
         let Some((acts, given_up)) = answered else { return Ok(false) };
@@ -139,7 +138,7 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
             self.commands.push_back(give_up);
         }
         self.commands.push_back(Command::HandOver { connection });
-        self.commands.push_back(Command::Look { route });
+        self.commands.push_back(Command::CheckReader { route });
         if self.draining(worker).is_some() {
             self.leaving.push(route);
         }

@@ -49,7 +49,7 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
         }
         self.connections.renew(route.slot);
         self.seek(route);
-        self.commands.push_back(Command::Look { route });
+        self.commands.push_back(Command::CheckReader { route });
     }
 
     /// Ends a connection that nobody can have any more. Its close event is not delivered.

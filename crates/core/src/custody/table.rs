@@ -104,7 +104,7 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
     }
 
     /// Whether so much is kept that the client of this connection is not to be read. If so, a
-    /// [`super::Command::Look`] comes when there is room.
+    /// [`super::Command::CheckReader`] comes when there is room.
     pub fn keeps_too_much(&mut self, route: Route) -> bool {
         let is_full = self.kept_bytes >= KEPT_LIMIT_BYTES;
         let counts = is_full
@@ -205,7 +205,7 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
         self.kept_bytes -= bytes;
         if self.kept_bytes < KEPT_LIMIT_BYTES / 2 && !self.unread.is_empty() {
             for route in self.unread.take() {
-                self.commands.push_back(super::Command::Look { route });
+                self.commands.push_back(super::Command::CheckReader { route });
             }
         }
     }

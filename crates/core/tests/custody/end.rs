@@ -168,12 +168,12 @@ fn what_waits_for_a_worker_ends_when_nobody_comes_any_more() {
 fn it_is_empty_once_when_nothing_is_left_and_nothing_is_asked() {
     let mut house = House::of(&[FIRST]);
     let emptied = |house: &House<SharedCell>| house.count(|told| *told == Command::Emptied);
-    house.custody.begin_question();
+    house.custody.begin_asking();
     house.happens(Event::EndBegan);
     house.drain(FIRST, DrainReason::Terminate);
     assert_eq!(emptied(&house), 0, "a request may have to be asked of another worker");
     assert!(!is_told(&house, FIRST));
-    house.custody.end_question();
+    house.custody.end_asking();
     house.obey();
     assert_eq!(emptied(&house), 1);
     assert!(is_told(&house, FIRST));

@@ -120,7 +120,7 @@ impl Fool {
             5 if self.random.bool() => Event::LinkEnded { worker },
             5 | 6 => Event::Died { worker, death: DEATHS[self.random.usize(0..4)] },
             7 if self.random.u32(0..8) > 0 => {
-                Event::Looked { worker, activity: self.random.u64(0..2) }
+                Event::ActivityTold { worker, activity: self.random.u64(0..2) }
             }
             7 if self.random.u32(0..8) > 0 => Event::TimeUp { worker },
             7 if self.random.u32(0..4) == 0 => Event::WaitsEnded,
@@ -276,7 +276,7 @@ impl Fool {
                 | Command::Revoke { .. }
                 | Command::Adopt { .. }
                 | Command::Act { .. }
-                | Command::Look { .. }
+                | Command::CheckReader { .. }
                 | Command::CountReleased { .. }
                 | Command::CountAdopted { .. }
                 | Command::Drained { .. }

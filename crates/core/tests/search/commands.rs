@@ -93,7 +93,7 @@ impl World {
                 self.witness(connection).is_lost = true;
                 self.take_out(connection)
             }
-            Command::Look { route } => {
+            Command::CheckReader { route } => {
                 self.look(route);
                 Ok(())
             }

@@ -3,15 +3,16 @@
 
 use std::net::SocketAddr;
 
-use shovel_core::channels::{Slot, Subscribers, Subscriptions};
+use shovel_core::channels::{Subscribers, Subscriptions};
 use shovel_core::custody;
+use shovel_core::slots::Slot;
 use shovel_edge::ws::Socket;
 use shovel_protocol::control::{self, RequestHead};
 use shovel_protocol::{CloseCode, ConnectionUuid, MessageKind};
 
 use super::pressure::Pressure;
 use crate::counts::OfWorker;
-use crate::custody::state::Custody;
+use crate::custody::state::ThreadCustody;
 use crate::links::link::Link;
 
 /// The client of a connection.
@@ -95,7 +96,7 @@ impl custody::ClientHandle for Client {
 }
 
 /// The subscriptions of all connections of a thread.
-pub struct AllSubscriptions<'a>(pub &'a mut Custody);
+pub struct AllSubscriptions<'a>(pub &'a mut ThreadCustody);
 
 impl Subscribers for AllSubscriptions<'_> {
     fn subscriptions(&mut self, slot: Slot) -> Option<&mut Subscriptions> {

@@ -3,8 +3,8 @@
 
 use std::rc::Rc;
 
-use shovel_core::channels::Slot;
 use shovel_core::custody::{Closing, Route};
+use shovel_core::slots::Slot;
 use shovel_protocol::{Again, Close, CloseCode, ToWorker, WorkerId};
 
 use super::client::{AllSubscriptions, Client};

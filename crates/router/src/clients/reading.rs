@@ -25,7 +25,7 @@ impl Router {
     }
 
     /// A worker's link has no room: none of its clients is read, or each would bring one message more.
-    /// A message that has begun is read to its end.
+    /// A WebSocket frame that has begun is read to its end.
     #[cold]
     pub(crate) fn pause_clients_of(&self, link: &Link) {
         if link.begin_pauses() {

@@ -5,8 +5,9 @@
 
 use std::rc::Rc;
 
-use shovel_core::channels::{Full, Slot};
+use shovel_core::channels::Full;
 use shovel_core::custody::Attachment;
+use shovel_core::slots::Slot;
 use shovel_protocol::control::Effect;
 use shovel_protocol::to_supervisor::{Effects, put_effect};
 use shovel_protocol::{Act, BadFrame, CloseCode, MessageKind, PublishToken, ToWorker, When};

@@ -9,7 +9,7 @@ use shovel_protocol::to_supervisor::Effects;
 use shovel_protocol::to_worker::RequestBytes;
 use shovel_protocol::{Again, Close, ConnectionUuid, LeaseId, ToWorker, WorkerId, WsMessage};
 
-use super::state::{Custody, Staged};
+use super::state::{Staged, ThreadCustody};
 use crate::clients::client::Handshake;
 use crate::clients::pressure::Pressure;
 use crate::counts::OfThread;
@@ -50,7 +50,7 @@ impl Router {
             }
             Command::End { route, loss, worker } => self.end(route, loss, worker),
             Command::CutOff { route, loss } => self.cut_off(route, loss),
-            Command::Look { route } => self.look_at_route(route),
+            Command::CheckReader { route } => self.look_at_route(route),
             Command::CountReleased { cut } => {
                 let how = if cut { OfThread::Revoked } else { OfThread::Released };
                 self.measures.tally.add(how, 1);
@@ -71,7 +71,7 @@ impl Router {
     }
 
     /// Hands the owner all that has come, as far as it may be begun and there is room on its link.
-    pub(crate) fn pump(&self, custody: &mut Custody, connection: LeaseId) {
+    pub(crate) fn pump(&self, custody: &mut ThreadCustody, connection: LeaseId) {
         while let Some(next) = custody.next(connection) {
             let again = Again { redelivered: next.redelivered, partial: next.partial };
             let seq = next.seq;
@@ -258,7 +258,7 @@ impl Router {
                 "a handler does not let go of its connection"
             );
         }
-        let has_requests = link.cell.asked.load(Ordering::Relaxed) > 0;
+        let has_requests = link.cell.requests_under_way.load(Ordering::Relaxed) > 0;
         self.news.send(FromThread::Stuck { worker, has_requests });
     }
 }

@@ -143,7 +143,7 @@ impl Router {
             .map(|(worker, link)| (worker, link.tally.sums().total()))
             .collect();
         for (worker, activity) in workers {
-            self.tell_custody(Event::Looked { worker, activity });
+            self.tell_custody(Event::ActivityTold { worker, activity });
         }
     }
 }

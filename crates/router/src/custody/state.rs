@@ -11,7 +11,7 @@ use crate::clients::client::Client;
 use crate::links::cell::Linked;
 
 /// Who has which connection of this thread.
-pub type Custody = custody::Custody<Linked, Client, KeptMessage, Staged>;
+pub type ThreadCustody = custody::Custody<Linked, Client, KeptMessage, Staged>;
 
 /// Acts that wait for their commit, as they stand in a `ws:upgrade`.
 pub type Staged = Vec<u8>;

@@ -25,8 +25,8 @@ pub(crate) enum Crossing {
     Publish(Message),
     /// What became of one there.
     Answer {
-        /// As in [`Message::question`].
-        question: u32,
+        /// As in [`Message::receipt`].
+        receipt: u32,
         /// Of that thread alone.
         published: Published,
     },
@@ -42,7 +42,7 @@ pub(crate) struct Message {
     pub from: WorkerId,
     pub token: PublishToken,
     /// Where and under which number an answer is wanted.
-    pub question: Option<(usize, u32)>,
+    pub receipt: Option<(usize, u32)>,
 }
 
 /// One thread's way to all others, and from them.
@@ -135,10 +135,10 @@ impl Sender {
         self.queues[self.thread].fill.bytes.load(Ordering::Relaxed)
     }
 
-    /// Answers another thread's question.
-    pub fn answer(&self, thread: usize, question: u32, published: Published) {
+    /// Tells another thread what became of its publish here.
+    pub fn answer(&self, thread: usize, receipt: u32, published: Published) {
         if let Some(queue) = self.queues.get(thread) {
-            queue.send(Crossing::Answer { question, published });
+            queue.send(Crossing::Answer { receipt, published });
         }
     }
 
@@ -219,7 +219,7 @@ mod tests {
             data: vec![0; bytes].into(),
             from: WorkerId(1),
             token: PublishToken::default(),
-            question: None,
+            receipt: None,
         }
     }
 

@@ -115,7 +115,7 @@ impl Router {
     ) -> Result<(), BadFrame> {
         match answer.map_err(|why| out_of_turn(kind, why))? {
             true => self.go_on(),
-            false => stranger(link, kind),
+            false => count_stray(link, kind),
         }
         Ok(())
     }
@@ -140,11 +140,11 @@ impl Router {
             }
             let close = custody.late_upgrade(id).close();
             link.answer(&ToWorker::Gone { connection: id, close });
-            return stranger(link, Kind::WsUpgrade);
+            return count_stray(link, Kind::WsUpgrade);
         };
         if offered_by != Some(request) {
             // Accepted before, or another's request.
-            return stranger(link, Kind::WsUpgrade);
+            return count_stray(link, Kind::WsUpgrade);
         }
         let headers = header_map(&upgrade.headers);
         let protocol = upgrade.protocol.map(http::HeaderValue::from_str).transpose();
@@ -199,15 +199,15 @@ impl Router {
 }
 
 /// A frame about something that its sender does not have. It may just have lost it.
-fn stranger(link: &Link, kind: Kind) {
-    if link.count_stranger() {
+fn count_stray(link: &Link, kind: Kind) {
+    if link.count_stray() {
         tracing::debug!(worker = %link.worker, frame = kind.name(), "dropped: not its connection");
     }
 }
 
 /// Drops a stray frame. The link stays open: the worker may have lost the connection a moment ago.
 pub(crate) fn drop_stray(link: &Link, kind: Kind) -> Result<(), BadFrame> {
-    stranger(link, kind);
+    count_stray(link, kind);
     Ok(())
 }
 

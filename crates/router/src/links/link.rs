@@ -28,8 +28,8 @@ pub const CHANNEL_LIMIT_BYTES: usize = 16 * 1024 * 1024;
 /// there are, so it must read them.
 const ANSWERS_LIMIT_BYTES: usize = 4 * 1024 * 1024;
 
-/// What may wait beside both, and beside messages that cross these limits: answers to the worker's own
-/// frames, closes, and all that has no bound of its own. Beyond it the link ends.
+/// Room beyond the two limits above and the longest message, for answers to the worker's own frames,
+/// closes, and all that has no bound of its own. When that is used up too, the link ends.
 const OTHERS_LIMIT_BYTES: usize = 12 * 1024 * 1024;
 
 /// A link to one worker.
@@ -186,8 +186,8 @@ impl Link {
         self.mark();
     }
 
-    /// Queues a message of a client's: what [`Link::send`] does, in a shorter way. It has one
-    /// caller, which the compiler then makes it a part of.
+    /// Queues a message of a client's: what [`Link::send`] does, but for the check
+    /// whether the worker reads, which its caller does. It has one caller, which the compiler then makes it a part of.
     #[inline]
     pub fn send_message(&self, message: WsMessage<'_>) {
         if self.ended.get() {
@@ -290,7 +290,7 @@ impl Link {
     }
 
     /// Counts a frame about something that the worker does not have. `true` the first time.
-    pub fn count_stranger(&self) -> bool {
+    pub fn count_stray(&self) -> bool {
         let is_first = self.tally.of(OfWorker::StrayFrames) == 0;
         self.tally.add(OfWorker::StrayFrames, 1);
         is_first

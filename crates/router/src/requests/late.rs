@@ -26,7 +26,7 @@ impl Router {
     pub(crate) fn ask_others(self: &Rc<Self>, worker: WorkerId) {
         let requests = self.requests.borrow();
         let its = requests.iter().filter(|(_, request)| {
-            request.link.worker == worker && request.may_repeat && request.waiting.is_some()
+            request.link.worker == worker && request.may_ask_another && request.waiting.is_some()
         });
         let its: Vec<_> = its.map(|(id, _)| RequestId(id)).collect();
         drop(requests);

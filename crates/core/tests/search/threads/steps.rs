@@ -59,7 +59,7 @@ impl World {
             Action::Spawn(place) => {
                 let mut cell = LoneCell::new(true);
                 if config.is_proven {
-                    cell.ask();
+                    cell.claim_first_adoption();
                     cell.prove(true);
                 }
                 CELLS.with_borrow_mut(|cells| cells[place] = cell);
@@ -220,7 +220,7 @@ impl World {
             // A worker that is told to give up what it takes over may answer that it has.
             Command::Revoke { .. }
             | Command::Act { .. }
-            | Command::Look { .. }
+            | Command::CheckReader { .. }
             | Command::CountAdopted { .. }
             | Command::WorkWanted => return Ok(false),
             Command::Release { .. }

@@ -69,7 +69,7 @@ impl State {
                 self.workers.tell(worker, &ToWorker::Shutdown);
             }
             // Clients are read at all times, and nothing is counted.
-            Command::Look { .. }
+            Command::CheckReader { .. }
             | Command::CountReleased { .. }
             | Command::CountAdopted { .. }
             // The test alone starts and ends workers.
