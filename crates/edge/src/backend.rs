@@ -76,9 +76,10 @@ pub enum Refused {
     ForeignOrigin,
     /// An upgrade that breaks the rules of WebSockets: 400 or 426.
     BadHandshake,
-    /// What is no head of a request, or too long a one: 400, 414 or 431.
+    /// What is no head of a request, too long a one, or one of what is not done here: 400, 405, 413, 414,
+    /// 417, 431, 501 or 505.
     BadHead,
-    /// No whole head of a request in time: closed.
+    /// No whole head of a request in time: 408.
     SlowHead,
 }
 
@@ -127,7 +128,7 @@ pub enum Failure {
     /// The body of the request does not become whole: 400, 408 or 413.
     #[error(transparent)]
     Body(#[from] BrokenBody),
-    /// No answer within the time-out: 504.
+    /// No answer within the timeout: 504.
     #[error("the answer did not come in time")]
     TimedOut,
 }

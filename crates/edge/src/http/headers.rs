@@ -242,7 +242,7 @@ mod tests {
         );
     }
 
-    /// D37: `Connection` names what goes no further in an upgrade too; what makes it an upgrade stays,
+    /// D29: `Connection` names what goes no further in an upgrade too; what makes it an upgrade stays,
     /// whatever is named.
     #[test]
     fn what_concerns_one_hop_goes_no_further_in_an_upgrade() {

@@ -31,9 +31,9 @@ pub use why::Why;
 /// What an operator can set about connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Longest message that a client may send.
+    /// Longest message, in either direction.
     pub max_message_bytes: usize,
-    /// An outbox that holds this much takes nothing more.
+    /// A client whose outbox holds this much reads too slowly.
     pub outbox_limit_bytes: usize,
     /// What becomes of what is published to a client that reads too slowly.
     pub slow_consumer: SlowConsumer,

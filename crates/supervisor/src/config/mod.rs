@@ -78,7 +78,8 @@ pub struct Config {
     pub trust_proxy: Vec<http::Proxy>,
 
     /// Have those proxies say whose connection it is before all else, by the PROXY protocol of version
-    /// 1 or 2: connections of theirs without it are closed. Those of others are clients' own
+    /// 1 or 2: connections of theirs without it are closed. A connection from any other address is its
+    /// client's own
     #[arg(long, help_heading = LISTENING)]
     pub proxy_protocol: bool,
 
@@ -114,7 +115,7 @@ pub struct Config {
     #[arg(value_parser = units::duration)]
     pub shutdown_timeout: Duration,
 
-    /// Let workers stop that have had nothing to do for so long and hold only connections that can
+    /// Let workers stop that have had nothing to do for so long and have only connections that can
     /// do without them; the next message, request or close starts one [default: never]
     #[arg(long, help_heading = WORKERS, value_name = "DURATION")]
     #[arg(value_parser = units::some_duration)]
@@ -241,7 +242,7 @@ pub struct Config {
     #[arg(value_parser = units::some_duration)]
     pub close_timeout: Duration,
 
-    /// Longest WebSocket message that a client may send
+    /// Longest WebSocket message, in either direction
     #[arg(long = "max-message-size", help_heading = WEBSOCKETS, value_name = "SIZE")]
     #[arg(default_value = "16MiB", value_parser = units::size)]
     pub max_message_bytes: usize,
@@ -268,7 +269,8 @@ pub struct Config {
     pub max_subscriptions: u32,
 
     /// What becomes of a message that is published to a client over its outbox limit: close closes
-    /// the client with 1008, drop-newest drops the message, drop-oldest such as wait already
+    /// the client with 1008, drop-newest drops the message, drop-oldest drops older published messages
+    /// that still wait
     #[arg(long, help_heading = WEBSOCKETS, value_name = "WHAT", default_value = "close")]
     #[arg(value_parser = str::parse::<ws::SlowConsumer>)]
     pub slow_consumer: ws::SlowConsumer,
@@ -282,8 +284,8 @@ pub struct Config {
     #[arg(long, help_heading = OPERATORS, value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
 
-    /// Answer at the admin address to this name, besides localhost and addresses; * is every name,
-    /// of pages that have theirs lead here too; may be repeated
+    /// Answer at the admin address to this name, besides localhost and addresses; * allows every name,
+    /// also one that a hostile page has pointed at this address; may be repeated
     #[arg(long, help_heading = OPERATORS, value_name = "NAME")]
     pub admin_host: Vec<String>,
 
