@@ -196,7 +196,7 @@ in_both_modes!(
     what_a_trusted_proxy_says_goes_on_and_tells_who_the_client_is,
     Options::app().with("--trust-proxy", "127.0.0.1")
 );
-/// D36.
+/// D36 and D170.
 async fn what_a_trusted_proxy_says_goes_on_and_tells_who_the_client_is(pool: Pool) {
     let answer = send(pool.address(), forwarded("/mirror")).await;
     assert_eq!(
@@ -216,7 +216,7 @@ in_both_modes!(
     what_is_no_text_hides_nobody_behind_a_trusted_proxy,
     Options::app().with("--trust-proxy", "127.0.0.1")
 );
-/// D36.
+/// D170.
 async fn what_is_no_text_hides_nobody_behind_a_trusted_proxy(pool: Pool) {
     let mut raw = Raw::connect(pool.address()).await;
     let head = b"GET /info HTTP/1.1\r\nHost: a\r\nConnection: close\r\n";
@@ -225,7 +225,7 @@ async fn what_is_no_text_hides_nobody_behind_a_trusted_proxy(pool: Pool) {
     assert!(answer.contains("\"client\":\"7.7.7.7:0\""), "{answer}");
 }
 
-/// D36 and J71.
+/// D170 and J71.
 #[tokio::test]
 async fn the_access_log_has_the_client_and_the_id_that_a_trusted_proxy_told() {
     let options = Options::app().with("--trust-proxy", "127.0.0.1").flag("--access-log");
@@ -240,13 +240,13 @@ mod what_anyone_else_says_of_itself_is_dropped {
     use super::*;
 
     in_both_modes!(without_proxies);
-    /// D36.
+    /// D36 and D171.
     async fn without_proxies(pool: Pool) {
         is_dropped(pool).await;
     }
 
     in_both_modes!(with_other_proxies, Options::app().with("--trust-proxy", "10.0.0.0/8"));
-    /// D36.
+    /// D36 and D171.
     async fn with_other_proxies(pool: Pool) {
         is_dropped(pool).await;
     }
