@@ -5,7 +5,7 @@
 //! and gives it a [`ws::Socket`] for each connection to send on. All of it belongs to one thread,
 //! and nothing locks, but [`Crowd`], which counts the clients of all threads behind a lock.
 //!
-//! The walk: [`listener`] accepts -> [`proxy_header`], if a proxy is to send one -> [`http1::connection`] speaks HTTP -> [`mod@http`] checks and cleans
+//! The walk: [`listener`] accepts -> [`proxy_header`], if a proxy is to send one -> `http1::connection` speaks HTTP -> [`mod@http`] checks and cleans
 //! a request -> [`Backend::fetch`] or [`Backend::upgrade`] -> [`ws`] reads messages ->
 //! [`Backend::message`]; WebSockets and links are written to by [`turn::Turn`] at the end of a turn, HTTP/1
 //! by its own task as it is polled.
