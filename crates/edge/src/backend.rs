@@ -55,6 +55,9 @@ pub trait Backend: 'static {
     /// The outbox went over its limit (`true`) or well below it again.
     fn pressure(&self, route: Self::Route, over: bool);
 
+    /// Nothing waits for the client any more, or did not for a moment: [`Socket::await_empty`] asked.
+    fn emptied(&self, route: Self::Route);
+
     /// The socket has ended; called once per accepted connection.
     fn closed(self: &Rc<Self>, route: Self::Route, close: Close);
 

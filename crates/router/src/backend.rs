@@ -68,6 +68,10 @@ impl Backend for Router {
         self.look_at_route(route);
     }
 
+    fn emptied(&self, route: Route) {
+        self.on_emptied(route);
+    }
+
     fn closed(self: &Rc<Self>, route: Route, close: Close) {
         self.on_closed(route, close);
     }

@@ -2,5 +2,7 @@
 
 mod access;
 mod descriptors;
+mod outbox;
 mod progress;
+mod rate;
 mod slow_clients;

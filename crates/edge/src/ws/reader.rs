@@ -7,9 +7,11 @@ use std::task::{Context, Poll};
 
 use shovel_protocol::{Close, CloseCode};
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::time::Instant;
 
-use super::decoder::{Decoded, Decoder, Limits, Received, Violation};
+use super::decoder::{Decoded, Decoder, Hold, Limits, Received, Violation};
 use super::pace::Pace;
+use super::rate::Rate;
 use super::{Settings, Socket, Why};
 use crate::Backend;
 use crate::http::Switch;
@@ -29,6 +31,8 @@ pub(crate) struct Reader<B: Backend> {
     /// Bytes that were read and not decoded, because a message among them is withheld.
     carry: Vec<u8>,
     pace: Pace,
+    /// How many messages it may send, if that is limited.
+    rate: Option<Rate>,
     /// Bytes that came, less those of whole control frames.
     message_bytes: u64,
     /// What the client ended with. Our close frame waits until what it said before is handled, so
@@ -53,7 +57,10 @@ impl<B: Backend> Reader<B> {
         let decoder = Decoder::new(Limits { max_message_bytes: settings.max_message_bytes });
         let message_bytes = carry.len() as u64;
         let pace = Pace::default();
-        Reader { backend, route, socket, read, decoder, carry, pace, message_bytes, last: None }
+        let rate = settings.max_messages_per_second;
+        let rate = rate.map(|per_second| Rate::new(per_second, Instant::now()));
+        let last = None;
+        Reader { backend, route, socket, read, decoder, carry, pace, rate, message_bytes, last }
     }
 
     /// Reads until the connection has ended, then tells the backend.
@@ -72,7 +79,13 @@ impl<B: Backend> Reader<B> {
         if let Some(over) = self.socket.take_pressure() {
             self.backend.pressure(self.route, over);
         }
+        if self.socket.take_emptied() {
+            self.backend.emptied(self.route);
+        }
         self.read(context);
+        if let Some(rate) = &mut self.rate {
+            rate.poll_wake(context);
+        }
         self.close_when_idle();
         self.socket.ended().map_or(Poll::Pending, Poll::Ready)
     }
@@ -165,9 +178,44 @@ impl<B: Backend> Reader<B> {
     /// Decodes until more bytes are needed or a message must be withheld; returns how many bytes
     /// were taken.
     fn decode(&mut self, input: &mut [u8]) -> usize {
+        match self.rate.is_some() {
+            true => self.decode_at_its_rate(input),
+            false => {
+                let mut unlimited = u32::MAX;
+                self.decode_up_to(&mut unlimited, input)
+            }
+        }
+    }
+
+    /// As [`Reader::decode`], of a client that may send so many messages a second.
+    #[cold]
+    fn decode_at_its_rate(&mut self, input: &mut [u8]) -> usize {
+        let now = Instant::now();
+        // What has been read is all that its close waits for: that is handled at once.
+        let is_finishing = self.socket.finishing().is_some();
+        let allowed = match &self.rate {
+            Some(rate) if !is_finishing => rate.left(now),
+            Some(_) | None => u32::MAX,
+        };
+        let mut left = allowed;
+        let taken = self.decode_up_to(&mut left, input);
+        if let Some(rate) = &mut self.rate {
+            rate.take(allowed - left, now);
+            if taken < input.len() && rate.left(now) == 0 {
+                rate.wake_later(now);
+            }
+        }
+        taken
+    }
+
+    /// As [`Reader::decode`], no more than so many messages; one that has begun is read to its end.
+    // As docs/decisions/0019 has it.
+    #[inline(always)]
+    fn decode_up_to(&mut self, left: &mut u32, input: &mut [u8]) -> usize {
         let mut taken = 0;
         loop {
             let Some((hold, is_open)) = self.socket.hold() else { return input.len() };
+            let hold = if *left == 0 && is_open { Hold::Data } else { hold };
             let Decoded { consumed, event } = match self.decoder.decode(&mut input[taken..], hold) {
                 Ok(decoded) => decoded,
                 Err(violation) => {
@@ -180,6 +228,7 @@ impl<B: Backend> Reader<B> {
             match event {
                 Some(Received::Message { kind, data }) => {
                     if is_open {
+                        *left = left.saturating_sub(1);
                         self.backend.message(self.route, kind, data);
                     }
                 }

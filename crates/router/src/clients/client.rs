@@ -7,7 +7,7 @@ use shovel_core::channels::{Slot, Subscribers, Subscriptions};
 use shovel_core::custody;
 use shovel_edge::ws::Socket;
 use shovel_protocol::control::{self, RequestHead};
-use shovel_protocol::{CloseCode, ConnectionUuid, MessageKind};
+use shovel_protocol::{CloseCode, ConnectionUuid, LeaseId, MessageKind};
 
 use super::pressure::Pressure;
 use crate::counts::OfWorker;
@@ -23,6 +23,9 @@ pub struct Client {
     pub is_paused: bool,
     pub uuid: ConnectionUuid,
     pub opening: Opening,
+    /// The newest question that is answered once nothing waits for it, and under which lease it was
+    /// asked: the next owner asks anew.
+    pub asked: Option<(LeaseId, u64)>,
     /// What an adopting worker is told of its beginning. `None` if it is not portable.
     pub handshake: Option<Box<Handshake>>,
 }
@@ -51,6 +54,7 @@ impl Client {
             is_paused: false,
             uuid: ConnectionUuid(uuid::Uuid::now_v7()),
             opening,
+            asked: None,
             handshake: None,
         }
     }

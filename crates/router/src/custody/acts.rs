@@ -70,6 +70,7 @@ impl Router {
                     connection.attach(Attachment { version, data: data.into() });
                 }
             }
+            Effect::SlowConsumer { policy } => self.set_slow_consumer(slot, policy),
         }
     }
 

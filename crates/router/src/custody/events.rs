@@ -63,7 +63,8 @@ impl Router {
             }
         });
         let link = Link::new((worker, &welcome), cell, socket, self.turn.clone(), on_room);
-        link.send(&ToWorker::hello(Capabilities::ADOPT.and(Capabilities::CONTINUE), welcome));
+        let capabilities = Capabilities::ADOPT.and(Capabilities::CONTINUE);
+        link.send(&ToWorker::hello(capabilities.and(Capabilities::OUTBOX), welcome));
         self.custody.borrow_mut().join(worker, Linked(link.clone()), self.now());
         Some(link)
     }

@@ -46,6 +46,7 @@ impl Router {
                 self.on_adopted(link, connection, taken)?;
             }
             ToSupervisor::Pressed { connection } => self.on_pressed(link, connection),
+            ToSupervisor::Ask { connection, ask } => self.on_ask(link, connection, ask)?,
             ToSupervisor::Upgrade { connection, upgrade, portable, effects } => {
                 self.on_upgrade(link, connection, &upgrade, portable, effects);
             }

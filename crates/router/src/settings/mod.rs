@@ -44,6 +44,7 @@ impl Default for Settings {
         Settings {
             ws: ws::Settings {
                 max_message_bytes: 16 * 1024 * 1024,
+                max_messages_per_second: None,
                 outbox_limit_bytes: 1024 * 1024,
                 slow_consumer: ws::SlowConsumer::Close,
                 ping_interval: Duration::from_secs(30),

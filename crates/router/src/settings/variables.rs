@@ -51,7 +51,7 @@ type Take = fn(&mut Chosen, &str) -> Result<(), String>;
 
 /// What can be chosen: its key, from which its variable follows as a supervisor's does, and how it
 /// is read.
-const ONES: [(&str, Take); 28] = [
+const ONES: [(&str, Take); 29] = [
     ("max-connections", |chosen, text| {
         let limit = units::limit(text)?;
         chosen.settings.client_limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -109,6 +109,10 @@ const ONES: [(&str, Take); 28] = [
     }),
     ("max-message-size", |chosen, text| {
         set(&mut chosen.settings.ws.max_message_bytes, units::size(text))
+    }),
+    ("max-message-rate", |chosen, text| {
+        let rate = units::message_rate(text).map(Some);
+        set(&mut chosen.settings.ws.max_messages_per_second, rate)
     }),
     ("outbox-limit", |chosen, text| {
         set(&mut chosen.settings.ws.outbox_limit_bytes, units::size(text))

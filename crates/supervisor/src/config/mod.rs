@@ -246,6 +246,13 @@ pub struct Config {
     #[arg(default_value = "16MiB", value_parser = units::size)]
     pub max_message_bytes: usize,
 
+    /// So many messages a WebSocket client may send in a second, and as many at once after a quiet
+    /// one. It is read no further for so long: nothing is lost, and TCP holds it back [default: no
+    /// limit]
+    #[arg(long = "max-message-rate", help_heading = WEBSOCKETS, value_name = "N")]
+    #[arg(value_parser = units::message_rate)]
+    pub max_messages_per_second: Option<u32>,
+
     /// How much may wait for one client; more makes it a slow consumer
     #[arg(long = "outbox-limit", help_heading = WEBSOCKETS, value_name = "SIZE")]
     #[arg(default_value = "1MiB", value_parser = units::size)]
@@ -332,7 +339,7 @@ pub struct Config {
 
 /// The settings that take effect when they are read again, on SIGHUP, for what begins from then on: a
 /// generation, a connection, a wait. The others belong to what is opened once.
-pub const READ_AGAIN: [&str; 41] = [
+pub const READ_AGAIN: [&str; 42] = [
     "max-connections",
     "max-connections-per-ip",
     "trust-proxy",
@@ -366,6 +373,7 @@ pub const READ_AGAIN: [&str; 41] = [
     "ping-interval",
     "pong-timeout",
     "close-timeout",
+    "max-message-rate",
     "outbox-limit",
     "max-channels-per-connection",
     "max-channels-per-worker",
@@ -424,6 +432,7 @@ impl Config {
         Settings {
             ws: ws::Settings {
                 max_message_bytes: self.max_message_bytes,
+                max_messages_per_second: self.max_messages_per_second,
                 outbox_limit_bytes: self.outbox_limit_bytes,
                 slow_consumer: self.slow_consumer,
                 ping_interval: self.ping_interval,
@@ -535,6 +544,7 @@ mod tests {
             ("write-timeout", "6s"),
             ("close-timeout", "7s"),
             ("max-message-size", "1KiB"),
+            ("max-message-rate", "100/s"),
             ("outbox-limit", "2MiB"),
             ("max-channels-per-connection", "5"),
             ("max-channels-per-worker", "6"),

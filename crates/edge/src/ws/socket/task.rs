@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use shovel_protocol::{Close, CloseCode};
 
-use super::{Due, Phase, Socket, Why};
+use super::{Due, Emptied, Phase, Socket, Why};
 use crate::Turn;
 use crate::ws::decoder::{Hold, Violation};
 use crate::ws::encoder;
@@ -140,6 +140,15 @@ impl Socket {
         let mut state = self.0.state.borrow_mut();
         let over = self.0.over.get();
         (std::mem::replace(&mut state.told_over, over) != over).then_some(over)
+    }
+
+    /// Whether nothing waited for a moment, which the backend has not been told of.
+    pub(crate) fn take_emptied(&self) -> bool {
+        let is_untold = self.0.emptied.get() == Emptied::Untold;
+        if is_untold {
+            self.0.emptied.set(Emptied::Unasked);
+        }
+        is_untold
     }
 
     /// Writes on when the kernel takes bytes again.

@@ -104,6 +104,9 @@ impl State {
             return;
         };
         let subscribed = self.subscriptions.iter().filter(|(_, its)| its.contains(&subscriber));
+        if let Some(client) = self.custody.client_mut(connection) {
+            client.outbox.asked = None;
+        }
         let Some(found) = self.custody.get(connection) else { return };
         let (Some(attachment), client) = (found.attachment(), &found.client) else { return };
         let adopt = AdoptHead {
@@ -111,7 +114,7 @@ impl State {
             uuid: client.uuid,
             protocol: client.protocol.as_deref(),
             committed: found.committed(),
-            pressed: false,
+            pressed: client.outbox.is_over,
             version: attachment.version,
             attachment: &attachment.data,
             channels: Names(subscribed.map(|(channel, _)| &**channel).collect()),
