@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use nix::libc;
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
@@ -96,6 +97,24 @@ impl WriteHalf {
     /// Whether the client has sent something that was not read yet.
     pub(crate) fn has_input(&self) -> bool {
         self.ask(libc::FIONREAD) > 0
+    }
+
+    /// Whether closing the socket resets the connection, so that nobody takes what went out for whole.
+    /// A Unix socket cannot do that.
+    pub(crate) fn reset_at_close(&self, resets: bool) {
+        if let WriteHalf::Tcp(half) = self {
+            let linger = libc::linger { l_onoff: resets.into(), l_linger: 0 };
+            // It fails only on a socket that is gone.
+            let _ = setsockopt(half.as_ref(), sockopt::Linger, &linger);
+        }
+    }
+
+    /// Gives it up without ending the writing side: that ends when the socket is closed.
+    pub(crate) fn abandon(self) {
+        match self {
+            WriteHalf::Tcp(half) => half.forget(),
+            WriteHalf::Unix(half) => half.forget(),
+        }
     }
 
     /// Asks the kernel for a number of bytes (tcp(7), unix(7)).

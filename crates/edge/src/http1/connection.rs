@@ -18,6 +18,7 @@ use super::framing::{Decoder, Found, Length};
 use super::head::{self, Head, Refusal};
 use super::input::Input;
 use super::response::{Framing, ResponseContext, put_head};
+use super::writing::Writing;
 use crate::backend::{Backend, Refused};
 use crate::connection::{Admitted, Server};
 use crate::http::body::Body;
@@ -51,8 +52,7 @@ pub(crate) struct Connection<B: Backend> {
     server: Rc<Server<B>>,
     admitted: Rc<Admitted>,
     read: ReadHalf,
-    /// Until we have ended.
-    write: Option<WriteHalf>,
+    write: Writing,
     input: Input,
     outbox: Outbox,
     state: State<B>,
@@ -157,7 +157,7 @@ impl<B: Backend> Connection<B> {
             server,
             admitted,
             read,
-            write: Some(write),
+            write: Writing::new(write),
             input: Input::default(),
             outbox: Outbox::default(),
             state: State::Head { looked_at: 0 },
@@ -373,11 +373,14 @@ impl<B: Backend> Connection<B> {
         let upload = &exchange.upload;
         // One who waits for a word may send its body or not: what comes next could be either.
         let is_clear = !upload.is_awaited && !upload.is_broken && framing != Framing::Close;
-        exchange.keeps &= is_clear && !is_last && !self.input.has_ended();
+        exchange.keeps &= is_clear && !is_last && !self.input.is_used_up();
         let (version, keeps) = (exchange.asked.version, Some(exchange.keeps));
         self.outbox.put(self.server.turn.buffers(), |out| {
             put_head(out, version, status, &headers, keeps);
         });
+        if framing == Framing::Close {
+            self.write.begin_open_ended();
+        }
         exchange.stage = match framing {
             Framing::None => Stage::Whole,
             framing => Stage::Body(body, framing),
@@ -435,8 +438,9 @@ impl<B: Backend> Connection<B> {
     /// The response has gone out.
     fn finish(&mut self) -> Step<B> {
         let State::Exchange(exchange) = &self.state else { return Step::Again };
+        self.write.note_whole();
         let is_read = exchange.upload.inlet.is_none() && !exchange.upload.is_broken;
-        let keeps = exchange.keeps && is_read && !self.input.has_ended();
+        let keeps = exchange.keeps && is_read && !self.input.is_used_up();
         self.clock.note_progress();
         // When the server stops, what is there by now is answered too.
         if keeps {
@@ -452,7 +456,7 @@ impl<B: Backend> Connection<B> {
     /// Ends our side. To close with something unread would have the system throw away what the client
     /// has not read.
     fn linger(&mut self) -> Step<B> {
-        self.write = None;
+        self.write.end();
         self.state = State::Lingers;
         self.clock.note_progress();
         Step::Again
@@ -460,6 +464,8 @@ impl<B: Backend> Connection<B> {
 
     fn step_of_last(&mut self, context: &mut Context<'_>) -> Step<B> {
         match self.write_out(context) {
+            // Our end would say that it is whole.
+            Ok(true) if self.write.is_open_ended() => Step::End(End::Closed),
             Ok(true) => self.linger(),
             Ok(false) => {
                 self.clock.wait_for(Wait::Reading);
@@ -518,7 +524,7 @@ impl<B: Backend> Connection<B> {
 
     /// Writes what there is. Whether that was all; else the task is woken when there is room.
     fn write_out(&mut self, context: &mut Context<'_>) -> std::io::Result<bool> {
-        let Some(write) = &self.write else { return Ok(true) };
+        let Some(write) = self.write.half() else { return Ok(true) };
         while self.outbox.bytes() > 0 {
             let before = self.outbox.bytes();
             let written = self.outbox.write_to(write, self.server.turn.buffers())?;
@@ -577,7 +583,7 @@ impl<B: Backend> Connection<B> {
         let mut head = Vec::new();
         let status = StatusCode::SWITCHING_PROTOCOLS;
         put_head(&mut head, Version::HTTP_11, status, &switch.headers, None);
-        Some(Switched { switch, read: self.read, write: self.write?, head, already_read })
+        Some(Switched { switch, read: self.read, write: self.write.take()?, head, already_read })
     }
 }
 

@@ -82,7 +82,7 @@ fn bad(why: &'static str) -> Refusal {
 /// How what came is to be refused.
 pub fn find(input: &[u8], looked_at: usize, limits: &Limits) -> Result<Found, Refusal> {
     // RFC 9112 §2.2: an empty line before the request is skipped.
-    let empty = input.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    let empty = empty_lines(input);
     let input_here = &input[empty..];
     let within = &input_here[..input_here.len().min(limits.max_bytes)];
     let is_whole = end_of_fields(&within[line_before(within, looked_at.saturating_sub(empty))..]);
@@ -108,6 +108,18 @@ pub fn find(input: &[u8], looked_at: usize, limits: &Limits) -> Result<Found, Re
             Err(refuse(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "only HTTP/1 is spoken here"))
         }
         Err(_) => Err(bad("the head is malformed")),
+    }
+}
+
+/// Bytes of empty lines in front. A CR alone is none.
+fn empty_lines(input: &[u8]) -> usize {
+    let mut at = 0;
+    loop {
+        at += match &input[at..] {
+            [b'\n', ..] => 1,
+            [b'\r', b'\n', ..] => 2,
+            _ => return at,
+        };
     }
 }
 
@@ -339,6 +351,8 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n", 400),
             ("GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n", 400),
             ("GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n", 400),
+            ("\rGET / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("\r\n\r\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ] {
             assert_eq!(read(text).unwrap_err(), status, "{text:?}");
         }

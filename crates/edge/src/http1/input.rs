@@ -31,6 +31,11 @@ impl Input {
         self.has_ended
     }
 
+    /// Nothing more is to be had of the client.
+    pub(super) fn is_used_up(&self) -> bool {
+        self.has_ended && self.bytes.is_empty()
+    }
+
     pub(super) fn take(&mut self, count: usize, buffers: &Buffers) {
         if count == self.bytes.len() {
             buffers.give_write(&mut self.bytes);
