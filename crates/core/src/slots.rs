@@ -1,6 +1,8 @@
 //! A table whose places are leased: an id names a place and the lease under which it was given, so
 //! that a look-up is an index and a stale id is caught by one comparison.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use shovel_protocol::id::Leased;
 
@@ -84,6 +86,13 @@ impl<T> Slots<T> {
         slot.lease = slot.lease.wrapping_add(1);
         self.free.push(id.slot);
         Some(value)
+    }
+
+    /// Whether a table that was read is one: exactly the places without a value are free.
+    pub(crate) fn is_sound(&self) -> bool {
+        let free: BTreeSet<_> = self.free.iter().map(|slot| *slot as usize).collect();
+        let empty = self.slots.iter().enumerate().filter(|(_, slot)| slot.value.is_none());
+        free.len() == self.free.len() && free.into_iter().eq(empty.map(|(slot, _)| slot))
     }
 
     /// Whether there is no value.

@@ -14,7 +14,8 @@
 //! Rooms: `connection` the state of one, `workers` of one worker; `moving` between them,
 //! `seeking` the next owner, `deadlines` of both; `orphaning` those whose worker died, `strikes`
 //! and `trials` what kills workers; `rest` who is not needed; `cell` what crosses threads,
-//! `clock` what outlives a process, `roster` how a worker is found.
+//! `clock` what outlives a process, `roster` how a worker is found; `sound` what one that was read has
+//! to be.
 
 mod cell;
 mod clock;
@@ -30,6 +31,7 @@ mod rest;
 mod roster;
 mod route_queue;
 mod seeking;
+mod sound;
 mod strikes;
 mod table;
 mod trials;
@@ -50,6 +52,7 @@ pub use hot::{Arrived, Closing, Committed, LastEvent, Left, NextEvent, PlainMess
 pub use log::Kept;
 pub use offer::LateUpgrade;
 pub use seeking::UNDER_WAY;
+pub use sound::Unsound;
 pub use trials::COMPANY_ENDS_IN;
 
 use crate::channels::Slot;
@@ -103,7 +106,7 @@ pub trait ClientHandle {
 ///
 /// `W` is what the caller keeps of a worker, `C` of a client, `M` a message; `E` collects acts that
 /// wait for their commit. No sequence of calls makes it panic: a call that does not fit is refused or
-/// ignored.
+/// ignored. One that was read is to be asked first whether it makes sense, by [`Custody::check`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Custody<W, C, M, E> {
     settings: Settings,

@@ -40,6 +40,11 @@ impl Fool {
         fool
     }
 
+    /// Goes on with a custody that was made elsewhere.
+    pub fn with(custody: Custody<LoneCell, Socket, u32, Acts>, seed: u64) -> Self {
+        Fool { custody, now: Moment::default(), random: Rng::with_seed(seed) }
+    }
+
     /// One call, and all that follows from it; returns all that could be seen of it.
     pub fn call(&mut self) -> String {
         self.now = self.now + Duration::from_millis(self.random.u64(0..4).pow(6));
