@@ -30,7 +30,7 @@ references:
     scripts/references.py
 
 # Fuzzes each decoder for so many seconds.
-fuzz seconds="30":
+fuzz seconds="600":
     scripts/fuzz.sh {{ seconds }}
 
 # Breaks one rule at a time and demands that a test notices.

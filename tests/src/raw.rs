@@ -1,5 +1,6 @@
 //! Bytes on a TCP connection, for what no proper client would send.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -143,6 +144,23 @@ impl Raw {
     pub async fn rest(&mut self) -> Vec<u8> {
         while self.read().await {}
         std::mem::take(&mut self.unread)
+    }
+
+    /// Everything up to the end of the connection, and whether that is a reset.
+    ///
+    /// # Panics
+    /// If it does not end, or fails otherwise.
+    pub async fn rest_and_reset(&mut self) -> (Vec<u8>, bool) {
+        loop {
+            let read = within("bytes", self.stream.read_buf(&mut self.unread)).await;
+            let is_reset = match read {
+                Ok(0) => false,
+                Ok(_) => continue,
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => true,
+                Err(error) => panic!("{error}"),
+            };
+            return (std::mem::take(&mut self.unread), is_reset);
+        }
     }
 
     /// Whether something has come.

@@ -1,18 +1,23 @@
 //! A table whose places are leased: an id names a place and the lease under which it was given, so
 //! that a look-up is an index and a stale id is caught by one comparison.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use shovel_protocol::id::Leased;
+
+/// A place of a table, whatever its lease.
+pub type Slot = u32;
 
 /// Values by leased id. Places are used again; leases go up, and wrap after 2^32.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Slots<T> {
-    slots: Vec<Slot<T>>,
+    slots: Vec<Entry<T>>,
     free: Vec<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-struct Slot<T> {
+struct Entry<T> {
     lease: u32,
     value: Option<T>,
 }
@@ -27,7 +32,7 @@ impl<T> Slots<T> {
     /// Stores a value that is made with its id in hand.
     pub fn insert_with(&mut self, make: impl FnOnce(Leased) -> T) -> Leased {
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { lease: 0, value: None });
+            self.slots.push(Entry { lease: 0, value: None });
             self.slots.len() as u32 - 1
         });
         let place = &mut self.slots[slot as usize];
@@ -84,6 +89,13 @@ impl<T> Slots<T> {
         slot.lease = slot.lease.wrapping_add(1);
         self.free.push(id.slot);
         Some(value)
+    }
+
+    /// Whether a table that was read is one: exactly the places without a value are free.
+    pub(crate) fn is_sound(&self) -> bool {
+        let free: BTreeSet<_> = self.free.iter().map(|slot| *slot as usize).collect();
+        let empty = self.slots.iter().enumerate().filter(|(_, slot)| slot.value.is_none());
+        free.len() == self.free.len() && free.into_iter().eq(empty.map(|(slot, _)| slot))
     }
 
     /// Whether there is no value.

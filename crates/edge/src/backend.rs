@@ -55,6 +55,9 @@ pub trait Backend: 'static {
     /// The outbox went over its limit (`true`) or well below it again.
     fn pressure(&self, route: Self::Route, over: bool);
 
+    /// Nothing waits for the client any more, or did not for a moment: [`Socket::await_empty`] asked.
+    fn emptied(&self, route: Self::Route);
+
     /// The socket has ended; called once per accepted connection.
     fn closed(self: &Rc<Self>, route: Self::Route, close: Close);
 
@@ -65,6 +68,20 @@ pub trait Backend: 'static {
 
     /// Somebody was turned away before this backend was asked.
     fn refused(&self, why: Refused);
+
+    /// Something was done to a client since clients hold much memory.
+    fn relieved(&self, how: Relief);
+}
+
+/// What is done to a client when clients hold much memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relief {
+    /// It is not read for now.
+    NotRead,
+    /// Its WebSocket is closed.
+    ClosedConnection,
+    /// Its request is broken off, or answered 503 if no answer had begun.
+    ClosedRequest,
 }
 
 /// Why a client, or its request, was turned away.
@@ -76,10 +93,13 @@ pub enum Refused {
     ForeignOrigin,
     /// An upgrade that breaks the rules of WebSockets: 400 or 426.
     BadHandshake,
-    /// What is no head of a request, or too long a one: 400, 414 or 431.
+    /// What is no head of a request, too long a one, or one of what is not done here: 400, 405, 413, 414,
+    /// 417, 431, 501 or 505.
     BadHead,
-    /// No whole head of a request in time: closed.
+    /// No whole head of a request in time: 408.
     SlowHead,
+    /// Clients hold all the memory that they may: 503 with `Retry-After`.
+    OverMemory,
 }
 
 /// A response, or an upgrade.
@@ -127,7 +147,7 @@ pub enum Failure {
     /// The body of the request does not become whole: 400, 408 or 413.
     #[error(transparent)]
     Body(#[from] BrokenBody),
-    /// No answer within the time-out: 504.
+    /// No answer within the timeout: 504.
     #[error("the answer did not come in time")]
     TimedOut,
 }

@@ -75,7 +75,7 @@ impl<B: Backend> Server<B> {
     pub async fn serve(self: Rc<Self>, mut listener: Listener) {
         let mut stopping = self.stopping.subscribe();
         loop {
-            // Cancel-safe: accept loses no client, and the other branch ends the loop.
+            // The other branch ends the loop, and with it whoever waits to be let in.
             let (transport, peer) = tokio::select! {
                 accepted = self.accept(&mut listener) => accepted,
                 () = stopped(&mut stopping) => return,
@@ -197,8 +197,12 @@ impl<B: Backend> Server<B> {
     }
 
     async fn accept(&self, listener: &mut Listener) -> (Transport, Peer) {
-        self.live.below(|| self.client_limit.get()).await;
-        listener.accept().await
+        let has_room = || self.live.below(|| self.client_limit.get());
+        has_room().await;
+        let accepted = listener.accept().await;
+        // Another listener may have taken the place meanwhile.
+        has_room().await;
+        accepted
     }
 
     /// `None` if there are too many of its address.

@@ -1,12 +1,14 @@
 //! The byte stream to a client: what TLS will stand beside.
 
+use std::future::Future as _;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
 
 use nix::libc;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use nix::sys::socket::{setsockopt, sockopt};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
 /// A connected client.
@@ -55,6 +57,19 @@ pub(crate) enum ReadHalf {
     Unix(unix::OwnedReadHalf),
 }
 
+impl ReadHalf {
+    /// Whether the client has ended, whatever is still to be read of it.
+    #[cold]
+    pub(crate) fn has_ended(&self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        let ready = match self {
+            ReadHalf::Tcp(half) => pin!(half.ready(Interest::READABLE)).poll(&mut context),
+            ReadHalf::Unix(half) => pin!(half.ready(Interest::READABLE)).poll(&mut context),
+        };
+        matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed() || ready.is_error())
+    }
+}
+
 impl AsyncRead for ReadHalf {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -96,6 +111,24 @@ impl WriteHalf {
     /// Whether the client has sent something that was not read yet.
     pub(crate) fn has_input(&self) -> bool {
         self.ask(libc::FIONREAD) > 0
+    }
+
+    /// Whether closing the socket resets the connection, so that nobody takes what went out for whole.
+    /// A Unix socket cannot do that.
+    pub(crate) fn reset_at_close(&self, resets: bool) {
+        if let WriteHalf::Tcp(half) = self {
+            let linger = libc::linger { l_onoff: resets.into(), l_linger: 0 };
+            // It fails only on a socket that is gone.
+            let _ = setsockopt(half.as_ref(), sockopt::Linger, &linger);
+        }
+    }
+
+    /// Gives it up without ending the writing side: that ends when the socket is closed.
+    pub(crate) fn abandon(self) {
+        match self {
+            WriteHalf::Tcp(half) => half.forget(),
+            WriteHalf::Unix(half) => half.forget(),
+        }
     }
 
     /// Asks the kernel for a number of bytes (tcp(7), unix(7)).

@@ -10,6 +10,8 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
+use crate::Ledger;
+
 /// Writes what it has collected.
 pub trait WriteOut {
     /// Called once per mark, at the end of the turn. May mark others.
@@ -26,6 +28,7 @@ struct Shared {
     writer: RefCell<Option<Waker>>,
     buffers: Buffers,
     waiting_bytes: Cell<usize>,
+    ledger: Ledger,
 }
 
 impl Turn {
@@ -61,6 +64,11 @@ impl Turn {
     /// Bytes that WebSocket clients of this thread have left unread, as of the last write to each.
     pub fn waiting_bytes(&self) -> usize {
         self.0.waiting_bytes.get()
+    }
+
+    /// What is held on this thread because of clients.
+    pub fn ledger(&self) -> &Ledger {
+        &self.0.ledger
     }
 
     /// The bytes that wait for one client have become more or fewer.

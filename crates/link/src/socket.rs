@@ -40,7 +40,7 @@ impl Socket {
     /// Does not wait.
     pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut stream = self.stream.get_ref();
-        stream.read(buffer)
+        uninterrupted(|| stream.read(buffer))
     }
 
     /// Waits until there is something to read, and reads it.
@@ -92,6 +92,16 @@ impl Socket {
     }
 }
 
+/// Asks again when a signal came in between: that says nothing of what there is.
+fn uninterrupted(mut what: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match what() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
 #[allow(unsafe_code, reason = "tokio registers a descriptor with an interest of ours only so")]
 fn register<Stream>(stream: Stream, interest: Interest) -> io::Result<AsyncFd<Stream>>
 where
@@ -101,4 +111,15 @@ where
     // closed only when the stream is dropped, which `AsyncFd` does, or the borrow allows, after
     // taking it off the poll.
     unsafe { AsyncFd::register_with_interest(stream, interest) }.map_err(io::Error::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_that_a_signal_interrupts_is_no_end() {
+        let mut answers = [Err(io::ErrorKind::Interrupted.into()), Ok(5)].into_iter();
+        assert_eq!(uninterrupted(|| answers.next().unwrap()).unwrap(), 5);
+    }
 }

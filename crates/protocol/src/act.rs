@@ -4,7 +4,7 @@
 //! Acts of a fetch handler travel inside `ws:upgrade`, where only their [`Effect`] is written.
 
 use crate::close::{self, CloseCode};
-use crate::control::{self, CloseFields, Effect};
+use crate::control::{self, CloseFields, Effect, SlowConsumerFields};
 use crate::head::{self, BadFrame, Frame, Kind, flags};
 use crate::id::{LeaseId, PublishToken};
 use crate::when::When;
@@ -63,6 +63,7 @@ impl<'a> Act<'a> {
             Effect::Publish { .. } => Kind::ChannelPublish,
             Effect::Close { .. } => Kind::WsClose,
             Effect::Attach { .. } => Kind::WsAttach,
+            Effect::SlowConsumer { .. } => Kind::WsSlowConsumer,
         }
     }
 
@@ -93,6 +94,10 @@ impl<'a> Act<'a> {
                 let (version, data) = payload.split_first_chunk().ok_or(head::short(name))?;
                 control::check_attachment(name, data)?;
                 Effect::Attach { version: u32::from_le_bytes(*version), data }
+            }
+            Kind::WsSlowConsumer => {
+                let (SlowConsumerFields { policy }, _) = control::read(name, payload)?;
+                Effect::SlowConsumer { policy }
             }
             _ => return Err(BadFrame::WrongSide { kind: name }),
         };
@@ -129,6 +134,9 @@ impl<'a> Act<'a> {
             Effect::Attach { version, data } => head::put(batch, kind, flags, id, |out| {
                 out.extend_from_slice(&version.to_le_bytes());
                 out.extend_from_slice(data);
+            }),
+            Effect::SlowConsumer { policy } => head::put(batch, kind, flags, id, |out| {
+                control::put(out, &SlowConsumerFields { policy: *policy });
             }),
         }
     }
@@ -203,6 +211,7 @@ pub(crate) fn check_effect(name: &'static str, effect: Effect<'_>) -> Result<(),
         }
         Effect::Close { code, reason } => check_close(name, code, reason),
         Effect::Attach { data, .. } => control::check_attachment(name, data),
+        Effect::SlowConsumer { .. } => Ok(()),
     }
 }
 

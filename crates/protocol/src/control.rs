@@ -11,6 +11,7 @@ use bincode::error::{DecodeError, EncodeError};
 
 use crate::head::BadFrame;
 use crate::limits::{ATTACHMENT_BYTES, CONTROL_BYTES};
+use crate::outbox::{OutboxQuestion, SlowConsumer};
 
 /// What `hello` says after the greeting.
 #[derive(Clone, Debug, PartialEq, Eq, bincode::Encode, bincode::BorrowDecode)]
@@ -126,6 +127,11 @@ pub enum Effect<'a> {
         /// At most 16 KiB.
         data: &'a [u8],
     },
+    /// As `ws:slow-consumer`.
+    SlowConsumer {
+        /// `None`: as the pool is configured.
+        policy: Option<SlowConsumer>,
+    },
 }
 
 /// The fixed part of `ws:adopt`: a connection and what its new owner is to know of it. The
@@ -181,6 +187,31 @@ pub struct CloseFields<'a> {
     pub code: u16,
     /// At most 123 bytes.
     pub reason: &'a str,
+}
+
+/// Payload of `ws:slow-consumer`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, bincode::Encode, bincode::BorrowDecode)]
+pub(crate) struct SlowConsumerFields {
+    /// See [`Effect::SlowConsumer`].
+    pub(crate) policy: Option<SlowConsumer>,
+}
+
+/// Payload of `ws:ask`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, bincode::Encode, bincode::BorrowDecode)]
+pub struct AskFields {
+    /// Chosen by the worker: comes back with the answer.
+    pub token: u64,
+    /// What it wants to know.
+    pub question: OutboxQuestion,
+}
+
+/// Payload of `ws:outbox`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, bincode::Encode, bincode::BorrowDecode)]
+pub struct OutboxFields {
+    /// Of the question.
+    pub token: u64,
+    /// What waits; `None` if the client's socket has closed.
+    pub bytes: Option<u64>,
 }
 
 /// Payload of `ws:close` to the worker: a connection's last event.

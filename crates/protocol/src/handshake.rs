@@ -27,6 +27,10 @@ impl Capabilities {
     /// 100-continue`); the supervisor takes it from there.
     pub const CONTINUE: Capabilities = Capabilities(2);
 
+    /// The supervisor takes `ws:slow-consumer`, by itself and within `ws:upgrade`, and answers
+    /// `ws:ask`; the worker may send them.
+    pub const OUTBOX: Capabilities = Capabilities(4);
+
     /// These and those.
     #[must_use]
     pub const fn and(self, other: Capabilities) -> Capabilities {

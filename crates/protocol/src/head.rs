@@ -91,6 +91,8 @@ kinds! {
     Shutdown = 17, "shutdown";
     /// The worker was not subscribed to a channel.
     ChannelRefused = 18, "channel:refused";
+    /// The answer to `ws:ask`.
+    WsOutbox = 19, "ws:outbox";
 
     /// The worker takes work.
     Ready = 64, "ready";
@@ -130,6 +132,10 @@ kinds! {
     Pong = 81, "pong";
     /// Nothing is left to do; the worker exits.
     ShutdownComplete = 82, "shutdown-complete";
+    /// What becomes of what is published to a client that reads too slowly.
+    WsSlowConsumer = 83, "ws:slow-consumer";
+    /// What waits for a client?
+    WsAsk = 84, "ws:ask";
 }
 
 /// What stands before every payload: 16 bytes, little-endian: `len u32 · kind u8 · flags u8 ·

@@ -1,7 +1,7 @@
 //! The frames from worker to supervisor: the second table of `docs/wire.md`.
 
 use crate::act::{self, Act, WsSend};
-use crate::control::{self, Effect, Headers, ResponseHead, UpgradeHead};
+use crate::control::{self, AskFields, Effect, Headers, ResponseHead, UpgradeHead};
 use crate::handshake::{Capabilities, Greeting};
 use crate::head::{self, BadFrame, Frame, Kind, flags};
 use crate::id::{LeaseId, PublishToken, RequestId};
@@ -36,6 +36,8 @@ pub enum ToSupervisor<'a> {
     Adopted { connection: LeaseId, taken: bool },
     /// What is sent after this frame was sent in knowledge of the pressure.
     Pressed { connection: LeaseId },
+    /// A question about what waits for the client.
+    Ask { connection: LeaseId, ask: AskFields },
     /// Subscribes the worker itself.
     Subscribe { channel: &'a str },
     /// The reverse.
@@ -127,6 +129,11 @@ impl ToSupervisor<'_> {
                     out.extend_from_slice(effects.0);
                 });
             }
+            Ask { connection, ask } => {
+                head::put(batch, Kind::WsAsk, 0, connection.to_wire(), |out| {
+                    control::put(out, ask)
+                });
+            }
             Pressed { connection } => {
                 head::put(batch, Kind::WsPressed, 0, connection.to_wire(), |_| ());
             }
@@ -178,7 +185,7 @@ impl<'a> ToSupervisor<'a> {
         let connection = LeaseId::from_wire(frame.id);
         let end = frame.has(flags::END);
         Ok(Some(match kind {
-            Kind::WsSend | Kind::WsClose | Kind::WsAttach => {
+            Kind::WsSend | Kind::WsClose | Kind::WsAttach | Kind::WsSlowConsumer => {
                 ToSupervisor::Act(Act::read(kind, frame)?)
             }
             Kind::WsCommit => {
@@ -218,6 +225,7 @@ impl<'a> ToSupervisor<'a> {
                 ToSupervisor::Adopted { connection, taken: head::read_bool(name, payload)? }
             }
             Kind::WsPressed => ToSupervisor::Pressed { connection },
+            Kind::WsAsk => ToSupervisor::Ask { connection, ask: control::read(name, payload)?.0 },
             Kind::ChannelSubscribe if frame.id == WORKER_ITSELF => {
                 ToSupervisor::Subscribe { channel: read_own(name, frame)? }
             }

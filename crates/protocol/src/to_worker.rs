@@ -2,7 +2,8 @@
 
 use crate::close::{Close, CloseCode};
 use crate::control::{
-    self, AdoptHead, CloseFields, ClosedFields, Headers, Published, RequestHead, Welcome,
+    self, AdoptHead, CloseFields, ClosedFields, Headers, OutboxFields, Published, RequestHead,
+    Welcome,
 };
 use crate::handshake::{Capabilities, Greeting};
 use crate::head::{self, BadFrame, Frame, Kind, flags};
@@ -31,6 +32,8 @@ pub enum ToWorker<'a> {
     Gone { connection: LeaseId, close: Close },
     /// The outbox went over its limit, or below it again.
     Pressure { connection: LeaseId, over: bool },
+    /// What waits for the client.
+    Outbox { connection: LeaseId, outbox: OutboxFields },
     /// Give the connection up once its running handler has ended.
     Release { connection: LeaseId },
     /// Give the connection up at once: drop its running handler.
@@ -145,6 +148,11 @@ impl ToWorker<'_> {
                     out.push(u8::from(*over));
                 });
             }
+            Outbox { connection, outbox } => {
+                head::put(batch, Kind::WsOutbox, 0, connection.to_wire(), |out| {
+                    control::put(out, outbox);
+                });
+            }
             Release { connection } => {
                 head::put(batch, Kind::WsRelease, 0, connection.to_wire(), |_| ());
             }
@@ -198,6 +206,7 @@ impl ToWorker<'_> {
             | Closed { connection, .. }
             | Gone { connection, .. }
             | Pressure { connection, .. }
+            | Outbox { connection, .. }
             | Release { connection }
             | Revoke { connection }
             | Adopt { connection, .. } => connection.to_wire(),
@@ -258,6 +267,9 @@ impl<'a> ToWorker<'a> {
             }
             Kind::WsPressure => {
                 ToWorker::Pressure { connection, over: head::read_bool(name, payload)? }
+            }
+            Kind::WsOutbox => {
+                ToWorker::Outbox { connection, outbox: control::read(name, payload)?.0 }
             }
             Kind::ChannelMessage => {
                 let (channel, data) = channel_payload::read(name, payload)?;

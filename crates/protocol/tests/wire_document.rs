@@ -56,7 +56,13 @@ fn the_document_names_flags_and_capabilities_by_their_bits() {
     ] {
         assert_says(&format!("| {bit:#04x} | {name}:"));
     }
-    assert_says(&format!("bit {}, **adopt**", Capabilities::ADOPT.0.trailing_zeros()));
+    for (capability, name) in [
+        (Capabilities::ADOPT, "adopt"),
+        (Capabilities::CONTINUE, "continue"),
+        (Capabilities::OUTBOX, "outbox"),
+    ] {
+        assert_says(&format!("bit {}, **{name}**", capability.0.trailing_zeros()));
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use http::{Request, Response};
 use http_body::Body;
 use shovel_core::custody::Route;
 use shovel_edge::ws::Socket;
-use shovel_edge::{Answer, Backend, Failure, Notes, Peer, Refused, RequestBody, Upgrade};
+use shovel_edge::{Answer, Backend, Failure, Notes, Peer, Refused, Relief, RequestBody, Upgrade};
 use shovel_protocol::{Close, MessageKind};
 
 use crate::counts::OfThread;
@@ -68,6 +68,10 @@ impl Backend for Router {
         self.look_at_route(route);
     }
 
+    fn emptied(&self, route: Route) {
+        self.on_emptied(route);
+    }
+
     fn closed(self: &Rc<Self>, route: Route, close: Close) {
         self.on_closed(route, close);
     }
@@ -75,9 +79,9 @@ impl Backend for Router {
     fn asks(self: &Rc<Self>, is_asking: bool) {
         let mut custody = self.custody.borrow_mut();
         if is_asking {
-            custody.begin_question();
+            custody.begin_asking();
         } else {
-            custody.end_question();
+            custody.end_asking();
         }
         drop(custody);
         self.go_on_if_needed();
@@ -85,5 +89,9 @@ impl Backend for Router {
 
     fn refused(&self, why: Refused) {
         self.measures.tally.add(OfThread::of_refusal(why), 1);
+    }
+
+    fn relieved(&self, how: Relief) {
+        self.measures.tally.add(OfThread::of_relief(how), 1);
     }
 }

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use shovel_edge::{BrokenBody, Failure, Refused};
+use shovel_edge::{BrokenBody, Failure, Refused, Relief};
 use shovel_protocol::WorkerIndex;
 
 /// What is counted about one worker, on its link.
@@ -84,6 +84,14 @@ pub enum OfThread {
     BadHead,
     /// Clients closed because no whole head came in time.
     SlowHead,
+    /// Requests and upgrades refused because clients hold too much memory.
+    OverMemory,
+    /// Times that a client was not read because clients hold much memory.
+    NotReadForMemory,
+    /// WebSockets closed because they held too much of it.
+    ConnectionsClosedForMemory,
+    /// Requests broken off because they did.
+    RequestsClosedForMemory,
     /// Upgrades that a worker accepted when their client had been answered already, or had gone.
     LateUpgrade,
     /// Subscriptions refused because their connection had as many as it may.
@@ -224,6 +232,16 @@ impl OfThread {
             Refused::BadHandshake => OfThread::BadHandshake,
             Refused::BadHead => OfThread::BadHead,
             Refused::SlowHead => OfThread::SlowHead,
+            Refused::OverMemory => OfThread::OverMemory,
+        }
+    }
+
+    /// The count for what was done to a client because clients hold much memory.
+    pub(crate) fn of_relief(how: Relief) -> Self {
+        match how {
+            Relief::NotRead => OfThread::NotReadForMemory,
+            Relief::ClosedConnection => OfThread::ConnectionsClosedForMemory,
+            Relief::ClosedRequest => OfThread::RequestsClosedForMemory,
         }
     }
 

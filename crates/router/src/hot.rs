@@ -6,7 +6,6 @@ use std::rc::Rc;
 use bytes::Bytes;
 use shovel_core::custody::{Arrived, Committed, Left, Route};
 use shovel_protocol::head::Kind;
-use shovel_protocol::to_supervisor::Effects;
 use shovel_protocol::{Again, BadFrame, Effect, LeaseId, MessageKind, When, WsMessage, WsSend};
 
 use crate::counts::OfWorker;
@@ -52,6 +51,7 @@ impl Router {
         let message = KeptMessage { kind, data: Bytes::copy_from_slice(data) };
         let mut custody = self.custody.borrow_mut();
         let Some(id) = custody.take_in(route, message, data.len()) else { return };
+        self.kept.note(custody.kept_bytes());
         // Counted when it comes, for whoever has the connection.
         let owner = custody.get(id).and_then(|connection| connection.owner());
         if let Some(link) = owner.and_then(|owner| custody.worker(owner)) {
@@ -166,7 +166,7 @@ impl Router {
         let Some(Committed { acts, left }) = committed else {
             return drop_stray(link, Kind::WsCommit);
         };
-        self.do_acts(link, id.0.slot, Effects::new(&acts));
+        self.do_acts(link, id.0.slot, acts.effects());
         self.after_commit(id, left);
         Ok(())
     }
@@ -174,6 +174,7 @@ impl Router {
     /// Goes on with a connection after a commit.
     fn after_commit(self: &Rc<Self>, id: LeaseId, left: Left) {
         let mut custody = self.custody.borrow_mut();
+        self.kept.note(custody.kept_bytes());
         match left {
             Left::Closed => drop(custody.remove(id)),
             Left::Some { .. } | Left::Nothing => {

@@ -34,7 +34,9 @@ pub use self::driver::news::{News, NewsReceiver, NewsSender, news};
 pub use self::driver::{FromThread, ToThread};
 pub use self::fanout::crossing;
 pub use self::links::cell::{ProgramRecord, SharedCell};
-pub use self::settings::{Settings, close_within, units, variables};
+pub use self::requests::body::Length;
+pub use self::requests::head::{header_map, response_head};
+pub use self::settings::{Settings, close_within, memory, units, variables};
 pub use self::thread::{IoThread, Start};
 
 /// Credit that each body starts with.

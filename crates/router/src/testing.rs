@@ -31,6 +31,7 @@ pub const WORKER: WorkerId = WorkerId(1);
 
 const WS: ws::Settings = ws::Settings {
     max_message_bytes: 1024 * 1024,
+    max_messages_per_second: None,
     outbox_limit_bytes: 1024 * 1024,
     slow_consumer: ws::SlowConsumer::Close,
     ping_interval: Duration::from_secs(30),

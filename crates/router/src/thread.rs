@@ -115,6 +115,7 @@ async fn run(start: Start, mut commands: Commands) {
     let Start { listeners, tcp, settings, http, crowd, news, crossings } = start;
     let (turn, deadlines) = (Turn::default(), Deadlines::new(&settings.ws));
     spawn_local(turn.clone().run());
+    spawn_local(turn.ledger().clone().run());
     spawn_local(deadlines.clone().run());
     let (sender, crossed) = crossings.into_parts();
     let router = Router::new(turn.clone(), settings, news, sender);

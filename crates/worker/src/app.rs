@@ -367,7 +367,7 @@ impl<S: Send + Sync + 'static> App<S> {
 
     pub(crate) fn capabilities(&self) -> Capabilities {
         let adopts = if self.adopts { Capabilities::ADOPT } else { Capabilities::default() };
-        adopts.and(Capabilities::CONTINUE)
+        adopts.and(Capabilities::CONTINUE).and(Capabilities::OUTBOX)
     }
 
     /// Does what [`App::serve`] does, on links that are already connected: for tests of the SDK.

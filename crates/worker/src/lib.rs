@@ -218,6 +218,10 @@
 //! - **All or nothing.** What a handler does to a portable connection takes effect when the
 //!   handler ends: sends, closes, subscriptions, publishes through the connection, and what is
 //!   attached. [`Connection::flush`] lets out what there is.
+//! - **A slow client holds up nobody else.** While too much waits for it, sends to it wait. A publish
+//!   waits for nobody: for such a client [`Connection::set_slow_consumer`] chooses between closing it
+//!   and dropping messages. [`Connection::buffered`] and [`Connection::outbox_empty`] tell how far
+//!   behind it is.
 //! - **A failure stays where it is.** A handler that panics or returns an error fails that event
 //!   only: it is logged, the event is finished, and the next message is handled. On a portable
 //!   connection, what a handler did takes effect if it returns an error, and is dropped if it
@@ -273,7 +277,7 @@ pub use bytes::Bytes;
 pub use channel::{
     BroadcastChannel, ChannelError, Channels, PublishError, Published, Subscription,
 };
-pub use connection::{Connection, ConnectionId, SendError, Sending};
+pub use connection::{Connection, ConnectionId, OutboxError, SendError, Sending, SlowConsumer};
 pub use error::Error;
 pub use event::{
     AdoptCause, AdoptEvent, ClientAddress, CloseEvent, FetchEvent, MessageEvent, ReleaseEvent,

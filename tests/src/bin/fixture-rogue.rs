@@ -23,7 +23,7 @@ use shovel_protocol::{
 fn main() -> io::Result<()> {
     let mode = std::env::args().nth(1).unwrap_or_default();
     tell_what_was_inherited();
-    let mut rogue = Rogue { link: Link::from_environment(), mode, held: None };
+    let mut rogue = Rogue { link: Link::from_environment(), mode, held: None, begun: None };
     match rogue.mode.as_str() {
         "exit" => {
             eprintln!("cannot start: the database is away");
@@ -66,6 +66,8 @@ struct Rogue {
     mode: String,
     /// The connection of a request that is left without an answer.
     held: Option<LeaseId>,
+    /// A request whose response has begun.
+    begun: Option<RequestId>,
 }
 
 impl Rogue {
@@ -124,6 +126,18 @@ impl Rogue {
                 self.answer(request, &headers.collect::<Vec<_>>())
             }
             ("/abort", _) => self.link.put(&ToSupervisor::Abort { request }),
+            ("/begin", _) => self.begin(request, &[]),
+            ("/begin-ten", _) => self.begin(request, &[("content-length", b"10")]),
+            ("/end-begun" | "/abort-begun", _) => {
+                let begun = self.begun.take().expect("one that has begun");
+                self.link.put(&match head.target {
+                    "/end-begun" => {
+                        ToSupervisor::ResponseEnd { request: begun, trailers: Headers::default() }
+                    }
+                    _ => ToSupervisor::Abort { request: begun },
+                })?;
+                self.answer(request, &[])
+            }
             ("/unknown-kind", _) => {
                 let header = Header { len: 3, kind: 200, flags: 0xff, id: u64::MAX };
                 self.link.write(&[&header.to_bytes()[..], b"new"].concat())?;
@@ -170,6 +184,15 @@ impl Rogue {
             (_, Some(connection)) => self.accept(request, connection),
             (_, None) => self.answer(request, &[]),
         }
+    }
+
+    /// Five bytes of a response, and no end of it.
+    fn begin(&mut self, request: RequestId, headers: &[(&str, &[u8])]) -> io::Result<()> {
+        let head = ResponseHead { status: 200, headers: Headers(headers.to_vec()) };
+        self.link.put(&ToSupervisor::Response { request, head, end: false })?;
+        self.link.put(&ToSupervisor::ResponseBody { request, data: b"12345", end: false })?;
+        self.begun = Some(request);
+        Ok(())
     }
 
     fn on_message(&mut self, connection: LeaseId, data: &[u8]) -> io::Result<()> {

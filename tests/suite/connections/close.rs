@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use shovel_tests::{Pool, Raw, WebSocket, get};
+use shovel_tests::{Pool, Raw, WebSocket, get, masked_frame};
 
 async fn id_of(socket: &mut WebSocket) -> String {
     socket.send("info").await;
@@ -45,6 +45,21 @@ async fn a_close_without_a_code_is_told_as_1005(pool: Pool) {
     assert_eq!(raw.frame().await.opcode, 8);
     let event = pool.wait_for_event("the close event", |event| event["event"] == "close").await;
     assert_eq!((&event["code"], &event["was_clean"]), (&1005.into(), &true.into()));
+}
+
+in_both_modes!(a_close_frame_is_answered_though_the_client_ends_right_behind_it);
+/// B17.
+async fn a_close_frame_is_answered_though_the_client_ends_right_behind_it(pool: Pool) {
+    // Once could be luck.
+    for _ in 0..10 {
+        for (frame, code) in [(masked_frame(0x88, &[0x03, 0xe8]), 1000), (vec![0x81, 0], 1002)] {
+            let mut raw = Raw::websocket(pool.address(), "/ws").await;
+            raw.write(frame).await;
+            raw.end().await;
+            assert_eq!(raw.frame().await.close_code(), code);
+            assert_eq!(raw.rest().await, b"");
+        }
+    }
 }
 
 in_both_modes!(a_client_that_vanishes_is_told_as_1006);

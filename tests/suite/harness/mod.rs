@@ -2,6 +2,7 @@
 
 pub(crate) mod counted;
 pub(crate) mod flood;
+pub(crate) mod greedy;
 pub(crate) mod load;
 pub(crate) mod owned;
 pub(crate) mod slow;

@@ -1,5 +1,7 @@
 //! D36, H62 and H63: who may connect, and whose word is taken.
 
+use std::net::SocketAddr;
+
 use http::{Method, Request};
 use http_body_util::Full;
 use shovel_tests::{
@@ -27,6 +29,32 @@ async fn clients_over_max_connections_wait_until_others_leave(pool: Pool) {
     assert!(!third.has_bytes(), "a third client was taken");
     drop(second);
     assert!(third.head().await.starts_with("HTTP/1.1 200 "));
+}
+
+fn addresses(pool: &Pool) -> Vec<SocketAddr> {
+    pool.log().lines().iter().filter_map(Line::address).collect()
+}
+
+/// H62. Neither several listeners nor more I/O threads than clients make them more.
+#[tokio::test]
+async fn the_limit_of_clients_is_that_of_all_listeners_and_threads() {
+    let options = Options::app().with("--listen", "127.0.0.1:0").with("--io-threads", "3");
+    let pool = Pool::start(options.with("--max-connections", "1")).await;
+    let addresses = addresses(&pool);
+    let [address, second] = addresses[..] else { panic!("{addresses:?}") };
+    let mut first = WebSocket::connect(address, "/ws").await;
+    let mut others = Vec::new();
+    for address in [second, address, second] {
+        let mut other = Raw::connect(address).await;
+        other.write(ASK).await;
+        others.push(other);
+    }
+    for _ in 0..20 {
+        assert_eq!(first.ask("still").await, "echo still");
+    }
+    assert!(others.iter().all(|other| !other.has_bytes()), "a second client was taken");
+    drop(first);
+    until("one of the others", || others.iter().any(Raw::has_bytes)).await;
 }
 
 in_both_modes!(
@@ -196,7 +224,7 @@ in_both_modes!(
     what_a_trusted_proxy_says_goes_on_and_tells_who_the_client_is,
     Options::app().with("--trust-proxy", "127.0.0.1")
 );
-/// D36.
+/// D36 and D170.
 async fn what_a_trusted_proxy_says_goes_on_and_tells_who_the_client_is(pool: Pool) {
     let answer = send(pool.address(), forwarded("/mirror")).await;
     assert_eq!(
@@ -216,7 +244,7 @@ in_both_modes!(
     what_is_no_text_hides_nobody_behind_a_trusted_proxy,
     Options::app().with("--trust-proxy", "127.0.0.1")
 );
-/// D36.
+/// D170.
 async fn what_is_no_text_hides_nobody_behind_a_trusted_proxy(pool: Pool) {
     let mut raw = Raw::connect(pool.address()).await;
     let head = b"GET /info HTTP/1.1\r\nHost: a\r\nConnection: close\r\n";
@@ -225,7 +253,7 @@ async fn what_is_no_text_hides_nobody_behind_a_trusted_proxy(pool: Pool) {
     assert!(answer.contains("\"client\":\"7.7.7.7:0\""), "{answer}");
 }
 
-/// D36 and J71.
+/// D170 and J71.
 #[tokio::test]
 async fn the_access_log_has_the_client_and_the_id_that_a_trusted_proxy_told() {
     let options = Options::app().with("--trust-proxy", "127.0.0.1").flag("--access-log");
@@ -240,13 +268,13 @@ mod what_anyone_else_says_of_itself_is_dropped {
     use super::*;
 
     in_both_modes!(without_proxies);
-    /// D36.
+    /// D36 and D171.
     async fn without_proxies(pool: Pool) {
         is_dropped(pool).await;
     }
 
     in_both_modes!(with_other_proxies, Options::app().with("--trust-proxy", "10.0.0.0/8"));
-    /// D36.
+    /// D36 and D171.
     async fn with_other_proxies(pool: Pool) {
         is_dropped(pool).await;
     }

@@ -2,5 +2,8 @@
 
 mod access;
 mod descriptors;
+mod memory;
+mod outbox;
 mod progress;
+mod rate;
 mod slow_clients;

@@ -103,7 +103,7 @@ async fn a_worker_that_crashes_during_a_reload_does_not_stop_it() {
     assert!(pool.workers().iter().all(|worker| worker.generation == 2));
 }
 
-/// E42: a worker that does not leave delays a reload by its deadline at most.
+/// E175: a worker that does not leave delays a reload by its deadline at most.
 #[tokio::test]
 async fn a_worker_that_will_not_leave_is_killed_at_its_deadline() {
     let options = Options::rogue("deaf").with("--shutdown-timeout", "500ms");
@@ -114,7 +114,7 @@ async fn a_worker_that_will_not_leave_is_killed_at_its_deadline() {
     pool.wait_for_reload(2).await;
 }
 
-/// E42: nor does one that acknowledges nothing.
+/// E175: nor does one that acknowledges nothing.
 #[tokio::test]
 async fn a_worker_that_acknowledges_nothing_delays_a_reload_by_the_drain_timeout_at_most() {
     let options =
@@ -133,7 +133,7 @@ async fn a_worker_that_acknowledges_nothing_delays_a_reload_by_the_drain_timeout
     }
 }
 
-/// E42: a worker that is gone delays nothing.
+/// E175: a worker that is gone delays nothing.
 #[tokio::test]
 async fn a_reload_while_a_place_waits_to_be_restarted_goes_on() {
     let pool = Pool::start(Options::app().workers(2)).await;

@@ -133,14 +133,18 @@ in_both_modes!(
 /// D31.
 async fn a_client_that_ends_its_side_is_answered_if_the_operator_says_so(pool: Pool) {
     let mut raw = Raw::connect(pool.address()).await;
-    raw.write("GET /gated?gate=later HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    // Of what it has said before, nothing is left out.
+    let next = "GET /info HTTP/1.1\r\nHost: a\r\n\r\n";
+    raw.write(format!("GET /gated?gate=later HTTP/1.1\r\nHost: a\r\n\r\n{next}")).await;
     pool.wait_at_gate("later").await;
     raw.end().await;
     // It has been seen once another has been answered.
     asked(&pool).await;
     pool.open_gate("later");
     let text = String::from_utf8(raw.rest().await).unwrap();
-    assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+    assert_eq!(text.matches("HTTP/1.1 200 OK\r\n").count(), 2, "{text}");
+    // The last says so.
+    assert_eq!(text.matches("connection: close\r\n").count(), 1, "{text}");
 }
 
 in_both_modes!(

@@ -72,6 +72,44 @@ async fn a_response_of_another_length_than_it_says_is_a_502_while_nothing_was_se
     assert!(whole.ends_with("\r\n\r\n12345"), "{whole}");
 }
 
+/// Begins a response, and waits for its head and the first five bytes.
+async fn begun(pool: &Pool, version: &str, path: &str) -> Raw {
+    let mut raw = Raw::connect(pool.address()).await;
+    raw.write(format!("GET {path} HTTP/{version}\r\nHost: a\r\n\r\n")).await;
+    let head = raw.head().await;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert_eq!(raw.take(5).await, b"12345");
+    raw
+}
+
+/// D132: its client has seen the head and must not take what came for whole.
+#[tokio::test]
+async fn a_response_that_ends_before_its_length_breaks_its_connection_and_is_told() {
+    let pool = Pool::start(Options::rogue("honest")).await;
+    let mut raw = begun(&pool, "1.1", "/begin-ten").await;
+    assert_eq!(get(pool.address(), "/end-begun").await.status, 200);
+    // The next request would be answered if the connection were kept.
+    let (rest, _) = raw.rest_and_reset().await;
+    assert_eq!(rest, b"");
+    let is_it = |line: &Line| line.level() == "WARN" && line.text("why").contains("fewer bytes");
+    pool.wait_for("the warning", is_it).await;
+    assert_eq!(pool.workers().len(), 1, "the link survives");
+}
+
+/// D140: a client of HTTP/1.0 knows no other sign that something is missing.
+#[tokio::test]
+async fn a_response_that_ends_with_its_connection_and_breaks_off_is_reset() {
+    let mut pool = Pool::start(Options::rogue("honest")).await;
+    for (ends, is_cut) in [("/abort-begun", true), ("/end-begun", false)].repeat(3) {
+        let mut raw = begun(&pool, "1.0", "/begin").await;
+        assert_eq!(get(pool.address(), ends).await.status, 200);
+        assert_eq!(raw.rest_and_reset().await, (Vec::new(), is_cut), "{ends}");
+    }
+    let mut raw = begun(&pool, "1.0", "/begin").await;
+    pool.kill();
+    assert_eq!(raw.rest_and_reset().await, (Vec::new(), true), "the supervisor was killed");
+}
+
 /// D37.
 #[tokio::test]
 async fn a_response_that_is_aborted_before_its_head_is_a_502() {

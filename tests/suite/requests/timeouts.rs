@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use http::Method;
 use http_body_util::BodyExt;
 use nix::sys::signal::Signal;
-use shovel_tests::{Http, Options, Pool, get, post, request, signal, until};
+use shovel_tests::{Http, Options, Pool, Raw, get, post, request, signal, until};
 
 use crate::harness::watched::Watched;
 
@@ -38,6 +38,23 @@ async fn an_answer_that_comes_after_the_504_goes_nowhere() {
     for _ in 0..3 {
         assert_eq!(get(pool.address(), "/mirror").await.header("target"), "/mirror");
     }
+}
+
+in_both_modes!(
+    an_upload_that_goes_on_may_last_longer_than_the_timeout,
+    Options::app().with("--request-timeout", "200ms")
+);
+/// D32.
+async fn an_upload_that_goes_on_may_last_longer_than_the_timeout(pool: Pool) {
+    let mut raw = Raw::connect(pool.address()).await;
+    raw.write("POST /count HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n").await;
+    for _ in 0..5 {
+        // Another request that times out in the meantime tells that the time is over.
+        assert_eq!(get(pool.address(), "/gated?gate=never").await.status, 504);
+        raw.write("x").await;
+    }
+    let head = raw.head().await;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
 }
 
 in_both_modes!(

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 use shovel_tests::{Http, Options, Pool, Raw, WebSocket, request, until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -32,6 +34,30 @@ async fn half_a_request_head_does_not_keep_the_pool() {
     for client in [&mut fresh, &mut kept] {
         client.rest().await;
     }
+}
+
+/// F52. What it asks before the end is answered, and not what it asks for ever after.
+#[tokio::test]
+async fn a_client_that_asks_without_a_pause_does_not_keep_the_pool() {
+    let mut pool = Pool::start(Options::app().with("--shutdown-timeout", "6s")).await;
+    let stream = TcpStream::connect(pool.address()).await.expect("connect");
+    let (mut answers, mut requests) = stream.into_split();
+    let asking = tokio::spawn(async move {
+        // Long, so that not many of them wait by then.
+        let padding = "x".repeat(4096);
+        let batch = format!("GET /info HTTP/1.1\r\nHost: a\r\nX: {padding}\r\n\r\n").repeat(10);
+        while requests.write_all(batch.as_bytes()).await.is_ok() {}
+    });
+    let mut answer = [0; 4096];
+    answers.read_exact(&mut answer).await.expect("answers");
+    let reading =
+        tokio::spawn(
+            async move { while answers.read(&mut answer).await.is_ok_and(|read| read > 0) {} },
+        );
+    pool.sigterm();
+    assert_eq!(pool.exit_status().await.code(), Some(0), "{}", pool.log());
+    reading.await.expect("a reader that does not panic");
+    asking.await.expect("an asker that does not panic");
 }
 
 /// F52.

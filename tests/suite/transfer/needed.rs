@@ -49,7 +49,7 @@ async fn until_one_starts(pool: &Pool, before: usize) {
     pool.wait_for_event("a worker at the gate", is_it).await;
 }
 
-/// F80.
+/// F173.
 #[tokio::test]
 async fn messages_that_have_woken_a_worker_are_handled_though_the_pool_ends() {
     let (watched, mut clients) = asleep(20).await;
@@ -71,7 +71,7 @@ async fn messages_that_have_woken_a_worker_are_handled_though_the_pool_ends() {
     expect_all(watched.pool, clients).await;
 }
 
-/// F80: nobody is ready, and the program that was to come is not needed.
+/// F173: nobody is ready, and the program that was to come is not needed.
 #[tokio::test]
 async fn a_message_in_a_reload_of_a_pool_that_sleeps_is_handled_though_the_pool_ends() {
     let (watched, mut clients) = asleep(1).await;
@@ -86,7 +86,7 @@ async fn a_message_in_a_reload_of_a_pool_that_sleeps_is_handled_though_the_pool_
     expect_all(watched.pool, clients).await;
 }
 
-/// F80.
+/// F173.
 #[tokio::test]
 async fn what_dead_workers_had_is_handled_though_the_pool_ends_before_others_are_ready() {
     let watched = start(Options::portable()).await;
@@ -102,7 +102,7 @@ async fn what_dead_workers_had_is_handled_though_the_pool_ends_before_others_are
     expect_all(watched.pool, clients).await;
 }
 
-/// F80.
+/// F173.
 #[tokio::test]
 async fn workers_that_all_die_while_the_pool_ends_leave_nothing_unanswered() {
     let watched = start(Options::portable()).await;
@@ -147,7 +147,7 @@ async fn a_pool_that_has_never_served_ends_at_once_though_a_request_waits() {
     drop(asked);
 }
 
-/// F80: nothing waits for ever.
+/// F174: nothing waits for ever.
 #[tokio::test]
 async fn clients_are_told_of_the_end_though_no_worker_could_be_started_for_their_messages() {
     let (mut watched, mut clients) = asleep(2).await;

@@ -215,7 +215,7 @@ async fn a_response_cut_off_by_a_crash_does_not_look_whole() {
     assert!(rest.contains("first") && !rest.ends_with("0\r\n\r\n"), "{rest}");
 }
 
-/// E42.
+/// E172.
 #[tokio::test]
 async fn a_worker_that_hangs_is_killed_and_then_treated_as_crashed() {
     let options = Options::app().workers(2).with("--hang-timeout", "500ms");
@@ -228,7 +228,7 @@ async fn a_worker_that_hangs_is_killed_and_then_treated_as_crashed() {
     pool.wait_until_ready(1, 3).await;
 }
 
-/// E42.
+/// E172.
 #[tokio::test]
 async fn a_handler_that_blocks_its_worker_is_a_hang() {
     let pool = Pool::start(Options::app().with("--hang-timeout", "500ms")).await;
@@ -237,7 +237,7 @@ async fn a_handler_that_blocks_its_worker_is_a_hang() {
     pool.wait_until_ready(1, 2).await;
 }
 
-/// E42.
+/// E172.
 #[tokio::test]
 async fn a_worker_that_never_answers_pings_is_killed() {
     let pool = Pool::start(Options::rogue("silent").with("--hang-timeout", "300ms")).await;

@@ -23,13 +23,13 @@ async fn expect_end_for(path: &'static str, why: &str) {
     assert!(pool.exited().iter().all(|worker| both.contains(worker)), "{}", pool.log());
 }
 
-/// E42: +770 MB in 5 s, and others were killed as hanging behind it.
+/// E130: +770 MB in 5 s, and others were killed as hanging behind it.
 #[tokio::test]
 async fn pongs_that_nobody_asked_for_end_the_link() {
     expect_end_for("/pongs", "pong").await;
 }
 
-/// E42.
+/// E130.
 #[tokio::test]
 async fn an_end_that_nobody_asked_for_ends_the_link() {
     expect_end_for("/leave-unasked", "shutdown-complete").await;
@@ -47,7 +47,7 @@ async fn answers_to_late_responses_that_are_not_read_end_the_link() {
     expect_end_for("/late-responses", "does not read its link").await;
 }
 
-/// E42: another nonce answers another ping.
+/// E130: another nonce answers another ping.
 #[tokio::test]
 async fn a_pong_with_another_nonce_than_its_ping_ends_the_link() {
     let pool = Pool::start(Options::rogue("wrong-nonce").with("--hang-timeout", "1s")).await;
@@ -55,7 +55,7 @@ async fn a_pong_with_another_nonce_than_its_ping_ends_the_link() {
     assert!(line.text("status").contains("pong"), "{}", line.raw);
 }
 
-/// E42: a worker that floods does not make those that answer late.
+/// E130: a worker that floods does not make those that answer late.
 #[tokio::test]
 async fn healthy_workers_are_not_held_up_by_one_that_floods() {
     let options = Options::rogue("honest").workers(3).with("--hang-timeout", "1s");

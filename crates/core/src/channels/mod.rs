@@ -10,15 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use shovel_protocol::WorkerId;
 
+use crate::slots::Slot;
 use subscriptions::Listing;
 pub use subscriptions::Subscriptions;
 
 /// A channel within one [`Channels`]; valid while it has subscribers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelIndex(pub u32);
-
-/// The slot of a subscribed connection.
-pub type Slot = u32;
 
 /// All channels of a thread that have subscribers.
 #[derive(Debug, Default)]

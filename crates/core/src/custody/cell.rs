@@ -53,9 +53,9 @@ pub trait WorkerCell {
     /// Ends the trial of this connection.
     fn end_trial(&mut self, who: Tried);
 
-    /// Asks its program for an adoption, and returns what was known before: whoever finds
-    /// [`Proof::None`] is the first to ask, and everybody else waits for the answer.
-    fn ask(&mut self) -> Proof;
+    /// Claims the first adoption of its generation, and returns what was known before: whoever finds
+    /// [`Proof::None`] has it, and everybody else waits for the answer.
+    fn claim_first_adoption(&mut self) -> Proof;
 
     /// Whether its generation has answered an adoption yet.
     fn proof(&self) -> Proof;
@@ -141,7 +141,7 @@ impl WorkerCell for LoneCell {
         self.trial.take_if(|tried| *tried == who);
     }
 
-    fn ask(&mut self) -> Proof {
+    fn claim_first_adoption(&mut self) -> Proof {
         let before = self.proof;
         if before == Proof::None {
             self.proof = Proof::Awaited;

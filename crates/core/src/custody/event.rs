@@ -41,8 +41,8 @@ pub enum Event {
         worker: WorkerId,
     },
     /// How much a worker has done by now. Told now and then, to find out who rests.
-    Looked {
-        /// At whom.
+    ActivityTold {
+        /// Whose.
         worker: WorkerId,
         /// All that it has done, as a number that grows with each thing.
         activity: u64,
@@ -106,9 +106,9 @@ pub enum Command<E> {
         /// Whose.
         route: Route,
         /// Why.
-        loss: Loss,
-        /// Messages that nobody will handle.
-        dropped: u64,
+        cause: GiveUpCause,
+        /// So many messages nobody will handle.
+        given_up: u64,
         /// The worker that has its close, or that died.
         worker: Option<WorkerId>,
         /// The client had closed before.
@@ -132,7 +132,7 @@ pub enum Command<E> {
         loss: Loss,
     },
     /// Look again whether the reader of a client may go on.
-    Look {
+    CheckReader {
         /// Whose.
         route: Route,
     },
@@ -191,6 +191,25 @@ pub enum Loss {
     TimeUp(DrainReason),
     /// The pool ends, and nobody needs it.
     End,
+}
+
+/// Why the messages of a connection are given up, though a worker still hears of its close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum GiveUpCause {
+    /// [`Loss::Refused`].
+    Refused,
+    /// [`Loss::Poison`].
+    Poison,
+}
+
+impl GiveUpCause {
+    /// The same, among all losses.
+    pub fn loss(self) -> Loss {
+        match self {
+            GiveUpCause::Refused => Loss::Refused,
+            GiveUpCause::Poison => Loss::Poison,
+        }
+    }
 }
 
 impl Loss {

@@ -234,7 +234,7 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
         during: bool,
     ) -> Result<bool, OutOfTurn> {
         let Some(found) = self.accepted(connection, worker)? else { return Ok(false) };
-        // Without an event under way it is the adopt handler's, or the release hook's.
+        // Without an event under way it is the adopt handler's, or the release handler's.
         let is_handling = found.sent > found.acked;
         if let Record::Portable(portable) = &mut found.record
             && during

@@ -37,6 +37,16 @@ impl<M> Log<M> {
         self.bytes < CONNECTION_WINDOW_BYTES
     }
 
+    /// Whether one that was read adds up, and has no close but at its end.
+    pub(super) fn is_sound(&self) -> bool {
+        let bytes = self.events.iter().try_fold(0_usize, |sum, (_, size)| sum.checked_add(*size));
+        let before_last = self.events.len().saturating_sub(1);
+        let mut before = self.events.iter().take(before_last);
+        bytes == Some(self.bytes)
+            && self.bytes <= 1 << 48
+            && before.all(|(event, _)| matches!(event, Kept::Message(_)))
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }

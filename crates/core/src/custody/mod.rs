@@ -14,7 +14,8 @@
 //! Rooms: `connection` the state of one, `workers` of one worker; `moving` between them,
 //! `seeking` the next owner, `deadlines` of both; `orphaning` those whose worker died, `strikes`
 //! and `trials` what kills workers; `rest` who is not needed; `cell` what crosses threads,
-//! `clock` what outlives a process, `roster` how a worker is found.
+//! `clock` what outlives a process, `roster` how a worker is found; `sound` what one that was read has
+//! to be.
 
 mod cell;
 mod clock;
@@ -30,6 +31,7 @@ mod rest;
 mod roster;
 mod route_queue;
 mod seeking;
+mod sound;
 mod strikes;
 mod table;
 mod trials;
@@ -45,16 +47,17 @@ use shovel_protocol::WorkerId;
 
 pub use cell::{LoneCell, Proof, Tried, WorkerCell};
 pub use connection::{Attachment, Connection, Phase, Route};
-pub use event::{Command, Event, Loss, farewell};
+pub use event::{Command, Event, GiveUpCause, Loss, farewell};
 pub use hot::{Arrived, Closing, Committed, LastEvent, Left, NextEvent, PlainMessage};
 pub use log::Kept;
 pub use offer::LateUpgrade;
 pub use seeking::UNDER_WAY;
+pub use sound::Unsound;
 pub use trials::COMPANY_ENDS_IN;
 
-use crate::channels::Slot;
 pub use crate::fleet::Death;
 use crate::fleet::Rotation;
+use crate::slots::Slot;
 use crate::slots::Slots;
 use roster::Roster;
 use route_queue::RouteQueue;
@@ -67,7 +70,8 @@ pub const RETRY: Duration = Duration::from_millis(10);
 /// were falling asleep.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
-/// Bytes of messages that are kept for portable connections. At that, no connection with an
+/// Bytes of messages that are kept for portable connections, unless [`Custody::limit_kept`] says
+/// less. At that, no connection with an
 /// unfinished message is read until half of it is free.
 pub const KEPT_LIMIT_BYTES: usize = 256 * 1024 * 1024;
 
@@ -103,7 +107,7 @@ pub trait ClientHandle {
 ///
 /// `W` is what the caller keeps of a worker, `C` of a client, `M` a message; `E` collects acts that
 /// wait for their commit. No sequence of calls makes it panic: a call that does not fit is refused or
-/// ignored.
+/// ignored. One that was read is to be asked first whether it makes sense, by [`Custody::check`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Custody<W, C, M, E> {
     settings: Settings,
@@ -118,7 +122,7 @@ pub struct Custody<W, C, M, E> {
     rotation: Rotation,
     ending: Ending,
     /// Clients that are asking for something.
-    questions: u32,
+    askers: u32,
     /// Those that are to leave their workers.
     leaving: RouteQueue,
     /// Those that cannot move and whose workers leave: each is closed at its time.
@@ -134,6 +138,7 @@ pub struct Custody<W, C, M, E> {
     deadlines: BTreeSet<(Moment, Route)>,
     /// Of all messages in logs.
     kept_bytes: usize,
+    most_kept_bytes: usize,
     /// Those whose clients are paused because too much is kept.
     unread: RouteQueue,
     /// When to look again at what waits for other threads.
@@ -153,7 +158,7 @@ pub struct Custody<W, C, M, E> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Ending {
     No,
-    /// What was read is handled, if a worker has to be started for it.
+    /// What was read is handled, even if a worker has to be started for it.
     Began,
     /// No worker is started any more.
     Last,
@@ -195,7 +200,7 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
             offered: Vec::new(),
             rotation: Rotation::default(),
             ending: Ending::No,
-            questions: 0,
+            askers: 0,
             leaving: RouteQueue::default(),
             farewells: BTreeSet::new(),
             seeking: RouteQueue::default(),
@@ -205,6 +210,7 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
             most_under_way: UNDER_WAY,
             deadlines: BTreeSet::new(),
             kept_bytes: 0,
+            most_kept_bytes: KEPT_LIMIT_BYTES,
             unread: RouteQueue::default(),
             retry_at: None,
             work_wanted: None,
@@ -222,6 +228,12 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
     /// How many connections may be on their way at once: [`UNDER_WAY`] unless this is called.
     pub fn allow_moves(&mut self, most: u32) {
         self.most_under_way = most;
+    }
+
+    /// How many bytes of messages may be kept, up to [`KEPT_LIMIT_BYTES`], which it is unless this is
+    /// called.
+    pub fn limit_kept(&mut self, most_bytes: usize) {
+        self.most_kept_bytes = most_bytes.min(KEPT_LIMIT_BYTES);
     }
 
     /// The next thing to do; `None` when it waits for an event, a call or a timeout.

@@ -14,7 +14,8 @@ use super::connection::{Record, State, Step, Wait};
 use super::strikes::Blame;
 use super::workers::Adopter;
 use super::{
-    ClientHandle, Command, Connection, Custody, Loss, Moment, OutOfTurn, Phase, Route, WorkerCell,
+    ClientHandle, Command, Connection, Custody, GiveUpCause, Loss, Moment, OutOfTurn, Phase, Route,
+    WorkerCell,
 };
 use crate::fleet::{Death, DrainReason};
 
@@ -69,7 +70,7 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
             self.go_on_without(worker, route, cause);
         }
         // Its client may have been paused because of the worker that it left.
-        self.commands.push_back(Command::Look { route });
+        self.commands.push_back(Command::CheckReader { route });
         self.settle(now);
         Ok(true)
     }
@@ -121,20 +122,23 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
                 portable.adopt_strikes.clear();
             }
             // What a handler did that failed to adopt does not happen.
-            if taken { (staged, 0) } else { (E::default(), its.give_up_messages(Loss::Refused)) }
+            match taken {
+                true => (staged, 0),
+                false => (E::default(), its.give_up_messages(GiveUpCause::Refused)),
+            }
         });
-        let Some((acts, dropped)) = answered else { return Ok(false) };
+        let Some((acts, given_up)) = answered else { return Ok(false) };
         self.note_proof(worker, true);
         if taken {
             self.commands.push_back(Command::CountAdopted { cause });
             self.commands.push_back(Command::Act { worker, slot, acts });
         } else {
-            let (loss, worker) = (Loss::Refused, Some(worker));
-            let given_up = Command::GiveUp { route, loss, dropped, worker, was_closed };
-            self.commands.push_back(given_up);
+            let (cause, worker) = (GiveUpCause::Refused, Some(worker));
+            let give_up = Command::GiveUp { route, cause, given_up, worker, was_closed };
+            self.commands.push_back(give_up);
         }
         self.commands.push_back(Command::HandOver { connection });
-        self.commands.push_back(Command::Look { route });
+        self.commands.push_back(Command::CheckReader { route });
         if self.draining(worker).is_some() {
             self.leaving.push(route);
         }

@@ -14,6 +14,8 @@ pub enum LateUpgrade {
     TimedOut,
     /// The client went away.
     ClientGone,
+    /// Its request was answered with 502, or as its worker said before.
+    Refused,
 }
 
 impl LateUpgrade {
@@ -24,6 +26,9 @@ impl LateUpgrade {
                 (CloseCode::INTERNAL_ERROR, "upgrade arrived after request timeout")
             }
             LateUpgrade::ClientGone => (CloseCode::ABNORMAL, "client went away before the upgrade"),
+            LateUpgrade::Refused => {
+                (CloseCode::INTERNAL_ERROR, "its request was answered without the upgrade")
+            }
         };
         Close { code, reason: reason.to_owned(), was_clean: false }
     }

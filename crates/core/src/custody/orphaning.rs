@@ -8,7 +8,9 @@ use shovel_protocol::control::AdoptCause;
 
 use super::connection::{Record, State, Wait};
 use super::strikes::Blame;
-use super::{ClientHandle, Command, Connection, Custody, Loss, Moment, Route, WorkerCell};
+use super::{
+    ClientHandle, Command, Connection, Custody, GiveUpCause, Loss, Moment, Route, WorkerCell,
+};
 use crate::fleet::{Death, DrainReason};
 
 /// What becomes of a connection whose worker has died.
@@ -17,7 +19,7 @@ enum Orphaned {
     Unowned,
     /// It waits for another worker, to hear of its close. The event that ended its workers was given
     /// up together with all messages behind it, so many in all.
-    Quarantined { dropped: u64 },
+    Quarantined { given_up: u64 },
     /// It ends here.
     Lost(Loss),
 }
@@ -39,15 +41,15 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
                 return self.end(route, if is_time_up { time_up } else { loss }, worker);
             }
             Orphaned::Unowned => {}
-            Orphaned::Quarantined { dropped } => {
-                let loss = Loss::Poison;
-                let given_up = Command::GiveUp { route, loss, dropped, worker, was_closed };
-                self.commands.push_back(given_up);
+            Orphaned::Quarantined { given_up } => {
+                let cause = GiveUpCause::Poison;
+                let give_up = Command::GiveUp { route, cause, given_up, worker, was_closed };
+                self.commands.push_back(give_up);
             }
         }
         self.connections.renew(route.slot);
         self.seek(route);
-        self.commands.push_back(Command::Look { route });
+        self.commands.push_back(Command::CheckReader { route });
     }
 
     /// Ends a connection that nobody can have any more. Its close event is not delivered.
@@ -87,20 +89,22 @@ impl<C, M, E: Default> Connection<C, M, E> {
             // Another worker would have to adopt it to hear of its close.
             (true, true) => Orphaned::Lost(Loss::PoisonAdopt),
             (true, false) if self.close == Some(acked + 1) => Orphaned::Lost(Loss::Poison),
-            (true, false) => Orphaned::Quarantined { dropped: self.give_up_messages(Loss::Poison) },
+            (true, false) => {
+                Orphaned::Quarantined { given_up: self.give_up_messages(GiveUpCause::Poison) }
+            }
         }
     }
 
     /// Leaves the close as the only event.
-    pub(super) fn give_up_messages(&mut self, loss: Loss) -> u64 {
-        self.append_close(loss.close());
+    pub(super) fn give_up_messages(&mut self, cause: GiveUpCause) -> u64 {
+        self.append_close(cause.loss().close());
         let Record::Portable(portable) = &mut self.record else { return 0 };
-        let dropped = portable.log.drop_messages();
-        if dropped > 0 {
+        let given_up = portable.log.drop_messages();
+        if given_up > 0 {
             portable.strikes.clear();
         }
-        self.acked += dropped;
+        self.acked += given_up;
         self.sent = self.acked;
-        dropped
+        given_up
     }
 }

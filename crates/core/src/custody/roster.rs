@@ -68,6 +68,11 @@ impl<T> Roster<T> {
         self.0.iter().map(|(_, value)| value)
     }
 
+    /// Whether one that was read is in order.
+    pub(super) fn is_sound(&self) -> bool {
+        self.0.is_sorted_by(|(one, _), (next, _)| one < next)
+    }
+
     /// Where it stands if nobody between it and the first is gone.
     fn guess(&self, worker: WorkerId) -> usize {
         let first = self.0.first().map_or(0, |(first, _)| first.0);

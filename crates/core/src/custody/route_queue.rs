@@ -49,6 +49,12 @@ impl RouteQueue {
         self.queue.is_empty()
     }
 
+    /// Whether one that was read has everybody once.
+    pub(super) fn is_sound(&self) -> bool {
+        let members: BTreeSet<_> = self.queue.iter().copied().collect();
+        self.queue.len() == members.len() && members == self.members
+    }
+
     pub(super) fn take(&mut self) -> Vec<Route> {
         self.members.clear();
         std::mem::take(&mut self.queue).into()

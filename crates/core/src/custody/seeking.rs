@@ -131,7 +131,7 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
 
     fn ask(&mut self, worker: WorkerId) -> bool {
         let Some(its) = self.workers.get_mut(&worker) else { return false };
-        match its.cell.ask() {
+        match its.cell.claim_first_adoption() {
             Proof::Given => true,
             Proof::Awaited => false,
             Proof::None => {

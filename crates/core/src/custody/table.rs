@@ -6,7 +6,7 @@
 use shovel_protocol::{LeaseId, WorkerId};
 
 use super::connection::{Standing, State};
-use super::{ClientHandle, Connection, Custody, KEPT_LIMIT_BYTES, Route, Slot, WorkerCell};
+use super::{ClientHandle, Connection, Custody, Route, Slot, WorkerCell};
 
 impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
     /// How the connection with this id is known from its reservation to its end.
@@ -104,9 +104,9 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
     }
 
     /// Whether so much is kept that the client of this connection is not to be read. If so, a
-    /// [`super::Command::Look`] comes when there is room.
+    /// [`super::Command::CheckReader`] comes when there is room.
     pub fn keeps_too_much(&mut self, route: Route) -> bool {
-        let is_full = self.kept_bytes >= KEPT_LIMIT_BYTES;
+        let is_full = self.kept_bytes >= self.most_kept_bytes;
         let counts = is_full
             && self
                 .on_route(route)
@@ -203,9 +203,9 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
 
     fn drop_kept(&mut self, bytes: usize) {
         self.kept_bytes -= bytes;
-        if self.kept_bytes < KEPT_LIMIT_BYTES / 2 && !self.unread.is_empty() {
+        if self.kept_bytes < self.most_kept_bytes / 2 && !self.unread.is_empty() {
             for route in self.unread.take() {
-                self.commands.push_back(super::Command::Look { route });
+                self.commands.push_back(super::Command::CheckReader { route });
             }
         }
     }

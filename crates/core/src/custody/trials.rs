@@ -2,8 +2,8 @@
 //!
 //! A worker has one trial at a time, on whichever thread ([`WorkerCell`]). While there is one,
 //! nothing else of portable connections is begun with that worker; it waits. The suspect is handed
-//! over once all that was under way has ended. Both waits have a bound: a handler that takes long,
-//! or waits for another connection, would pause all of them for ever.
+//! over once all that was under way has ended. Both waits have a bound: otherwise a handler that takes
+//! long, or waits for another connection, would pause all of them for ever.
 //!
 //! An unowned suspect waits until every other unowned connection has a worker: it may hold up the one
 //! that takes it.

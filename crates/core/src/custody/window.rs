@@ -26,6 +26,11 @@ impl Window {
         self.bytes += size as usize;
     }
 
+    /// Whether one that was read adds up.
+    pub(super) fn is_sound(&self) -> bool {
+        self.sizes.iter().map(|size| *size as usize).sum::<usize>() == self.bytes
+    }
+
     /// The first so many events are finished.
     pub(super) fn pop(&mut self, events: u64) {
         let events = usize::try_from(events).unwrap_or(usize::MAX).min(self.sizes.len());

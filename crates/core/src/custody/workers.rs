@@ -138,15 +138,15 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
         Some(picked)
     }
 
-    /// A client has begun to ask for something. Until [`Custody::end_question`] a worker may have to be
+    /// A client has begun to ask for something. Until [`Custody::end_asking`] a worker may have to be
     /// started for it.
-    pub fn begin_question(&mut self) {
-        self.questions += 1;
+    pub fn begin_asking(&mut self) {
+        self.askers += 1;
     }
 
     /// It has got all that it asked for, or will not.
-    pub fn end_question(&mut self) {
-        self.questions = self.questions.saturating_sub(1);
+    pub fn end_asking(&mut self) {
+        self.askers = self.askers.saturating_sub(1);
         self.is_unsettled |= self.is_ending();
     }
 
@@ -192,7 +192,7 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
             }
             Event::Died { worker, death } => self.bury(worker, death, now),
             Event::TimeUp { worker } => self.end_time(worker),
-            Event::Looked { worker, activity } => self.look_for_rest(worker, activity, now),
+            Event::ActivityTold { worker, activity } => self.look_for_rest(worker, activity, now),
             Event::EndBegan => self.begin_end(),
             Event::WaitsEnded => self.ending = Ending::Last,
         }
@@ -325,8 +325,8 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
     /// a connection over, to hear of its close or to answer a request counts as having something until
     /// this thread has none of them left.
     pub(super) fn tell_drained(&mut self) {
-        let (has_connections, has_questions) = (!self.connections.is_empty(), self.questions > 0);
-        if self.ending == Ending::Began && !has_connections && !has_questions {
+        let (has_connections, has_askers) = (!self.connections.is_empty(), self.askers > 0);
+        if self.ending == Ending::Began && !has_connections && !has_askers {
             self.ending = Ending::Last;
             self.commands.push_back(Command::Emptied);
         }
@@ -335,7 +335,7 @@ impl<W: WorkerCell, C: ClientHandle, M, E: Default> Custody<W, C, M, E> {
             let Life::Draining(why) = worker.life else { continue };
             let may_be_needed = is_ending
                 && self.offered.contains(id)
-                && (has_questions || (has_connections && worker.cell.adopts()));
+                && (has_askers || (has_connections && worker.cell.adopts()));
             if worker.holds_nothing() && !may_be_needed {
                 worker.life = Life::Drained(why);
                 self.commands.push_back(Command::Drained { worker: *id });

@@ -19,7 +19,7 @@ pub enum Deed {
         /// So many.
         bytes: usize,
     },
-    /// To a channel, or no longer.
+    /// To a channel, or no longer; and whatever else arranges what comes to an open connection.
     Subscribe,
     /// Close the client's socket.
     Close,

@@ -211,7 +211,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
         true
     }
 
-    /// Whether the running handler is to be dropped, and then [`Tenure::dropped`] called. What ends a
+    /// Whether the running handler is to be dropped, and then [`Tenure::handler_dropped`] called. What ends a
     /// revoked connection's last handler is not dropped itself.
     pub fn is_revoked(&self) -> bool {
         let State::Portable(portable) = &self.0 else { return false };
@@ -222,7 +222,7 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
     }
 
     /// The running handler was dropped, really: nothing that it staged happens.
-    pub fn dropped(&mut self) -> Option<Next<E>> {
+    pub fn handler_dropped(&mut self) -> Option<Next<E>> {
         let State::Portable(portable) = &mut self.0 else { return None };
         let started = match portable.running.take()?.subject {
             Subject::Event(What::Message(seq) | What::Close(Some(seq))) => seq,

@@ -64,7 +64,7 @@ fn what_is_not_portable_has_no_attachment() {
 #[test]
 fn an_upgrade_that_finds_no_reservation_is_told_why() {
     let mut house = House::of(&[FIRST]);
-    for why in [LateUpgrade::ClientGone, LateUpgrade::TimedOut] {
+    for why in [LateUpgrade::ClientGone, LateUpgrade::TimedOut, LateUpgrade::Refused] {
         let id = house.reserve(FIRST);
         assert!(house.custody.withdraw(id, why).is_some());
         assert_eq!(house.custody.accept(id, FIRST, request(1), true), None);

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use shovel_core::custody::{Command, Death, Event, Left, Loss, Phase, Route, WorkerCell};
+use shovel_core::custody::{
+    Command, Death, Event, GiveUpCause, Left, Loss, Phase, Route, WorkerCell,
+};
 use shovel_protocol::WorkerId;
 
 use crate::cell::SharedCell;
@@ -65,14 +67,14 @@ impl Line {
         route
     }
 
-    fn given_up(&self) -> Vec<(Route, Loss, u64)> {
-        let mut given_up = Vec::new();
+    fn given_up(&self) -> Vec<(Route, GiveUpCause, u64)> {
+        let mut all = Vec::new();
         for told in &self.house.told {
-            if let Command::GiveUp { route, loss, dropped, .. } = told {
-                given_up.push((*route, *loss, *dropped));
+            if let Command::GiveUp { route, cause, given_up, .. } = told {
+                all.push((*route, *cause, *given_up));
             }
         }
-        given_up
+        all
     }
 }
 
@@ -88,7 +90,7 @@ fn the_third_death_gives_its_messages_up_and_leaves_the_close() {
     assert!(line.given_up().is_empty());
     line.house.given.clear();
     line.die_and_adopt(Death::Fault, &[route]);
-    assert_eq!(line.given_up(), [(route, Loss::Poison, 2)]);
+    assert_eq!(line.given_up(), [(route, GiveUpCause::Poison, 2)]);
     assert_eq!(line.house.given(route), [(3, false, false)]);
     assert_eq!(line.house.commit(route, 3), Left::Closed);
 }
@@ -158,7 +160,7 @@ fn what_hangs_is_a_suspect_at_once() {
     line.house.adopt(route);
     assert!(line.given_up().is_empty());
     line.die(Death::Hang);
-    assert_eq!(line.given_up(), [(route, Loss::Poison, 1)]);
+    assert_eq!(line.given_up(), [(route, GiveUpCause::Poison, 1)]);
 }
 
 #[test]
@@ -195,7 +197,7 @@ fn healthy_messages_before_a_poison_are_all_handled() {
         line.die_and_adopt(Death::Fault, &[route]);
     }
     assert_eq!(handled, [1, 2, 3]);
-    assert_eq!(line.given_up(), [(route, Loss::Poison, 1)]);
+    assert_eq!(line.given_up(), [(route, GiveUpCause::Poison, 1)]);
     assert_eq!(line.house.get(route).committed(), 3);
 }
 
@@ -275,7 +277,7 @@ fn what_was_in_company_is_given_up_only_when_its_worker_dies_of_it_alone() {
         }
         // After so many, nothing else is likely.
         line.die(Death::Fault);
-        assert_eq!(line.given_up(), [(route, Loss::Poison, 1)]);
+        assert_eq!(line.given_up(), [(route, GiveUpCause::Poison, 1)]);
     }
 }
 
@@ -322,7 +324,7 @@ fn an_event_that_was_alone_in_its_trial_at_three_kills_is_convicted() {
     }
     assert!(line.given_up().is_empty());
     line.die(Death::Killed);
-    assert_eq!(line.given_up(), [(route, Loss::Poison, 1)]);
+    assert_eq!(line.given_up(), [(route, GiveUpCause::Poison, 1)]);
 }
 
 #[test]

@@ -66,8 +66,8 @@ impl WorkerCell for SharedCell {
         self.own.borrow_mut().end_trial(who);
     }
 
-    fn ask(&mut self) -> Proof {
-        self.program.borrow_mut().ask()
+    fn claim_first_adoption(&mut self) -> Proof {
+        self.program.borrow_mut().claim_first_adoption()
     }
 
     fn proof(&self) -> Proof {

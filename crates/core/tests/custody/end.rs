@@ -168,12 +168,12 @@ fn what_waits_for_a_worker_ends_when_nobody_comes_any_more() {
 fn it_is_empty_once_when_nothing_is_left_and_nothing_is_asked() {
     let mut house = House::of(&[FIRST]);
     let emptied = |house: &House<SharedCell>| house.count(|told| *told == Command::Emptied);
-    house.custody.begin_question();
+    house.custody.begin_asking();
     house.happens(Event::EndBegan);
     house.drain(FIRST, DrainReason::Terminate);
     assert_eq!(emptied(&house), 0, "a request may have to be asked of another worker");
     assert!(!is_told(&house, FIRST));
-    house.custody.end_question();
+    house.custody.end_asking();
     house.obey();
     assert_eq!(emptied(&house), 1);
     assert!(is_told(&house, FIRST));
@@ -266,6 +266,19 @@ fn a_handler_that_does_not_end_is_cut_off_when_the_time_is_up() {
     assert_eq!(house.count(|told| matches!(told, Command::CutOff { .. })), 2);
     assert_eq!((house.tells_drained(FIRST), house.tells_drained(SECOND)), (1, 1));
     house.pass(OWNER_WAIT);
+}
+
+/// docs/wire.md, "Taking over": this close alone comes before the answer.
+#[test]
+fn whoever_adopts_when_the_time_is_up_hears_of_the_close() {
+    let (mut house, routes) = reloading(1);
+    end(&mut house);
+    house.release(routes[0]);
+    assert_eq!(house.phase(routes[0]), Phase::Adopting);
+    let close = Loss::TimeUp(DrainReason::Terminate).close();
+    let last = house.custody.cut_off(routes[0], close).expect("it is told");
+    assert_eq!((last.worker, last.seq), (SECOND, 3));
+    assert!(!last.redelivered);
 }
 
 #[test]

@@ -128,7 +128,7 @@ impl<W: WorkerCell> House<W> {
         W: Clone,
     {
         let mut cell = self.cell(worker).clone();
-        cell.ask();
+        cell.claim_first_adoption();
         cell.prove(true);
         assert_eq!(cell.proof(), Proof::Given);
     }
@@ -176,7 +176,7 @@ impl<W: WorkerCell> House<W> {
                 | Command::Revoke { .. }
                 | Command::Adopt { .. }
                 | Command::Act { .. }
-                | Command::Look { .. }
+                | Command::CheckReader { .. }
                 | Command::CountReleased { .. }
                 | Command::CountAdopted { .. }
                 | Command::Drained { .. }

@@ -17,7 +17,7 @@ fn full() -> (House<SharedCell>, Vec<Route>) {
 }
 
 fn looks(house: &House<SharedCell>, route: Route) -> usize {
-    house.count(|told| *told == Command::Look { route })
+    house.count(|told| *told == Command::CheckReader { route })
 }
 
 #[test]

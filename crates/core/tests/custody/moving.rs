@@ -1,6 +1,6 @@
 //! From one worker to the next: what comes again, how it is marked, whose word counts.
 
-use shovel_core::custody::{Command, Death, Left, Loss, OutOfTurn, Phase, Route};
+use shovel_core::custody::{Command, Death, GiveUpCause, Left, Loss, OutOfTurn, Phase, Route};
 use shovel_core::fleet::DrainReason;
 use shovel_protocol::control::AdoptCause;
 
@@ -252,9 +252,9 @@ fn whoever_refuses_it_has_it_for_its_close_alone() {
     house.stage(route, 7);
     house.given.clear();
     house.refuse(route);
-    let (loss, worker, was_closed) = (Loss::Refused, Some(SECOND), false);
-    let given_up = Command::GiveUp { route, loss, dropped: 2, worker, was_closed };
-    assert!(house.told.contains(&given_up) && acts(&house).is_empty());
+    let (cause, worker, was_closed) = (GiveUpCause::Refused, Some(SECOND), false);
+    let give_up = Command::GiveUp { route, cause, given_up: 2, worker, was_closed };
+    assert!(house.told.contains(&give_up) && acts(&house).is_empty());
     assert!(!house.message(route));
     assert_eq!(house.get(route).committed(), 1, "nobody has finished what was given up");
     assert_eq!(house.given(route), [(4, false, false)]);

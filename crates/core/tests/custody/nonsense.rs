@@ -40,6 +40,11 @@ impl Fool {
         fool
     }
 
+    /// Goes on with a custody that was made elsewhere.
+    pub fn with(custody: Custody<LoneCell, Socket, u32, Acts>, seed: u64) -> Self {
+        Fool { custody, now: Moment::default(), random: Rng::with_seed(seed) }
+    }
+
     /// One call, and all that follows from it; returns all that could be seen of it.
     pub fn call(&mut self) -> String {
         self.now = self.now + Duration::from_millis(self.random.u64(0..4).pow(6));
@@ -120,7 +125,7 @@ impl Fool {
             5 if self.random.bool() => Event::LinkEnded { worker },
             5 | 6 => Event::Died { worker, death: DEATHS[self.random.usize(0..4)] },
             7 if self.random.u32(0..8) > 0 => {
-                Event::Looked { worker, activity: self.random.u64(0..2) }
+                Event::ActivityTold { worker, activity: self.random.u64(0..2) }
             }
             7 if self.random.u32(0..8) > 0 => Event::TimeUp { worker },
             7 if self.random.u32(0..4) == 0 => Event::WaitsEnded,
@@ -276,7 +281,7 @@ impl Fool {
                 | Command::Revoke { .. }
                 | Command::Adopt { .. }
                 | Command::Act { .. }
-                | Command::Look { .. }
+                | Command::CheckReader { .. }
                 | Command::CountReleased { .. }
                 | Command::CountAdopted { .. }
                 | Command::Drained { .. }

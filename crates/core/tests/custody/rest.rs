@@ -20,7 +20,7 @@ fn house() -> House<SharedCell> {
 
 fn look(house: &mut House<SharedCell>, worker: WorkerId, activity: u64) -> usize {
     house.told.clear();
-    house.happens(Event::Looked { worker, activity });
+    house.happens(Event::ActivityTold { worker, activity });
     house.count(|told| *told == Command::Idle { worker })
 }
 

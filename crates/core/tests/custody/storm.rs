@@ -252,7 +252,7 @@ impl Storm {
         let workers: Vec<_> = self.workers.keys().copied().collect();
         for house in &mut self.threads {
             for worker in &workers {
-                house.happens(Event::Looked { worker: *worker, activity: 0 });
+                house.happens(Event::ActivityTold { worker: *worker, activity: 0 });
             }
         }
     }

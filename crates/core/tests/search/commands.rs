@@ -76,8 +76,8 @@ impl World {
                 }
                 Ok(())
             }
-            Command::GiveUp { route, loss, dropped, was_closed, .. } => {
-                self.give_up(config, route, loss, dropped, was_closed, seen)
+            Command::GiveUp { route, cause, given_up, was_closed, .. } => {
+                self.give_up(config, route, cause.loss(), given_up, was_closed, seen)
             }
             Command::End { route, loss, .. } => {
                 let connection = self.whose(route)?;
@@ -93,7 +93,7 @@ impl World {
                 self.witness(connection).is_lost = true;
                 self.take_out(connection)
             }
-            Command::Look { route } => {
+            Command::CheckReader { route } => {
                 self.look(route);
                 Ok(())
             }

@@ -13,7 +13,7 @@ impl World {
         config: &Config,
         route: Route,
         loss: Loss,
-        dropped: u64,
+        given_up: u64,
         was_closed: bool,
         seen: &mut Vec<Seen>,
     ) -> Step {
@@ -25,7 +25,7 @@ impl World {
         demand(was_closed == witness.close.is_some(), "it is not said whether it had closed")?;
         let pending =
             if witness.is_given_up { 0 } else { client.read - witness.done.min(client.read) };
-        demand(dropped == u64::from(pending), "dropped is not what was pending")?;
+        demand(given_up == u64::from(pending), "what is given up is not what was pending")?;
         client.socket = Socket::Closed;
         witness.is_given_up(client.read);
         if let Some((lease, _)) = self.custody.on_route(route)

@@ -359,7 +359,7 @@ impl World {
         let object = &mut self.workers[place].objects[at];
         object.running = None;
         seen.push(Seen::Cut);
-        let next = object.tenure.dropped();
+        let next = object.tenure.handler_dropped();
         self.go_on(config, place, at, next, seen)
     }
 

@@ -256,7 +256,7 @@ impl World {
             Action::Look(worker) => {
                 self.faults.sleeps -= 1;
                 let (worker, activity) = (id_of(place(worker)), 0);
-                self.custody.handle_event(Event::Looked { worker, activity }, NOW);
+                self.custody.handle_event(Event::ActivityTold { worker, activity }, NOW);
             }
             Action::Terminate => self.terminate(),
             Action::TimeUp(worker) => {

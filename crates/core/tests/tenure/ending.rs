@@ -136,6 +136,18 @@ fn an_adopt_handler_that_fails_or_panics_refuses_and_nothing_that_it_did_is_said
     }
 }
 
+/// Who ends with the pool is closed though it is being adopted: docs/wire.md, "Taking over".
+#[test]
+fn a_close_that_comes_while_it_is_adopted_is_handled_behind_that() {
+    let mut side = Side::adopting(false);
+    side.tenure.client_gone();
+    assert_eq!(side.tenure.begin(What::Close(Some(5)), "close"), None);
+    assert_eq!(side.done(), Some(Next::Handle("close")));
+    assert_eq!(side.written(), "adopted");
+    assert_eq!(side.done(), None);
+    assert_eq!(side.written(), commit(5, true));
+}
+
 #[test]
 fn an_adoption_commits_what_its_handler_did_and_events_follow() {
     let mut side = Side::adopting(false);

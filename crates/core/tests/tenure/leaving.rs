@@ -59,7 +59,7 @@ fn a_revoke_drops_the_handler_with_what_it_did_and_names_its_event() {
     assert_eq!(side.message(2), None);
     assert!(!side.tenure.is_revoked());
     assert!(side.tenure.revoke() && side.tenure.is_revoked());
-    assert_eq!(side.tenure.dropped(), REVOKED);
+    assert_eq!(side.tenure.handler_dropped(), REVOKED);
     assert!(!side.tenure.is_revoked(), "the last handler is not dropped");
     assert_eq!(side.tenure.attachment(), Some(&"first"));
     side.send("bye").unwrap();
@@ -87,7 +87,7 @@ fn a_revoke_during_the_release_handler_drops_that() {
     assert_eq!(side.tenure.release(), RELEASE);
     side.send("bye").unwrap();
     assert!(side.tenure.revoke() && side.tenure.is_revoked());
-    assert_eq!(side.tenure.dropped(), REVOKED);
+    assert_eq!(side.tenure.handler_dropped(), REVOKED);
     side.done();
     assert_eq!(side.written(), "commit 1, released 1 1");
 }
@@ -98,7 +98,7 @@ fn a_revoke_while_it_adopts_gives_back_what_it_got() {
     side.send("one").unwrap();
     side.attach("a");
     assert!(side.tenure.revoke());
-    assert_eq!(side.tenure.dropped(), REVOKED);
+    assert_eq!(side.tenure.handler_dropped(), REVOKED);
     side.done();
     assert_eq!(side.written(), "released 4 4");
 }

@@ -1,4 +1,5 @@
-//! The access log: one line per request, when its response has gone or will not go.
+//! The access log: one line per request, when its response has gone or will not go, and one for what
+//! was refused before it was one.
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -93,4 +94,15 @@ impl Drop for Access {
             "request"
         );
     }
+}
+
+/// The line of what became no request, or of one that was not answered by whoever answers them.
+pub(crate) fn log_refused(peer: &Peer, status: StatusCode, why: &'static str) {
+    info!(
+        target: "access",
+        status = status.as_u16(),
+        client = peer.address.map(tracing::field::display),
+        why,
+        "request refused"
+    );
 }

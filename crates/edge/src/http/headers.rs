@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, FORWARDED, HOST, HeaderName,
-    PROXY_AUTHENTICATE, TE, TRANSFER_ENCODING, UPGRADE,
+    PROXY_AUTHENTICATE, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
@@ -19,9 +20,13 @@ pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwa
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Headers that a `Connection` header takes away from nobody.
-const KEPT: [HeaderName; 14] = [
+const KEPT: [HeaderName; 18] = [
     TE,
     UPGRADE,
+    SEC_WEBSOCKET_EXTENSIONS,
+    SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION,
     HOST,
     CONTENT_LENGTH,
     CONTENT_TYPE,
@@ -38,8 +43,18 @@ const KEPT: [HeaderName; 14] = [
 
 /// Headers by which proxies tell whose request it was and what it asked for, beside those that begin
 /// with `x-forwarded-`.
-const OF_PROXIES: [&str; 13] = [
+const OF_PROXIES: [&str; 23] = [
+    "client-ip",
     "forwarded",
+    "forwarded-for",
+    "x-forwarded",
+    "x-remote-addr",
+    "x-remote-ip",
+    "x-originating-ip",
+    "x-host",
+    "x-http-host-override",
+    "x-envoy-external-address",
+    "x-appengine-user-ip",
     "x-real-ip",
     "x-client-ip",
     "x-cluster-client-ip",
@@ -68,9 +83,9 @@ pub(super) fn clean_request(headers: &mut HeaderMap) {
 
 /// Removes from an upgrade what concerns the hop from the client alone; what makes it an upgrade stays.
 pub(super) fn clean_upgrade(headers: &mut HeaderMap) {
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, TE] {
-        headers.remove(name);
-    }
+    remove_hop_by_hop(headers);
+    headers.remove(TE);
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
 }
 
 /// Removes what concerns the hop to the app alone. A 426 keeps its `Upgrade`, which it must have
@@ -123,19 +138,34 @@ pub(super) fn set_forwarded(headers: &mut HeaderMap, peer: &Peer, is_trusted: bo
 /// since proxies pass on what they do not know, what becomes another header in the eyes of apps:
 /// `Proxy`, which many take for the variable `HTTP_PROXY`, and ours with underscores.
 fn drop_unbelieved(headers: &mut HeaderMap, is_trusted: bool) {
-    let is_of_proxies = |name: &str| name.starts_with("x-forwarded-") || OF_PROXIES.contains(&name);
-    let is_unbelieved = |name: &&HeaderName| match name.as_str() {
-        "proxy" => true,
-        name if name.contains('_') => {
-            let meant = name.replace('_', "-");
-            is_of_proxies(&meant) || KEPT.iter().any(|kept| kept.as_str() == meant)
-        }
-        name => !is_trusted && is_of_proxies(name),
+    let is_unbelieved = |name: &&HeaderName| {
+        is_another(name.as_str()) || !is_trusted && is_of_proxies(name.as_str())
     };
     let unbelieved: Vec<_> = headers.keys().filter(is_unbelieved).cloned().collect();
     for name in unbelieved {
         headers.remove(name);
     }
+}
+
+fn is_of_proxies(name: &str) -> bool {
+    name.starts_with("x-forwarded-") || OF_PROXIES.contains(&name)
+}
+
+/// Whether many an app takes this header for another one.
+fn is_another(name: &str) -> bool {
+    if !name.contains('_') {
+        return name == "proxy";
+    }
+    let meant = name.replace('_', "-");
+    let is_of_this_hop = ["connection", "transfer-encoding", "keep-alive", "trailer", "expect"];
+    is_of_proxies(&meant)
+        || is_of_this_hop.contains(&&*meant)
+        || KEPT.iter().any(|kept| kept.as_str() == meant)
+}
+
+/// Whether a trailer tells what is believed of trusted proxies alone, and of them in headers alone.
+pub(crate) fn is_for_proxies(name: &HeaderName) -> bool {
+    is_of_proxies(name.as_str()) || is_another(name.as_str())
 }
 
 /// What a trusted proxy says by a header of its own, which is about its client; else in its element
@@ -235,6 +265,29 @@ mod tests {
                 ("cookie", "b=2"),
             ])
         );
+    }
+
+    /// D29: `Connection` names what goes no further in an upgrade too; what makes it an upgrade stays,
+    /// whatever is named.
+    #[test]
+    fn what_concerns_one_hop_goes_no_further_in_an_upgrade() {
+        let of_upgrade = [
+            ("upgrade", "websocket"),
+            ("sec-websocket-key", "a2V5"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-protocol", "chat"),
+            ("host", "h"),
+        ];
+        let named = "keep-alive, Upgrade, X-Secret, Sec-WebSocket-Key, sec-websocket-version, \
+            sec-websocket-protocol, host";
+        let mut headers = headers(&of_upgrade);
+        headers.append(CONNECTION, HeaderValue::from_static(named));
+        headers.append("x-secret", HeaderValue::from_static("1"));
+        headers.append(KEEP_ALIVE, HeaderValue::from_static("timeout=5"));
+        clean_upgrade(&mut headers);
+        let mut expected = self::headers(&of_upgrade);
+        expected.append(CONNECTION, HeaderValue::from_static("upgrade"));
+        assert_eq!(headers, expected);
     }
 
     #[test]

@@ -41,7 +41,8 @@ pub(super) fn identify(headers: &mut HeaderMap, is_trusted: bool) -> Names {
         headers.insert(TRACEPARENT, begin(&id));
         id
     };
-    let given = headers.get(X_REQUEST_ID).filter(|given| is_trusted && is_id(given));
+    // Of several nobody could say which one it is.
+    let given = only(headers, &X_REQUEST_ID).filter(|given| is_trusted && is_id(given));
     if let Some(id) = given.cloned() {
         return Names { id, trace };
     }
@@ -57,8 +58,12 @@ fn is_id(value: &HeaderValue) -> bool {
 }
 
 fn trace_of(headers: &HeaderMap) -> Option<&HeaderValue> {
-    let mut all = headers.get_all(TRACEPARENT).iter();
-    let one = all.next().filter(|one| is_traceparent(one.as_bytes()))?;
+    only(headers, &TRACEPARENT).filter(|one| is_traceparent(one.as_bytes()))
+}
+
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    let mut all = headers.get_all(name).iter();
+    let one = all.next()?;
     all.next().is_none().then_some(one)
 }
 
@@ -68,7 +73,7 @@ fn is_traceparent(value: &[u8]) -> bool {
     let fits = match &head[..2] {
         b"ff" => false,
         b"00" => rest.is_empty(),
-        _ => matches!(rest, [] | [b'-', ..]),
+        _ => matches!(rest, [] | [b'-', ..]) && rest.iter().all(u8::is_ascii_graphic),
     };
     let is_hex = |part: &[u8]| part.iter().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
     let is_zero = |part: &[u8]| part.iter().all(|c| *c == b'0');
@@ -155,6 +160,14 @@ mod tests {
     }
 
     #[test]
+    fn two_ids_are_none_even_of_a_trusted_proxy() {
+        let mut headers = headers(&[("x-request-id", "one")]);
+        headers.append(X_REQUEST_ID, HeaderValue::from_static("two"));
+        let id = identify(&mut headers, true).id;
+        assert!(headers.get_all(X_REQUEST_ID).iter().eq([&id]) && id.len() == 32);
+    }
+
+    #[test]
     fn two_traces_are_none() {
         let mut headers = headers(&[("traceparent", GOOD)]);
         headers.append(TRACEPARENT, HeaderValue::from_static(GOOD));
@@ -176,6 +189,7 @@ mod tests {
             GOOD[..54].to_owned(),
             GOOD.to_owned() + "-more",
             "cc".to_owned() + &GOOD[2..] + "more",
+            "cc".to_owned() + &GOOD[2..] + "-m\u{f6}re",
             GOOD.replacen("00", "ff", 1),
             GOOD.to_uppercase(),
             GOOD.replace("4bf", "4bg"),

@@ -23,7 +23,9 @@ use ::http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Body as _;
 
 use self::access::Access;
+pub(crate) use self::access::log_refused;
 use self::body::Body;
+pub(crate) use self::headers::is_for_proxies;
 pub use self::origins::{AllowedOrigin, Origin};
 pub use self::proxies::Proxy;
 pub(crate) use self::proxies::trusts;
@@ -172,6 +174,11 @@ async fn respond<B: Backend>(
 ) -> Reply<B> {
     let has_body = !request.body().is_end_stream();
     let handshake = handshake::examine(request.method(), request.version(), request.headers());
+    let brings = has_body || matches!(handshake, Handshake::Valid(_));
+    if brings && server.turn.ledger().refuses() {
+        server.backend.refused(Refused::OverMemory);
+        return Reply::Response(short_of_memory());
+    }
     let reply = match handshake {
         Handshake::None => fetch(server, request, peer, notes).await.map(Reply::Response),
         // What follows such a request is no WebSocket's yet: its bytes would be read as frames.
@@ -275,6 +282,13 @@ fn failed<Inner>(failure: &Failure) -> Response<Body<Inner>> {
     }
 }
 
+/// A request that brings nothing is answered all the same: operators look whether all is well.
+fn short_of_memory<Inner>() -> Response<Body<Inner>> {
+    let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "clients hold too much memory");
+    response.headers_mut().insert(::http::header::RETRY_AFTER, RETRY_AFTER);
+    response
+}
+
 fn of_broken_body(broken: BrokenBody) -> (StatusCode, &'static str) {
     match broken {
         BrokenBody::Gone | BrokenBody::Bad(_) => (StatusCode::BAD_REQUEST, "Bad Request"),
@@ -289,6 +303,9 @@ fn plain<Inner>(status: StatusCode, text: &'static str) -> Response<Body<Inner>>
     response.headers_mut().insert(CONTENT_TYPE, PLAIN);
     response
 }
+
+/// When whoever is turned away for want of memory may come again, in seconds.
+pub(crate) const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 

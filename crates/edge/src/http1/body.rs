@@ -6,14 +6,21 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
 use super::framing::{BadBody, Length};
+use crate::{Ledger, Pot};
 
 /// So much may wait to be taken. Then the client is read no further.
 const WINDOW_BYTES: usize = 64 * 1024;
+
+/// What a piece takes beside its bytes.
+const PIECE_BYTES: usize = 64;
+
+/// A piece that is shorter takes in what follows: chunks of a body may have one byte each.
+const SHORT_BYTES: usize = 4 * 1024;
 
 /// Why a body does not become whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,8 +41,10 @@ pub enum BrokenBody {
 
 #[derive(Debug)]
 struct State {
-    pieces: VecDeque<Bytes>,
+    pieces: VecDeque<BytesMut>,
     bytes: usize,
+    /// What these take.
+    pot: Pot,
     end: Option<Result<HeaderMap, BrokenBody>>,
     /// So much is to come, if that is known.
     left: Option<u64>,
@@ -64,7 +73,7 @@ impl RequestBody {
 }
 
 /// A body and its inlet; no inlet if there is nothing to come.
-pub(super) fn body(length: Length) -> (RequestBody, Option<Inlet>) {
+pub(super) fn body(length: Length, ledger: &Ledger) -> (RequestBody, Option<Inlet>) {
     let left = match length {
         Length::Bytes(0) => return (RequestBody::empty(), None),
         Length::Bytes(bytes) => Some(bytes),
@@ -73,6 +82,7 @@ pub(super) fn body(length: Length) -> (RequestBody, Option<Inlet>) {
     let state = Rc::new(RefCell::new(State {
         pieces: VecDeque::new(),
         bytes: 0,
+        pot: ledger.pot(),
         end: None,
         left,
         is_wanted: false,
@@ -84,6 +94,11 @@ pub(super) fn body(length: Length) -> (RequestBody, Option<Inlet>) {
 }
 
 impl State {
+    /// The memory that the pieces take.
+    fn held_bytes(&self) -> usize {
+        self.bytes + self.pieces.len() * PIECE_BYTES
+    }
+
     fn wake_taker(&mut self) {
         if let Some(taker) = self.taker.take() {
             taker.wake();
@@ -116,7 +131,7 @@ impl Inlet {
         let mut state = self.0.borrow_mut();
         let appetite = match () {
             () if state.is_dropped => return Appetite::None,
-            () if state.bytes >= WINDOW_BYTES => Appetite::Full,
+            () if state.held_bytes() >= WINDOW_BYTES => Appetite::Full,
             () if state.is_wanted => Appetite::More,
             () => Appetite::NotAsked,
         };
@@ -129,9 +144,20 @@ impl Inlet {
         if !state.is_dropped {
             state.bytes += data.len();
             state.left = state.left.map(|left| left.saturating_sub(data.len() as u64));
-            state.pieces.push_back(Bytes::copy_from_slice(data));
+            match state.pieces.back_mut() {
+                Some(last) if last.len() + data.len() <= SHORT_BYTES => {
+                    last.extend_from_slice(data)
+                }
+                _ => state.pieces.push_back(BytesMut::from(data)),
+            }
+            state.pot.note(state.held_bytes());
             state.wake_taker();
         }
+    }
+
+    /// The memory that waits to be taken.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.0.borrow().held_bytes()
     }
 
     /// Whether nobody will take any more.
@@ -158,8 +184,9 @@ impl http_body::Body for RequestBody {
         let mut state = state.borrow_mut();
         if let Some(data) = state.pieces.pop_front() {
             state.bytes -= data.len();
+            state.pot.note(state.held_bytes());
             state.wake_connection();
-            return Poll::Ready(Some(Ok(Frame::data(data))));
+            return Poll::Ready(Some(Ok(Frame::data(data.freeze()))));
         }
         match &mut state.end {
             None => {
@@ -198,6 +225,7 @@ impl Drop for RequestBody {
             state.is_dropped = true;
             state.pieces = VecDeque::new();
             state.bytes = 0;
+            state.pot.note(0);
             state.wake_connection();
         }
     }

@@ -10,6 +10,8 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::http::is_for_proxies;
+
 /// How long a body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Length {
@@ -240,7 +242,7 @@ pub(crate) fn may_trail(name: &HeaderName) -> bool {
         UPGRADE,
     ];
     let text = name.as_str();
-    let is_of_proxies = text.starts_with("x-forwarded-") || text.starts_with("proxy-");
+    let is_of_proxies = is_for_proxies(name) || text.starts_with("proxy-");
     let is_ours = matches!(text, "keep-alive" | "x-request-id" | "traceparent" | "tracestate");
     !BARRED.contains(name) && !is_of_proxies && !is_ours
 }
@@ -358,6 +360,11 @@ mod tests {
             "x-forwarded-for",
             "transfer-encoding",
             "cookie",
+            "x-real-ip",
+            "x-original-url",
+            "proxy",
+            "x_forwarded_for",
+            "content_length",
         ];
         let lines: String = names.iter().map(|name| format!("{name}: 1\r\n")).collect();
         let body = format!("0\r\n{lines}x-sum: 1\r\n\r\n");

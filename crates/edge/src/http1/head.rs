@@ -3,6 +3,7 @@
 //! A request whose head is refused here never reaches a backend, and its connection ends: what comes
 //! behind it cannot be told apart from it.
 
+use std::mem::MaybeUninit;
 use std::net::Ipv6Addr;
 
 use http::header::{
@@ -23,6 +24,9 @@ pub struct Limits {
 
 /// The most fields that can be allowed.
 pub const MOST_FIELDS: usize = 1000;
+
+/// So many bytes of empty lines may stand before a request.
+const EMPTY_BYTES: usize = 4;
 
 /// A whole head.
 #[derive(Debug)]
@@ -81,19 +85,22 @@ fn bad(why: &'static str) -> Refusal {
 /// # Errors
 /// How what came is to be refused.
 pub fn find(input: &[u8], looked_at: usize, limits: &Limits) -> Result<Found, Refusal> {
-    // RFC 9112 §2.2: an empty line before the request is skipped.
-    let empty = input.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    let empty = empty_lines(input)?;
     let input_here = &input[empty..];
     let within = &input_here[..input_here.len().min(limits.max_bytes)];
-    let is_whole = end_of_fields(&within[line_before(within, looked_at.saturating_sub(empty))..]);
-    if is_whole.is_none() && looked_at > 0 && within.len() < limits.max_bytes {
-        // It was found to be no nonsense before. To read all of it each time would cost too much.
-        return if empty > 4 { Err(bad("empty lines")) } else { Ok(Found::Nothing) };
+    if looked_at > 0 && within.len() < limits.max_bytes {
+        let seen = line_before(within, looked_at.saturating_sub(empty));
+        let has_new_request_line = seen == 0 && within.contains(&b'\n');
+        if !has_new_request_line && end_of_fields(&within[seen..]).is_none() {
+            // It was found to be no nonsense before. To read all of it each time would cost too much.
+            return Ok(Found::Nothing);
+        }
     }
-    let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
+    // Nearly all of them stay untouched: to fill in so many would cost more than to read a head.
+    let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
     let most = limits.max_fields.min(MOST_FIELDS);
-    let mut request = httparse::Request::new(&mut fields[..most]);
-    match request.parse(within) {
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(within, &mut fields[..most]) {
         Ok(httparse::Status::Complete(bytes)) => {
             let head = read(&request)?;
             Ok(Found::Head(Box::new(head), empty + bytes))
@@ -111,6 +118,21 @@ pub fn find(input: &[u8], looked_at: usize, limits: &Limits) -> Result<Found, Re
     }
 }
 
+/// How many bytes of empty lines stand before the request, which are skipped (RFC 9112 §2.2).
+fn empty_lines(input: &[u8]) -> Result<usize, Refusal> {
+    let mut empty = 0;
+    loop {
+        empty += match &input[empty..] {
+            [b'\r', b'\n', ..] => 2,
+            [b'\n', ..] => 1,
+            _ => return Ok(empty),
+        };
+        if empty > EMPTY_BYTES {
+            return Err(bad("empty lines"));
+        }
+    }
+}
+
 /// Whether the request line is one, but for its version.
 fn names_a_version(input: &[u8]) -> bool {
     let line = input.split(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -119,7 +141,7 @@ fn names_a_version(input: &[u8]) -> bool {
     words.next().is_none() && version.is_some_and(|version| version.starts_with(b"HTTP/"))
 }
 
-/// The begin of a line that has not ended within so many bytes; an empty one would end the head.
+/// Where the line begins that has not ended within so many bytes; an empty one would end the head.
 fn line_before(input: &[u8], at: usize) -> usize {
     let seen = &input[..at.min(input.len())];
     seen.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
@@ -153,15 +175,13 @@ fn read(request: &httparse::Request<'_, '_>) -> Result<Head, Refusal> {
     }
     let uri = target(&method, request.path.unwrap_or_default(), version, &mut headers)?;
     let length = length(version, &headers)?;
-    let expects_continue = match headers.get(EXPECT) {
-        Some(value) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
-            version == Version::HTTP_11
-        }
-        Some(_) => {
-            return Err(refuse(StatusCode::EXPECTATION_FAILED, "the expectation is unknown"));
-        }
-        None => false,
-    };
+    let mut expectations = headers.get_all(EXPECT).iter();
+    if expectations.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        return Err(refuse(StatusCode::EXPECTATION_FAILED, "the expectation is unknown"));
+    }
+    // Nobody waits for a word before nothing.
+    let expects_continue =
+        version == Version::HTTP_11 && headers.contains_key(EXPECT) && length != Length::Bytes(0);
     let keeps = match version {
         Version::HTTP_11 => !has_option(&headers, "close"),
         _ => has_option(&headers, "keep-alive") && !has_option(&headers, "close"),
@@ -332,16 +352,41 @@ mod tests {
         for (text, status) in [
             ("\u{16}\u{3}\u{1}", 400),
             ("GET / HTTP/2.0\r\n", 505),
-            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
-            ("GET /a b HTTP/1.1\r\n", 400),
-            ("GET / HTTP/1.1\r\nBad Name: x\r\n\r\n", 400),
-            ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
-            ("GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n", 400),
-            ("GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n", 400),
-            ("GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n", 400),
+            ("PRI * HTTP/2.0\r\n", 505),
+            ("GET /a b HTTP", 400),
+            ("GET / HTTP/1.1\r\nBad Name", 400),
+            ("GET / HTTP/1.1\r\nHost : a", 400),
+            ("GET / HTTP/1.1\r\nHost: a\r\n f", 400),
+            ("GET / HTTP/1.1\r\nHost: a\r\nX: a\0b", 400),
+            ("GET / HTTP/1.1\r\nHost: a\r\nX: a\rb", 400),
+            ("\rGET / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("\r\n\r\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ] {
             assert_eq!(read(text).unwrap_err(), status, "{text:?}");
         }
+    }
+
+    #[test]
+    fn empty_lines_before_a_request_are_few_however_they_are_cut() {
+        for (lines, is_good) in
+            [("\r\n\r\n", true), ("\n\n\n\n", true), ("\r\n\r\n\r\n", false), ("\r\r\n", false)]
+        {
+            let head = format!("{lines}GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            for cut in 0..head.len() {
+                let found = find(&head.as_bytes()[..cut], 0, &LIMITS)
+                    .and_then(|_| find(head.as_bytes(), cut, &LIMITS));
+                assert_eq!(matches!(found, Ok(Found::Head(..))), is_good, "{lines:?}, {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_expectation_is_looked_at() {
+        let twice = "Content-Length: 3\r\nExpect: 100-continue\r\nExpect: 100-Continue\r\n";
+        assert!(with(twice).unwrap().expects_continue);
+        assert!(!with("Expect: 100-continue\r\n").unwrap().expects_continue, "before nothing");
+        let two = with("Expect: 100-continue\r\nExpect: cake\r\n");
+        assert_eq!(two.unwrap_err(), 417);
     }
 
     #[test]
@@ -457,7 +502,7 @@ mod tests {
 
     #[test]
     fn an_expectation_is_known_or_refused() {
-        assert!(with("Expect: 100-Continue\r\n").unwrap().expects_continue);
+        assert!(with("Content-Length: 3\r\nExpect: 100-Continue\r\n").unwrap().expects_continue);
         assert_eq!(with("Expect: cake\r\n").unwrap_err(), 417);
         assert!(!read("GET / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n").unwrap().expects_continue);
     }

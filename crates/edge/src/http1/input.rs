@@ -13,17 +13,31 @@ use crate::turn::Buffers;
 #[derive(Debug, Default)]
 pub(super) struct Input {
     bytes: Vec<u8>,
+    /// So many of these are taken: moving the rest for each piece that is would cost its square.
+    taken: usize,
+    /// How many came before these.
+    before: u64,
     has_ended: bool,
 }
 
 impl Input {
     /// What has come and was not taken.
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.bytes[self.taken..]
+    }
+
+    /// Where the next byte stands in all that the client sends.
+    pub(super) fn position(&self) -> u64 {
+        self.before + self.taken as u64
+    }
+
+    /// The memory that it takes.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.bytes.capacity()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.bytes().is_empty()
     }
 
     /// The client sends nothing more.
@@ -31,19 +45,29 @@ impl Input {
         self.has_ended
     }
 
+    /// Nothing more is to be had of the client.
+    pub(super) fn is_used_up(&self) -> bool {
+        self.has_ended && self.is_empty()
+    }
+
     pub(super) fn take(&mut self, count: usize, buffers: &Buffers) {
-        if count == self.bytes.len() {
+        self.taken += count;
+        if self.taken == self.bytes.len() {
+            self.forget_taken();
             buffers.give_write(&mut self.bytes);
-        } else {
-            self.bytes.drain(..count);
         }
     }
 
     /// All that is left, at its exact size.
     pub(super) fn take_all(&mut self, buffers: &Buffers) -> Vec<u8> {
-        let all = self.bytes.to_vec();
-        buffers.give_write(&mut self.bytes);
+        let all = self.bytes().to_vec();
+        self.take(all.len(), buffers);
         all
+    }
+
+    fn forget_taken(&mut self) {
+        self.bytes.drain(..self.taken);
+        self.before += std::mem::take(&mut self.taken) as u64;
     }
 
     /// Reads once. Ready once there is more, or the client has ended.
@@ -60,6 +84,9 @@ impl Input {
                     self.has_ended |= buffer.filled().is_empty();
                     if self.bytes.capacity() == 0 {
                         self.bytes = buffers.take_write();
+                    }
+                    if self.taken >= self.bytes.len() / 2 {
+                        self.forget_taken();
                     }
                     self.bytes.extend_from_slice(buffer.filled());
                     Poll::Ready(Ok(()))

@@ -3,7 +3,7 @@
 //! The walk: bytes -> [`head`] a whole head -> `http::answer` -> the body of the request goes in by
 //! [`framing`] and [`body`] while the answer is made -> `response` it goes out -> the next head, the
 //! end, or a WebSocket. `connection` is the state machine of one connection, `clock` how long its
-//! client may keep it waiting.
+//! client may keep it waiting, `writing` how its end looks.
 
 pub mod body;
 mod clock;
@@ -12,3 +12,4 @@ pub mod framing;
 pub mod head;
 mod input;
 mod response;
+mod writing;

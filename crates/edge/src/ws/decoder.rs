@@ -231,6 +231,12 @@ impl Decoder {
         self.message.len() + self.control.len()
     }
 
+    /// How much memory is taken for that.
+    #[inline]
+    pub fn reserved_bytes(&self) -> usize {
+        self.message.capacity() + self.control.capacity()
+    }
+
     /// Whether nothing is held, not even what the last event was lent from.
     #[inline]
     fn is_empty(&self) -> bool {

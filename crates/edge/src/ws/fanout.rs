@@ -4,6 +4,8 @@ use bytes::Bytes;
 use shovel_protocol::MessageKind;
 
 use super::{Socket, encoder};
+use crate::Ledger;
+use crate::ledger::Parcel;
 
 /// More than this is shared out at once, so that a batch stays small beside an outbox.
 const BATCH_BYTES: usize = 64 * 1024;
@@ -31,11 +33,11 @@ impl Fanout {
 
     /// Gives the batch to every subscriber. Call it at the end of the turn, and before anything
     /// that must come behind it: a direct send to a subscriber, a change of who is subscribed.
-    pub fn share<'a>(&mut self, subscribers: impl Iterator<Item = &'a Socket>) {
+    pub fn share<'a>(&mut self, subscribers: impl Iterator<Item = &'a Socket>, ledger: &Ledger) {
         if self.batch.is_empty() {
             return;
         }
-        let frames = Bytes::from(std::mem::take(&mut self.batch));
+        let frames = self.take(ledger);
         let messages = std::mem::take(&mut self.messages);
         for socket in subscribers {
             socket.send_shared(frames.clone(), messages);
@@ -44,9 +46,20 @@ impl Fanout {
 
     /// As [`Fanout::share`], each as far as [`Socket::takes`] says: call it in the same turn. Returns
     /// how many messages were dropped, once for each subscriber.
-    pub fn share_with_takers<'a>(&mut self, subscribers: impl Iterator<Item = &'a Socket>) -> u64 {
-        let frames = Bytes::from(std::mem::take(&mut self.batch));
+    pub fn share_with_takers<'a>(
+        &mut self,
+        subscribers: impl Iterator<Item = &'a Socket>,
+        ledger: &Ledger,
+    ) -> u64 {
+        let frames = self.take(ledger);
         let messages = std::mem::take(&mut self.messages);
         subscribers.map(|socket| socket.send_shared_if_taken(frames.clone(), messages)).sum()
+    }
+
+    fn take(&mut self, ledger: &Ledger) -> Bytes {
+        let mut batch = std::mem::take(&mut self.batch);
+        // Room that is not needed would be held as long as one of them is slow.
+        batch.shrink_to_fit();
+        Parcel::wrap(batch, ledger)
     }
 }

@@ -42,28 +42,25 @@ pub struct Refusal {
     pub why: &'static str,
 }
 
-/// Judges the head of a request.
+/// Judges the head of a request. That of HTTP/1.0 asks for no upgrade, whatever it says (RFC 9110
+/// §7.8).
 pub fn examine(method: &Method, version: Version, headers: &HeaderMap) -> Handshake {
+    if version < Version::HTTP_11 {
+        return Handshake::None;
+    }
     if !tokens(headers, &UPGRADE).any(|token| token.eq_ignore_ascii_case("websocket")) {
         return Handshake::None;
     }
-    match examine_websocket(method, version, headers) {
+    match examine_websocket(method, headers) {
         Ok(offer) => Handshake::Valid(offer),
         Err(refusal) => Handshake::Refused(refusal),
     }
 }
 
 /// Applies the rules of RFC 6455 §4.2.1 to a request that is meant as WebSocket.
-fn examine_websocket(
-    method: &Method,
-    version: Version,
-    headers: &HeaderMap,
-) -> Result<ClientHandshake, Refusal> {
+fn examine_websocket(method: &Method, headers: &HeaderMap) -> Result<ClientHandshake, Refusal> {
     if method != Method::GET {
         return Err(bad_request("a WebSocket handshake must be a GET request"));
-    }
-    if version < Version::HTTP_11 {
-        return Err(bad_request("a WebSocket handshake must be HTTP/1.1 or later"));
     }
     if !tokens(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade")) {
         return Err(bad_request("the Connection header must contain \"Upgrade\""));
@@ -211,7 +208,7 @@ mod tests {
     fn only_a_get_of_http_1_1_or_later_can_be_a_handshake() {
         let good = headers(&GOOD);
         assert_eq!(status(examine(&Method::POST, Version::HTTP_11, &good)), 400);
-        assert_eq!(status(examine(&Method::GET, Version::HTTP_10, &good)), 400);
+        assert_eq!(examine(&Method::GET, Version::HTTP_10, &good), Handshake::None);
     }
 
     #[test]

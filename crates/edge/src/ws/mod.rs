@@ -14,6 +14,7 @@ pub mod handshake;
 pub(crate) mod outbox;
 mod pace;
 mod progress;
+mod rate;
 pub(crate) mod reader;
 mod slow;
 mod socket;
@@ -24,16 +25,19 @@ use std::time::Duration;
 
 pub use deadlines::Deadlines;
 pub use fanout::Fanout;
-pub use slow::{SlowConsumer, Takes};
+pub use shovel_protocol::SlowConsumer;
+pub use slow::Takes;
 pub use socket::{Sent, Socket};
 pub use why::Why;
 
 /// What an operator can set about connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Longest message that a client may send.
+    /// Longest message, in either direction.
     pub max_message_bytes: usize,
-    /// An outbox that holds this much takes nothing more.
+    /// How many messages a client may send in a second; beyond that it is not read.
+    pub max_messages_per_second: Option<u32>,
+    /// A client whose outbox holds this much reads too slowly.
     pub outbox_limit_bytes: usize,
     /// What becomes of what is published to a client that reads too slowly.
     pub slow_consumer: SlowConsumer,

@@ -20,6 +20,8 @@ pub(crate) struct Outbox {
     queue: VecDeque<Part>,
     tail: Vec<u8>,
     bytes: usize,
+    /// Of these, what others have too.
+    shared_bytes: usize,
 }
 
 /// Whole frames, but for the first part, which may be half out.
@@ -43,6 +45,17 @@ impl Outbox {
         self.bytes
     }
 
+    /// The memory that it takes: for this client alone, and shared with others.
+    #[inline]
+    pub(crate) fn held_bytes(&self) -> (usize, usize) {
+        if self.bytes == 0 {
+            return (0, 0);
+        }
+        let own = self.bytes - self.shared_bytes - self.tail.len();
+        let parts = self.queue.capacity() * size_of::<Part>();
+        (own + self.tail.capacity() + parts, self.shared_bytes)
+    }
+
     /// Appends frames for this client alone.
     #[inline]
     pub(crate) fn put(&mut self, buffers: &Buffers, write: impl FnOnce(&mut Vec<u8>)) {
@@ -60,10 +73,13 @@ impl Outbox {
         self.queue.push_front(Part { bytes: bytes.into(), published: 0 });
     }
 
-    /// Appends frames of so many messages that others get too.
+    /// Appends what is not to be copied: so many messages that others get too, or none of those.
     pub(crate) fn put_shared(&mut self, buffers: &Buffers, bytes: Bytes, published: u32) {
         self.settle_tail(buffers);
         self.bytes += bytes.len();
+        if published > 0 {
+            self.shared_bytes += bytes.len();
+        }
         self.queue.push_back(Part { bytes, published });
     }
 
@@ -85,6 +101,7 @@ impl Outbox {
             }
             dropped += u64::from(part.published);
             self.bytes -= part.bytes.len();
+            self.shared_bytes -= part.bytes.len();
             self.queue.remove(place);
         }
         dropped
@@ -96,6 +113,8 @@ impl Outbox {
         self.settle_tail(buffers);
         self.queue.truncate(1);
         self.bytes = self.queue.iter().map(|part| part.bytes.len()).sum();
+        let shared = self.queue.iter().filter(|part| part.published > 0);
+        self.shared_bytes = shared.map(|part| part.bytes.len()).sum();
     }
 
     /// Writes until nothing waits or the socket is full.
@@ -140,6 +159,9 @@ impl Outbox {
         while let Some(front) = self.queue.front_mut() {
             let taken = written.min(front.bytes.len());
             front.bytes.advance(taken);
+            if front.published > 0 {
+                self.shared_bytes -= taken;
+            }
             written -= taken;
             if !front.bytes.is_empty() {
                 return;
@@ -180,7 +202,9 @@ mod tests {
         outbox.put(&buffers, |out| out.extend_from_slice(b"own"));
         publish(&mut outbox, b"cc", 1);
         publish(&mut outbox, b"dd", 1);
+        outbox.put_shared(&buffers, Bytes::from_static(b""), 0);
         assert!(outbox.has_published());
+        assert_eq!(outbox.held_bytes().1, 10);
         assert_eq!(outbox.drop_published(13), 0);
         assert_eq!(outbox.drop_published(9), 2);
         assert_eq!(waiting(&outbox), b"aaownccdd");
@@ -189,5 +213,19 @@ mod tests {
         assert_eq!(outbox.drop_published(0), 1);
         assert_eq!((waiting(&outbox), outbox.bytes()), (b"aaown".to_vec(), 5));
         assert!(!outbox.has_published());
+        assert_eq!(outbox.held_bytes().1, 2);
+        // What has gone out is not held.
+        outbox.advance(1);
+        assert_eq!(outbox.held_bytes().1, 1);
+    }
+
+    #[test]
+    fn what_is_not_copied_but_is_nobody_elses_counts_for_its_client() {
+        let (mut outbox, buffers) = (Outbox::default(), Buffers::default());
+        outbox.put_shared(&buffers, Bytes::from_static(b"a part of a response"), 0);
+        let (own, shared) = outbox.held_bytes();
+        assert!(own >= 20 && shared == 0, "{own} {shared}");
+        outbox.advance(20);
+        assert_eq!(outbox.held_bytes(), (0, 0));
     }
 }

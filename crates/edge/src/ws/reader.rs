@@ -7,13 +7,17 @@ use std::task::{Context, Poll};
 
 use shovel_protocol::{Close, CloseCode};
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::time::Instant;
 
-use super::decoder::{Decoded, Decoder, Limits, Received, Violation};
+use super::decoder::{Decoded, Decoder, Hold, Limits, Received, Violation};
 use super::pace::Pace;
+use super::rate::Rate;
 use super::{Settings, Socket, Why};
 use crate::Backend;
+use crate::backend::Relief;
 use crate::http::Switch;
 use crate::http1::connection::Switched;
+use crate::ledger::Reads;
 use crate::transport::ReadHalf;
 
 /// Reads of one poll: a fast client must let others have the thread.
@@ -29,8 +33,12 @@ pub(crate) struct Reader<B: Backend> {
     /// Bytes that were read and not decoded, because a message among them is withheld.
     carry: Vec<u8>,
     pace: Pace,
+    /// How many messages it may send, if that is limited.
+    rate: Option<Rate>,
     /// Bytes that came, less those of whole control frames.
     message_bytes: u64,
+    /// It was not read when memory was short.
+    is_starved: bool,
     /// What the client ended with. Our close frame waits until what it said before is handled, so
     /// that answers to it are not lost; nothing may follow that frame (RFC 6455 §5.5.1).
     last: Option<Last>,
@@ -53,7 +61,21 @@ impl<B: Backend> Reader<B> {
         let decoder = Decoder::new(Limits { max_message_bytes: settings.max_message_bytes });
         let message_bytes = carry.len() as u64;
         let pace = Pace::default();
-        Reader { backend, route, socket, read, decoder, carry, pace, message_bytes, last: None }
+        let rate = settings.max_messages_per_second;
+        let rate = rate.map(|per_second| Rate::new(per_second, Instant::now()));
+        Reader {
+            backend,
+            route,
+            socket,
+            read,
+            decoder,
+            carry,
+            pace,
+            rate,
+            message_bytes,
+            is_starved: false,
+            last: None,
+        }
     }
 
     /// Reads until the connection has ended, then tells the backend.
@@ -68,13 +90,57 @@ impl<B: Backend> Reader<B> {
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Close> {
         self.socket.set_task(context);
+        if self.socket.take_eviction() {
+            self.evict();
+        }
         self.socket.poll_write(context);
         if let Some(over) = self.socket.take_pressure() {
             self.backend.pressure(self.route, over);
         }
+        if self.socket.take_emptied() {
+            self.backend.emptied(self.route);
+        }
         self.read(context);
+        if let Some(rate) = &mut self.rate {
+            rate.poll_wake(context);
+        }
         self.close_when_idle();
+        self.socket.note_incoming(self.decoder.reserved_bytes() + self.carry.capacity());
         self.socket.ended().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Its memory is wanted back.
+    #[cold]
+    fn evict(&mut self) {
+        self.socket.evict();
+        self.decoder = Decoder::new(Limits { max_message_bytes: 0 });
+        (self.carry, self.last) = (Vec::new(), None);
+        self.backend.relieved(Relief::ClosedConnection);
+    }
+
+    /// How much of the client to read at once; `None` if it is not read for now.
+    #[inline]
+    fn most_bytes(&mut self) -> Option<usize> {
+        let mut reads = self.socket.reads();
+        // One that has gone is read to its end: nothing else frees what it holds.
+        if matches!(reads, Reads::Nothing { .. }) && self.read.has_ended() {
+            reads = Reads::All;
+        }
+        let is_starved = matches!(reads, Reads::Nothing { .. });
+        if is_starved != self.is_starved {
+            self.is_starved = is_starved;
+            self.socket.starve(is_starved);
+        }
+        match reads {
+            Reads::All => Some(self.pace.bytes()),
+            Reads::Little(bytes) => Some(self.pace.bytes().min(bytes)),
+            Reads::Nothing { is_new } => {
+                if is_new {
+                    self.backend.relieved(Relief::NotRead);
+                }
+                None
+            }
+        }
     }
 
     fn close_when_idle(&mut self) {
@@ -109,8 +175,10 @@ impl<B: Backend> Reader<B> {
             if !self.take_carry() || self.last.is_some() || self.socket.finishing().is_some() {
                 return;
             }
+            let Some(most) = self.most_bytes() else { return };
             let turn = self.socket.turn().clone();
-            let read = turn.buffers().with_read(|buffer| self.read_once(context, buffer));
+            let read =
+                turn.buffers().with_read(|buffer| self.read_once(context, &mut buffer[..most]));
             match read {
                 Poll::Pending => return,
                 Poll::Ready(is_crowded) if is_crowded => break,
@@ -136,7 +204,7 @@ impl<B: Backend> Reader<B> {
 
     /// Reads once. Whether others should have their turn before the next time.
     fn read_once(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<bool> {
-        let mut buffer = ReadBuf::new(&mut buffer[..self.pace.bytes()]);
+        let mut buffer = ReadBuf::new(buffer);
         match Pin::new(&mut self.read).poll_read(context, &mut buffer) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Err(error)) => {
@@ -144,7 +212,10 @@ impl<B: Backend> Reader<B> {
                 return Poll::Pending;
             }
             Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
-                self.socket.end(Why::Gone);
+                // Its half is at an end; ours is not before our close frame is out (RFC 6455 §5.5.1).
+                if !self.socket.is_saying_goodbye() {
+                    self.socket.end(Why::Gone);
+                }
                 return Poll::Pending;
             }
             Poll::Ready(Ok(())) => {}
@@ -165,9 +236,49 @@ impl<B: Backend> Reader<B> {
     /// Decodes until more bytes are needed or a message must be withheld; returns how many bytes
     /// were taken.
     fn decode(&mut self, input: &mut [u8]) -> usize {
+        let allowed = match self.rate.is_some() {
+            true => self.allowed_messages(),
+            false => u32::MAX,
+        };
+        let mut left = allowed;
+        let taken = self.decode_up_to(&mut left, input);
+        if self.rate.is_some() {
+            self.note_messages(allowed - left, taken < input.len());
+        }
+        taken
+    }
+
+    /// How many messages may be decoded of a client whose rate is limited.
+    #[cold]
+    fn allowed_messages(&self) -> u32 {
+        // What has been read is all that its close waits for: that is handled at once.
+        let is_finishing = self.socket.finishing().is_some();
+        match &self.rate {
+            Some(rate) if !is_finishing => rate.left(Instant::now()),
+            Some(_) | None => u32::MAX,
+        }
+    }
+
+    /// So many messages were decoded of such a client. `is_withheld`: there was more.
+    #[cold]
+    fn note_messages(&mut self, messages: u32, is_withheld: bool) {
+        let now = Instant::now();
+        if let Some(rate) = &mut self.rate {
+            rate.take(messages, now);
+            if is_withheld && rate.left(now) == 0 {
+                rate.wake_later(now);
+            }
+        }
+    }
+
+    /// As [`Reader::decode`], no more than so many messages; one that has begun is read to its end.
+    // As docs/decisions/0019 has it.
+    #[inline(always)]
+    fn decode_up_to(&mut self, left: &mut u32, input: &mut [u8]) -> usize {
         let mut taken = 0;
         loop {
             let Some((hold, is_open)) = self.socket.hold() else { return input.len() };
+            let hold = if *left == 0 && is_open { Hold::Data } else { hold };
             let Decoded { consumed, event } = match self.decoder.decode(&mut input[taken..], hold) {
                 Ok(decoded) => decoded,
                 Err(violation) => {
@@ -180,6 +291,7 @@ impl<B: Backend> Reader<B> {
             match event {
                 Some(Received::Message { kind, data }) => {
                     if is_open {
+                        *left = left.saturating_sub(1);
                         self.backend.message(self.route, kind, data);
                     }
                 }

@@ -4,19 +4,20 @@
 //! thread.
 
 mod looks;
+mod published;
 mod task;
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::task::Waker;
 
-use bytes::Bytes;
 use shovel_protocol::{Close, CloseCode, MessageKind};
 
 use self::looks::Looks;
 use super::outbox::{Outbox, Written};
-use super::{Deadlines, Settings, SlowConsumer, Takes, Why, encoder};
+use super::{Deadlines, Settings, SlowConsumer, Why, encoder};
 use crate::Turn;
+use crate::ledger::Account;
 use crate::transport::WriteHalf;
 use crate::turn::WriteOut;
 
@@ -63,9 +64,12 @@ struct Shared {
     /// every publish looks at it for every subscriber.
     over: Cell<bool>,
     slow_consumer: Cell<SlowConsumer>,
+    /// Apart too: every write looks at it.
+    emptied: Cell<Emptied>,
     dirty: Cell<bool>,
     /// What the thread was told to wait for this client.
     noted_bytes: Cell<usize>,
+    account: Account,
     state: RefCell<State>,
 }
 
@@ -86,6 +90,8 @@ struct State {
     paused: bool,
     /// A message was left unread.
     withheld: bool,
+    /// Nothing is read, since memory is short.
+    starved: bool,
     /// Close with this once everything read is handled.
     finish: Option<(CloseCode, &'static str)>,
     /// The reader waits until everything read is handled; `Some(true)` once it has waited enough.
@@ -97,6 +103,18 @@ struct State {
     /// Where the client stands in a message that has not ended: changes with each byte of it.
     message: Option<u64>,
     looks: Looks,
+}
+
+/// Whether somebody waits for nothing to wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Emptied {
+    /// Nobody does.
+    #[default]
+    Unasked,
+    /// Somebody does.
+    Awaited,
+    /// Nothing waited once since somebody does, who was not told.
+    Untold,
 }
 
 #[derive(Debug, Default)]
@@ -122,8 +140,10 @@ impl Socket {
             limit_bytes: settings.outbox_limit_bytes,
             over: Cell::new(false),
             slow_consumer: Cell::new(settings.slow_consumer),
+            emptied: Cell::default(),
             dirty: Cell::new(false),
             noted_bytes: Cell::new(0),
+            account: Account::new(turn.ledger()),
             state: RefCell::default(),
         }))
     }
@@ -142,56 +162,16 @@ impl Socket {
         Sent::Queued
     }
 
-    /// Sends whole frames of so many messages that are shared with other connections.
-    pub(crate) fn send_shared(&self, frames: Bytes, messages: u32) {
-        let mut state = self.0.state.borrow_mut();
-        if state.is_open() {
-            state.outbox.put_shared(self.0.turn.buffers(), frames, messages);
-            drop(state);
-            self.mark();
-        }
+    /// Bytes that the client's socket does not take now.
+    pub fn untaken_bytes(&self) -> usize {
+        // What came in this turn has not been tried.
+        self.0.write();
+        self.waiting_bytes()
     }
 
-    /// As [`Socket::send_shared`], as far as [`Socket::takes`] says. Returns how many messages were
-    /// dropped.
-    pub(crate) fn send_shared_if_taken(&self, frames: Bytes, messages: u32) -> u64 {
-        match self.takes() {
-            Takes::Whole => self.send_shared(frames, messages),
-            Takes::InPlaceOfOlder => {
-                let most_bytes = self.0.limit_bytes.saturating_sub(frames.len());
-                let dropped = self.0.state.borrow_mut().outbox.drop_published(most_bytes);
-                self.send_shared(frames, messages);
-                return dropped;
-            }
-            Takes::Nothing => return messages.into(),
-            Takes::NoMore | Takes::Closed => {}
-        }
-        0
-    }
-
-    /// What becomes of the next message that is published to it.
-    #[inline]
-    pub fn takes(&self) -> Takes {
-        match self.is_open() {
-            false => Takes::Closed,
-            true if !self.0.over.get() => Takes::Whole,
-            true => self.takes_though_over(),
-        }
-    }
-
-    fn takes_though_over(&self) -> Takes {
-        match self.0.slow_consumer.get() {
-            SlowConsumer::Close => Takes::NoMore,
-            SlowConsumer::DropOldest if self.0.state.borrow().outbox.has_published() => {
-                Takes::InPlaceOfOlder
-            }
-            SlowConsumer::DropOldest | SlowConsumer::DropNewest => Takes::Nothing,
-        }
-    }
-
-    /// Another way with what is published to it while it reads too slowly.
-    pub fn set_slow_consumer(&self, slow_consumer: SlowConsumer) {
-        self.0.slow_consumer.set(slow_consumer);
+    /// Has the backend told, once, when nothing waits any more. Not if the socket ends before.
+    pub fn await_empty(&self) {
+        self.0.emptied.set(Emptied::Awaited);
     }
 
     /// Bytes that wait for the client.
@@ -207,6 +187,11 @@ impl Socket {
     /// Whether messages can still be sent.
     pub fn is_open(&self) -> bool {
         self.0.state.borrow().is_open()
+    }
+
+    /// Whether the client's socket has closed.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.0.state.borrow().phase, Phase::Ended(_))
     }
 
     /// Sends a close frame behind what has been sent. What the client sends from now on is
@@ -290,7 +275,8 @@ impl Socket {
         state.outbox.put(buffers, |out| encoder::put_close(out, Some((code, reason))));
         let close = Close { code, reason: reason.to_owned(), was_clean: false };
         // RFC 6455 §7.1.7: who broke the protocol is not listened to any more.
-        let deaf = matches!(why, Why::Violation(_));
+        // Nor is one whose memory is wanted back.
+        let deaf = matches!(why, Why::Violation(_) | Why::HeldTooMuch);
         state.phase = Phase::Closing { close, deaf, answered: false };
         state.why.get_or_insert(why);
         state.wake();
@@ -330,13 +316,19 @@ impl Shared {
         let Some(write) = &state.write else { return };
         if state.full {
             // Nothing can be written, but what was queued meanwhile may be too much.
-            return self.note_fill(state);
+            return self.note_fill(state, false);
         }
         let before = state.outbox.bytes();
         let result = state.outbox.write_to(write, self.turn.buffers());
         state.written_bytes += (before - state.outbox.bytes()) as u64;
         match result {
-            Ok(Written::All) => state.on_all_written(),
+            Ok(Written::All) => {
+                state.on_all_written();
+                if self.emptied.get() == Emptied::Awaited {
+                    self.emptied.set(Emptied::Untold);
+                    state.wake();
+                }
+            }
             Ok(Written::Full) => {
                 state.full = true;
                 state.wake();
@@ -346,13 +338,15 @@ impl Shared {
             }
             Err(error) => state.end(Why::Failed(error.kind())),
         }
-        self.note_fill(state);
+        let has_moved = state.outbox.bytes() < before;
+        self.note_fill(state, has_moved);
     }
 
     /// Over from the limit on, below again from half of it, so that it does not flicker.
-    fn note_fill(&self, state: &mut State) {
+    fn note_fill(&self, state: &mut State, has_moved: bool) {
         let bytes = state.outbox.bytes();
         self.note_waiting(bytes);
+        self.account.note_outgoing(state.outbox.held_bytes(), has_moved, || state.task.clone());
         let over =
             if self.over.get() { bytes > self.limit_bytes / 2 } else { bytes >= self.limit_bytes };
         self.over.set(over);
@@ -376,7 +370,7 @@ impl State {
 
     /// Whether the client's bytes are left in the kernel.
     fn is_unread(&self) -> bool {
-        self.withheld || self.finish.is_some() || self.settling.is_some()
+        self.withheld || self.starved || self.finish.is_some() || self.settling.is_some()
     }
 
     fn wake(&mut self) {
@@ -390,8 +384,14 @@ impl State {
             Phase::Closing { answered: true, .. } => self.end(Why::Gone),
             // Dropping the half says that nothing more comes, which a client that broke the
             // protocol understands when it does not answer our close frame.
-            Phase::Closing { deaf: true, .. } => self.write = None,
-            Phase::Open | Phase::Closing { .. } | Phase::Ended(_) => {}
+            Phase::Closing { deaf, .. } => {
+                if *deaf {
+                    self.write = None;
+                }
+                // The client may have ended before.
+                self.wake();
+            }
+            Phase::Open | Phase::Ended(_) => {}
         }
     }
 

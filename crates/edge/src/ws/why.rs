@@ -24,6 +24,8 @@ pub enum Why {
     NotTaken,
     /// The client began a message and did not go on with it.
     Unfinished,
+    /// The client held too much of the memory that all clients together may hold.
+    HeldTooMuch,
     /// The client's stream ended without a close frame.
     Gone,
     /// The client's stream failed.
@@ -42,6 +44,7 @@ impl fmt::Display for Why {
             Why::NoPong => f.write_str("client did not answer a ping"),
             Why::NotTaken => f.write_str("client took nothing of what waited for it"),
             Why::Unfinished => f.write_str("client did not go on with its message"),
+            Why::HeldTooMuch => f.write_str("client held too much of the pool's memory"),
             Why::Gone => f.write_str("client went away without a close frame"),
             Why::Failed(kind) => write!(f, "client's stream failed: {kind}"),
         }

@@ -2,16 +2,16 @@
 //! and the examples of `docs/wire.md` are these.
 
 use shovel_protocol::control::{
-    self, AdoptCause, AdoptHead, Effect, Headers, Names, OfferedConnection, RequestHead,
-    ResponseHead, UpgradeHead, Welcome,
+    self, AdoptCause, AdoptHead, AskFields, Effect, Headers, Names, OfferedConnection,
+    OutboxFields, RequestHead, ResponseHead, UpgradeHead, Welcome,
 };
 use shovel_protocol::handshake::{Capabilities, Greeting};
 use shovel_protocol::id::Leased;
 use shovel_protocol::to_supervisor::{Effects, put_effect};
 use shovel_protocol::to_worker::RequestBytes;
 use shovel_protocol::{
-    Act, Again, Close, CloseCode, LeaseId, MessageKind, PublishToken, RequestId, ToSupervisor,
-    ToWorker, When, WsMessage,
+    Act, Again, Close, CloseCode, LeaseId, MessageKind, OutboxQuestion, PublishToken, RequestId,
+    SlowConsumer, ToSupervisor, ToWorker, When, WsMessage,
 };
 
 const GREETING: Greeting = Greeting { version: 1, oldest: 1, capabilities: Capabilities(0) };
@@ -53,13 +53,14 @@ pub(crate) fn to_worker() -> Vec<(&'static str, ToWorker<'static>)> {
     frames
 }
 
-fn about_a_connection() -> [(&'static str, ToWorker<'static>); 11] {
+fn about_a_connection() -> [(&'static str, ToWorker<'static>); 13] {
     use ToWorker::*;
     let connection = CONNECTION;
     let (text, binary) = (MessageKind::Text, MessageKind::Binary);
     let (first, again) = (Again::default(), Again { redelivered: true, partial: false });
     let partial = Again { redelivered: true, partial: true };
     let closed = || Close { code: CloseCode(1000), reason: "bye".to_owned(), was_clean: true };
+    let outbox = |bytes| Outbox { connection, outbox: OutboxFields { token: 9, bytes } };
     let gone = Close {
         code: CloseCode::INTERNAL_ERROR,
         reason: "upgrade arrived after request timeout".to_owned(),
@@ -91,6 +92,8 @@ fn about_a_connection() -> [(&'static str, ToWorker<'static>); 11] {
         ),
         ("to worker: ws:gone", Gone { connection, close: gone }),
         ("to worker: ws:pressure", Pressure { connection, over: true }),
+        ("to worker: ws:outbox", outbox(Some(1024))),
+        ("to worker: ws:outbox, of a client that is gone", outbox(None)),
         ("to worker: ws:release", Release { connection }),
         ("to worker: ws:revoke", Revoke { connection }),
         (
@@ -125,6 +128,7 @@ pub(crate) fn to_supervisor() -> Vec<(&'static str, ToSupervisor<'static>)> {
         ("to supervisor: http:abort", Abort { request }),
     ];
     frames.extend(of_a_connection());
+    frames.extend(of_its_outbox());
     frames.extend(of_its_transfer());
     frames.extend(of_channels());
     frames.extend([
@@ -135,11 +139,14 @@ pub(crate) fn to_supervisor() -> Vec<(&'static str, ToSupervisor<'static>)> {
     frames
 }
 
-fn of_a_connection() -> [(&'static str, ToSupervisor<'static>); 12] {
+fn of_a_connection() -> [(&'static str, ToSupervisor<'static>); 13] {
     use ToSupervisor::*;
     use When::{During, Now, Staged};
     let connection = CONNECTION;
     let (upgrade, none) = (accept(None), Effects::new(&[]));
+    let mut policy = Vec::new();
+    put_effect(&mut policy, &Effect::SlowConsumer { policy: Some(SlowConsumer::DropNewest) });
+    let policy = Effects::new(policy.leak());
     let chat = accept(Some("chat"));
     let hello = Effect::Send { binary: false, data: b"hello" };
     let send = |when, last| act(when, hello.clone(), last);
@@ -152,7 +159,11 @@ fn of_a_connection() -> [(&'static str, ToSupervisor<'static>); 12] {
         ),
         (
             "to supervisor: ws:upgrade, of a portable connection",
-            Upgrade { connection, upgrade, portable: true, effects: none },
+            Upgrade { connection, upgrade: upgrade.clone(), portable: true, effects: none },
+        ),
+        (
+            "to supervisor: ws:upgrade, with a policy for slow consumers",
+            Upgrade { connection, upgrade, portable: false, effects: policy },
         ),
         (
             "to supervisor: ws:upgrade, with everything",
@@ -167,6 +178,20 @@ fn of_a_connection() -> [(&'static str, ToSupervisor<'static>); 12] {
         ("to supervisor: ws:close, staged", close(Staged)),
         ("to supervisor: ws:commit", Commit { connection, seq: 1 }),
         ("to supervisor: ws:pressed", Pressed { connection }),
+    ]
+}
+
+fn of_its_outbox() -> [(&'static str, ToSupervisor<'static>); 5] {
+    let connection = CONNECTION;
+    let slow_consumer = |when, policy| act(when, Effect::SlowConsumer { policy }, false);
+    let ask = |question| ToSupervisor::Ask { connection, ask: AskFields { token: 9, question } };
+    let drop_oldest = Some(SlowConsumer::DropOldest);
+    [
+        ("to supervisor: ws:slow-consumer", slow_consumer(When::Now, drop_oldest)),
+        ("to supervisor: ws:slow-consumer, staged", slow_consumer(When::Staged, drop_oldest)),
+        ("to supervisor: ws:slow-consumer, the pool's", slow_consumer(When::Now, None)),
+        ("to supervisor: ws:ask, how many bytes", ask(OutboxQuestion::Bytes)),
+        ("to supervisor: ws:ask, when it is empty", ask(OutboxQuestion::Empty)),
     ]
 }
 

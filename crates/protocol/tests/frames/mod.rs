@@ -7,8 +7,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use shovel_protocol::control::{
-    self, AdoptCause, AdoptHead, Effect, Headers, Names, OfferedConnection, RequestHead,
-    ResponseHead, UpgradeHead, Welcome,
+    self, AdoptCause, AdoptHead, AskFields, Effect, Headers, Names, OfferedConnection,
+    OutboxFields, RequestHead, ResponseHead, UpgradeHead, Welcome,
 };
 use shovel_protocol::handshake::{Capabilities, Greeting, VERSION};
 use shovel_protocol::id::Leased;
@@ -16,8 +16,8 @@ use shovel_protocol::limits::ATTACHMENT_BYTES;
 use shovel_protocol::to_supervisor::{Effects, put_effect};
 use shovel_protocol::to_worker::RequestBytes;
 use shovel_protocol::{
-    Act, Again, BadFrame, Close, CloseCode, Frame, LeaseId, MessageKind, PublishToken, RequestId,
-    ToSupervisor, ToWorker, When, WsMessage,
+    Act, Again, BadFrame, Close, CloseCode, Frame, LeaseId, MessageKind, OutboxQuestion,
+    PublishToken, RequestId, SlowConsumer, ToSupervisor, ToWorker, When, WsMessage,
 };
 
 /// Failing seeds are printed and kept beside the test, which is where a repeated run finds them.
@@ -64,6 +64,11 @@ pub(crate) fn to_worker() -> BoxedStrategy<ToWorker<'static>> {
             Gone { connection, close: Close { code: CloseCode(code), reason, was_clean: false } }
         }),
         (connection(), any::<bool>()).prop_map(|(connection, over)| Pressure { connection, over }),
+        (connection(), any::<u64>(), any::<Option<u64>>()).prop_map(
+            |(connection, token, bytes)| {
+                Outbox { connection, outbox: OutboxFields { token, bytes } }
+            }
+        ),
         connection().prop_map(|connection| Release { connection }),
         connection().prop_map(|connection| Revoke { connection }),
         (connection(), adopt_head(), request_head()).prop_map(|(connection, adopt, request)| {
@@ -115,6 +120,10 @@ pub(crate) fn to_supervisor() -> BoxedStrategy<ToSupervisor<'static>> {
         }),
         (connection(), any::<bool>()).prop_map(|(connection, taken)| Adopted { connection, taken }),
         connection().prop_map(|connection| Pressed { connection }),
+        (connection(), any::<u64>(), question()).prop_map(|(connection, token, question)| Ask {
+            connection,
+            ask: AskFields { token, question }
+        }),
         channel().prop_map(|channel| Subscribe { channel }),
         channel().prop_map(|channel| Unsubscribe { channel }),
         (token(), channel(), message())
@@ -153,8 +162,20 @@ pub(crate) fn effect() -> BoxedStrategy<Effect<'static>> {
         }),
         close().prop_map(|(code, reason)| Effect::Close { code, reason }),
         (any::<u32>(), attachment()).prop_map(|(version, data)| Effect::Attach { version, data }),
+        prop::sample::select(&POLICIES[..]).prop_map(|policy| Effect::SlowConsumer { policy }),
     ]
     .boxed()
+}
+
+const POLICIES: [Option<SlowConsumer>; 4] = [
+    None,
+    Some(SlowConsumer::Close),
+    Some(SlowConsumer::DropNewest),
+    Some(SlowConsumer::DropOldest),
+];
+
+fn question() -> impl Strategy<Value = OutboxQuestion> {
+    prop::sample::select(&[OutboxQuestion::Bytes, OutboxQuestion::Empty][..])
 }
 
 /// Cuts the frames off the front of what has arrived; what is left is the beginning of one.

@@ -3,15 +3,17 @@
 
 use std::net::SocketAddr;
 
-use shovel_core::channels::{Slot, Subscribers, Subscriptions};
+use shovel_core::channels::{Subscribers, Subscriptions};
 use shovel_core::custody;
+use shovel_core::slots::Slot;
+use shovel_edge::Pot;
 use shovel_edge::ws::Socket;
 use shovel_protocol::control::{self, RequestHead};
-use shovel_protocol::{CloseCode, ConnectionUuid, MessageKind};
+use shovel_protocol::{CloseCode, ConnectionUuid, LeaseId, MessageKind};
 
 use super::pressure::Pressure;
 use crate::counts::OfWorker;
-use crate::custody::state::Custody;
+use crate::custody::state::ThreadCustody;
 use crate::links::link::Link;
 
 /// The client of a connection.
@@ -23,8 +25,13 @@ pub struct Client {
     pub is_paused: bool,
     pub uuid: ConnectionUuid,
     pub opening: Opening,
+    /// The newest question that is answered once nothing waits for it, and under which lease it was
+    /// asked: the next owner asks anew.
+    pub asked: Option<(LeaseId, u64)>,
     /// What an adopting worker is told of its beginning. `None` if it is not portable.
     pub handshake: Option<Box<Handshake>>,
+    /// What is kept of its request, as long as the connection lives.
+    kept: Pot,
 }
 
 /// How a connection began.
@@ -44,6 +51,8 @@ pub struct Opening {
 
 impl Client {
     pub fn new(socket: Socket, opening: Opening) -> Self {
+        let kept = socket.turn().ledger().pot();
+        kept.note(opening.url.len());
         Client {
             socket,
             subscriptions: Subscriptions::default(),
@@ -51,14 +60,23 @@ impl Client {
             is_paused: false,
             uuid: ConnectionUuid(uuid::Uuid::now_v7()),
             opening,
+            asked: None,
             handshake: None,
+            kept,
         }
     }
 
     /// Notes how a portable connection begins: a worker that adopts it is told.
     pub fn note_handshake(&mut self, head: &RequestHead<'_>) {
         let request = control::request_head_bytes(head);
+        self.kept.note(self.opening.url.len() + request.len());
         self.handshake = Some(Box::new(Handshake { request, protocol: None }));
+    }
+
+    /// It turns out not to be portable.
+    pub fn forget_handshake(&mut self) {
+        self.handshake = None;
+        self.kept.note(self.opening.url.len());
     }
 
     /// Sends a message of its owner, or closes it if its client reads too slowly.
@@ -95,7 +113,7 @@ impl custody::ClientHandle for Client {
 }
 
 /// The subscriptions of all connections of a thread.
-pub struct AllSubscriptions<'a>(pub &'a mut Custody);
+pub struct AllSubscriptions<'a>(pub &'a mut ThreadCustody);
 
 impl Subscribers for AllSubscriptions<'_> {
     fn subscriptions(&mut self, slot: Slot) -> Option<&mut Subscriptions> {

@@ -3,8 +3,8 @@
 
 use std::rc::Rc;
 
-use shovel_core::channels::Slot;
 use shovel_core::custody::{Closing, Route};
+use shovel_core::slots::Slot;
 use shovel_protocol::{Again, Close, CloseCode, ToWorker, WorkerId};
 
 use super::client::{AllSubscriptions, Client};
@@ -19,6 +19,8 @@ impl Router {
             return;
         }
         self.leave_channels(route.slot);
+        // Its close may wait behind messages that wait for a handler which asked.
+        self.answer_asked(route, None);
         let mut custody = self.custody.borrow_mut();
         let closing = custody.close(route, close.clone());
         let Some((id, connection)) = custody.on_route(route) else { return };

@@ -18,13 +18,14 @@ impl Router {
     }
 
     /// The link of a connection's owner has room again.
-    pub(crate) fn go_on_with(&self, id: LeaseId) {
+    pub(crate) fn go_on_with(self: &Rc<Self>, id: LeaseId) {
         self.pump(&mut self.custody.borrow_mut(), id);
         self.look_at_reader(id);
+        self.go_on_if_needed();
     }
 
     /// A worker's link has no room: none of its clients is read, or each would bring one message more.
-    /// A message that has begun is read to its end.
+    /// A WebSocket frame that has begun is read to its end.
     #[cold]
     pub(crate) fn pause_clients_of(&self, link: &Link) {
         if link.begin_pauses() {

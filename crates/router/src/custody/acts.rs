@@ -5,10 +5,11 @@
 
 use std::rc::Rc;
 
-use shovel_core::channels::{Full, Slot};
+use shovel_core::channels::Full;
 use shovel_core::custody::Attachment;
+use shovel_core::slots::Slot;
 use shovel_protocol::control::Effect;
-use shovel_protocol::to_supervisor::{Effects, put_effect};
+use shovel_protocol::to_supervisor::Effects;
 use shovel_protocol::{Act, BadFrame, CloseCode, MessageKind, PublishToken, ToWorker, When};
 
 use crate::clients::client::AllSubscriptions;
@@ -20,6 +21,10 @@ use crate::router::Router;
 /// What may be staged for one connection beside its longest message: the SDK lets acts out when it
 /// has staged more than 1 MiB.
 const STAGED_BYTES: usize = 4 * 1024 * 1024;
+
+/// And for all connections of a worker on this thread, beside what one of them may have. The SDK sends
+/// what a handler has done when it has ended, and the commit right behind it.
+const STAGED_IN_ALL_BYTES: usize = 64 * 1024 * 1024;
 
 impl Router {
     /// A worker acts on a connection: now, or it is staged.
@@ -33,10 +38,11 @@ impl Router {
             When::Staged => {
                 let staged = custody.stage(id, link.worker).map_err(bad)?;
                 let Some(staged) = staged else { return drop_stray(link, kind) };
-                put_effect(staged, &act.effect);
+                staged.put(&link.staged, &act.effect);
                 let most = self.settings.get().ws.max_message_bytes.saturating_add(STAGED_BYTES);
-                if staged.len() > most {
-                    let why = "more is staged than a handler may do";
+                let in_all = most.saturating_add(STAGED_IN_ALL_BYTES);
+                if staged.len() > most || link.staged.bytes() > in_all {
+                    let why = "more is staged than handlers may do";
                     return Err(BadFrame::OutOfTurn { kind: kind.name(), why });
                 }
                 return Ok(());
@@ -70,6 +76,7 @@ impl Router {
                     connection.attach(Attachment { version, data: data.into() });
                 }
             }
+            Effect::SlowConsumer { policy } => self.set_slow_consumer(slot, policy),
         }
     }
 

@@ -3,13 +3,12 @@
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
-use shovel_core::custody::{Command, Kept, Loss, Route};
+use shovel_core::custody::{Command, GiveUpCause, Kept, Loss, Route};
 use shovel_protocol::control::{AdoptCause, AdoptHead, Names};
-use shovel_protocol::to_supervisor::Effects;
 use shovel_protocol::to_worker::RequestBytes;
 use shovel_protocol::{Again, Close, ConnectionUuid, LeaseId, ToWorker, WorkerId, WsMessage};
 
-use super::state::{Custody, Staged};
+use super::state::{Staged, ThreadCustody};
 use crate::clients::client::Handshake;
 use crate::clients::pressure::Pressure;
 use crate::counts::OfThread;
@@ -36,7 +35,7 @@ impl Router {
             Command::Act { worker, slot, acts } => {
                 let link = self.custody.borrow().worker(worker).map(|its| its.0.clone());
                 if let Some(link) = link {
-                    self.do_acts(&link, slot, Effects::new(&acts));
+                    self.do_acts(&link, slot, acts.effects());
                 }
             }
             Command::Finish { route, why } => {
@@ -45,12 +44,12 @@ impl Router {
                     connection.client.socket.finish(code, reason);
                 }
             }
-            Command::GiveUp { route, loss, dropped, worker, was_closed } => {
-                self.give_up(route, (loss, dropped), worker, was_closed);
+            Command::GiveUp { route, cause, given_up, worker, was_closed } => {
+                self.give_up(route, (cause, given_up), worker, was_closed);
             }
             Command::End { route, loss, worker } => self.end(route, loss, worker),
             Command::CutOff { route, loss } => self.cut_off(route, loss),
-            Command::Look { route } => self.look_at_route(route),
+            Command::CheckReader { route } => self.look_at_route(route),
             Command::CountReleased { cut } => {
                 let how = if cut { OfThread::Revoked } else { OfThread::Released };
                 self.measures.tally.add(how, 1);
@@ -71,7 +70,7 @@ impl Router {
     }
 
     /// Hands the owner all that has come, as far as it may be begun and there is room on its link.
-    pub(crate) fn pump(&self, custody: &mut Custody, connection: LeaseId) {
+    pub(crate) fn pump(&self, custody: &mut ThreadCustody, connection: LeaseId) {
         while let Some(next) = custody.next(connection) {
             let again = Again { redelivered: next.redelivered, partial: next.partial };
             let seq = next.seq;
@@ -151,7 +150,7 @@ impl Router {
     fn give_up(
         &self,
         route: Route,
-        (loss, dropped): (Loss, u64),
+        (cause, given_up): (GiveUpCause, u64),
         worker: Option<WorkerId>,
         was_closed: bool,
     ) {
@@ -159,22 +158,17 @@ impl Router {
         let Some((_, connection)) = custody.on_route(route) else { return };
         let client = &connection.client;
         let (connection, worker_id) = (client.uuid, worker.map(tracing::field::display));
-        match loss {
-            Loss::Refused => {
+        match cause {
+            GiveUpCause::Refused => {
                 self.measures.tally.add(OfThread::Refused, 1);
                 tracing::warn!(
-                    connection = %connection, worker = worker_id, dropped,
+                    connection = %connection, worker = worker_id, given_up,
                     "the app refuses to adopt a connection; it is closed"
                 );
             }
-            Loss::Poison
-            | Loss::PoisonAdopt
-            | Loss::WorkerDied
-            | Loss::NoWorker
-            | Loss::Unable
-            | Loss::TimeUp(_)
-            | Loss::End => self.count_poison(client.uuid, dropped, loss),
+            GiveUpCause::Poison => self.tell_poison(client.uuid, given_up),
         }
+        let loss = cause.loss();
         let close = loss.close();
         client.socket.close_because(close.code, &close.reason, loss.why());
         if !was_closed {
@@ -189,17 +183,24 @@ impl Router {
         self.leave_channels(route.slot);
         let mut custody = self.custody.borrow_mut();
         let Some((id, connection)) = custody.on_route(route) else { return };
-        let (was_closed, dropped) = (connection.is_closed(), connection.uncommitted());
+        let (was_closed, given_up) = (connection.is_closed(), connection.uncommitted());
         let Some(client) = custody.remove(id) else { return };
         drop(custody);
         match loss {
-            Loss::Poison | Loss::PoisonAdopt => self.count_poison(client.uuid, dropped, loss),
+            Loss::Poison => self.tell_poison(client.uuid, given_up),
+            Loss::PoisonAdopt => {
+                self.measures.tally.add(OfThread::Quarantined, 1);
+                tracing::error!(
+                    connection = %client.uuid, given_up,
+                    "workers have died as they adopted a connection; it is closed"
+                );
+            }
             Loss::NoWorker => tracing::warn!(
-                connection = %client.uuid, dropped,
+                connection = %client.uuid, given_up,
                 "no worker could adopt a connection in time; it is closed"
             ),
-            Loss::End if dropped > 0 => tracing::warn!(
-                connection = %client.uuid, dropped,
+            Loss::End if given_up > 0 => tracing::warn!(
+                connection = %client.uuid, given_up,
                 "the pool ends before a worker has handled what was read of a connection"
             ),
             Loss::WorkerDied | Loss::Unable | Loss::Refused | Loss::TimeUp(_) | Loss::End => {}
@@ -212,24 +213,12 @@ impl Router {
         }
     }
 
-    fn count_poison(&self, connection: ConnectionUuid, dropped: u64, loss: Loss) {
+    fn tell_poison(&self, connection: ConnectionUuid, given_up: u64) {
         self.measures.tally.add(OfThread::Quarantined, 1);
-        match loss {
-            Loss::PoisonAdopt => tracing::error!(
-                connection = %connection, dropped,
-                "workers have died as they adopted a connection; it is closed"
-            ),
-            Loss::Poison
-            | Loss::Refused
-            | Loss::WorkerDied
-            | Loss::NoWorker
-            | Loss::Unable
-            | Loss::TimeUp(_)
-            | Loss::End => tracing::error!(
-                connection = %connection, dropped,
-                "a message has ended its workers; its connection is closed"
-            ),
-        }
+        tracing::error!(
+            connection = %connection, given_up,
+            "a message has ended its workers; its connection is closed"
+        );
     }
 
     /// Its worker has not finished in time: its close is the last that the worker hears of it.
@@ -268,7 +257,7 @@ impl Router {
                 "a handler does not let go of its connection"
             );
         }
-        let has_requests = link.cell.asked.load(Ordering::Relaxed) > 0;
+        let has_requests = link.cell.requests_under_way.load(Ordering::Relaxed) > 0;
         self.news.send(FromThread::Stuck { worker, has_requests });
     }
 }

@@ -18,6 +18,7 @@ impl Router {
             self.obey(command);
         }
         self.alarm.is_busy.set(false);
+        self.kept.note(self.custody.borrow().kept_bytes());
         let due = self.custody.borrow().poll_timeout();
         if self.alarm.due.replace(due) != due {
             self.alarm.changed.notify_one();

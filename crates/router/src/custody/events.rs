@@ -37,6 +37,7 @@ impl Router {
         self.settings.set(settings);
         self.custody.borrow_mut().configure(settings.of_custody());
         self.channels.borrow_mut().limit(settings.channels);
+        self.limit_memory();
     }
 
     /// A new worker's link, if it can be used.
@@ -63,7 +64,8 @@ impl Router {
             }
         });
         let link = Link::new((worker, &welcome), cell, socket, self.turn.clone(), on_room);
-        link.send(&ToWorker::hello(Capabilities::ADOPT.and(Capabilities::CONTINUE), welcome));
+        let capabilities = Capabilities::ADOPT.and(Capabilities::CONTINUE);
+        link.send(&ToWorker::hello(capabilities.and(Capabilities::OUTBOX), welcome));
         self.custody.borrow_mut().join(worker, Linked(link.clone()), self.now());
         Some(link)
     }
@@ -143,7 +145,7 @@ impl Router {
             .map(|(worker, link)| (worker, link.tally.sums().total()))
             .collect();
         for (worker, activity) in workers {
-            self.tell_custody(Event::Looked { worker, activity });
+            self.tell_custody(Event::ActivityTold { worker, activity });
         }
     }
 }

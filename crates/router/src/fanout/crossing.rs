@@ -25,8 +25,8 @@ pub(crate) enum Crossing {
     Publish(Message),
     /// What became of one there.
     Answer {
-        /// As in [`Message::question`].
-        question: u32,
+        /// As in [`Message::receipt`].
+        receipt: u32,
         /// Of that thread alone.
         published: Published,
     },
@@ -42,7 +42,7 @@ pub(crate) struct Message {
     pub from: WorkerId,
     pub token: PublishToken,
     /// Where and under which number an answer is wanted.
-    pub question: Option<(usize, u32)>,
+    pub receipt: Option<(usize, u32)>,
 }
 
 /// One thread's way to all others, and from them.
@@ -135,10 +135,10 @@ impl Sender {
         self.queues[self.thread].fill.bytes.load(Ordering::Relaxed)
     }
 
-    /// Answers another thread's question.
-    pub fn answer(&self, thread: usize, question: u32, published: Published) {
+    /// Tells another thread what became of its publish here.
+    pub fn answer(&self, thread: usize, receipt: u32, published: Published) {
         if let Some(queue) = self.queues.get(thread) {
-            queue.send(Crossing::Answer { question, published });
+            queue.send(Crossing::Answer { receipt, published });
         }
     }
 
@@ -185,6 +185,18 @@ impl Receiver {
     }
 }
 
+impl Drop for Receiver {
+    /// What is left goes nowhere, and nobody waits for it. Closed first: what comes from then on is
+    /// taken off by its sender.
+    fn drop(&mut self) {
+        self.entries.close();
+        while let Ok(entry) = self.entries.try_recv() {
+            self.fill.bytes.fetch_sub(entry.bytes(), Ordering::AcqRel);
+        }
+        self.fill.emptied.notify_waiters();
+    }
+}
+
 impl Crossing {
     fn bytes(&self) -> usize {
         match self {
@@ -193,5 +205,59 @@ impl Crossing {
             }
             Crossing::Answer { .. } => OVERHEAD_BYTES,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(bytes: usize) -> Message {
+        Message {
+            channel: "news".into(),
+            kind: MessageKind::Binary,
+            data: vec![0; bytes].into(),
+            from: WorkerId(1),
+            token: PublishToken::default(),
+            receipt: None,
+        }
+    }
+
+    /// Whether others may publish: what has room says so at once.
+    fn has_room(sender: &Sender) -> bool {
+        use std::future::Future as _;
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        std::pin::pin!(sender.room()).poll(&mut context).is_ready()
+    }
+
+    #[test]
+    fn nobody_waits_for_a_thread_that_has_ended() {
+        let mut ways = Crossings::between(2).into_iter().map(Crossings::into_parts);
+        let (Some((sender, _own)), Some((_, receiver))) = (ways.next(), ways.next()) else {
+            panic!("there are two threads");
+        };
+        sender.send_to_others(&message(LIMIT_BYTES));
+        assert!(!has_room(&sender));
+        drop(receiver);
+        assert!(has_room(&sender), "what it left is waited for");
+        sender.send_to_others(&message(LIMIT_BYTES));
+        assert!(has_room(&sender), "what comes after its end is");
+    }
+
+    #[test]
+    fn who_waits_for_a_thread_is_woken_by_its_end() {
+        let mut ways = Crossings::between(2).into_iter().map(Crossings::into_parts);
+        let (Some((sender, _own)), Some((_, receiver))) = (ways.next(), ways.next()) else {
+            panic!("there are two threads");
+        };
+        sender.send_to_others(&message(LIMIT_BYTES));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let waits = tokio::spawn(async move { sender.room().await });
+            tokio::task::yield_now().await;
+            assert!(!waits.is_finished());
+            drop(receiver);
+            waits.await.unwrap();
+        });
     }
 }

@@ -7,7 +7,8 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use shovel_core::channels::{ChannelIndex, Slot};
+use shovel_core::channels::ChannelIndex;
+use shovel_core::slots::Slot;
 use shovel_edge::ws::{Fanout, Takes};
 use shovel_protocol::control::Published;
 use shovel_protocol::{CloseCode, MessageKind, PublishToken, ToWorker, WorkerId};
@@ -49,7 +50,7 @@ impl Router {
         }
         let data = Bytes::copy_from_slice(data);
         let (from, channel) = (link.worker, channel.into());
-        let message = Message { channel, kind, data, from, token, question: None };
+        let message = Message { channel, kind, data, from, token, receipt: None };
         self.publisher.send_to_others(asker, published, message);
     }
 
@@ -68,7 +69,7 @@ impl Router {
             return asker.answer(published);
         }
         let channel = channel.into();
-        let message = Message { channel, kind, data, from, token, question: None };
+        let message = Message { channel, kind, data, from, token, receipt: None };
         self.publisher.send_to_others(Some(asker), published, message);
     }
 
@@ -112,7 +113,8 @@ impl Router {
         let (custody, channels) = (self.custody.borrow(), self.channels.borrow());
         let subscribers = channels.connections(channel).iter();
         let subscribers = subscribers.filter_map(|slot| custody.at(*slot));
-        let dropped = batch.share_with_takers(subscribers.map(|found| &found.client.socket));
+        let sockets = subscribers.map(|found| &found.client.socket);
+        let dropped = batch.share_with_takers(sockets, self.turn.ledger());
         self.measures.tally.add(OfThread::DroppedForClients, dropped);
     }
 
@@ -121,7 +123,7 @@ impl Router {
         let (custody, channels) = (self.custody.borrow(), self.channels.borrow());
         let subscribers = channels.connections(channel).iter();
         let subscribers = subscribers.filter_map(|slot| custody.at(*slot));
-        batch.share(subscribers.map(|found| &found.client.socket));
+        batch.share(subscribers.map(|found| &found.client.socket), self.turn.ledger());
     }
 
     /// To the subscribers of this thread.
@@ -210,14 +212,14 @@ pub async fn receive(router: Rc<Router>, mut receiver: Receiver) {
     while let Some(crossing) = receiver.recv().await {
         match crossing {
             Crossing::Publish(message) => {
-                let Message { channel, kind, data, from, token, question } = message;
+                let Message { channel, kind, data, from, token, receipt } = message;
                 let published = router.fan_out(from, token, &channel, kind, &data);
-                if let Some((thread, question)) = question {
-                    router.publisher.answer(thread, question, published);
+                if let Some((thread, receipt)) = receipt {
+                    router.publisher.answer(thread, receipt, published);
                 }
             }
-            Crossing::Answer { question, published } => {
-                router.publisher.take_answer(question, published);
+            Crossing::Answer { receipt, published } => {
+                router.publisher.take_answer(receipt, published);
             }
         }
     }

@@ -119,7 +119,7 @@ impl Publisher {
     /// Sends a message to all other threads. What became of it on this one is `published`.
     pub fn send_to_others(&self, asker: Option<Asker>, published: Published, mut message: Message) {
         let missing = self.crossing.others();
-        message.question = asker.map(|asker| {
+        message.receipt = asker.map(|asker| {
             let publish = OpenPublish { asker, missing, published };
             (self.crossing.thread, self.open.borrow_mut().ask(publish))
         });
@@ -127,13 +127,13 @@ impl Publisher {
     }
 
     /// Tells another thread what became of its message on this one.
-    pub fn answer(&self, thread: usize, question: u32, published: Published) {
-        self.crossing.answer(thread, question, published);
+    pub fn answer(&self, thread: usize, receipt: u32, published: Published) {
+        self.crossing.answer(thread, receipt, published);
     }
 
     /// Takes in what became of a message on another thread.
-    pub fn take_answer(&self, question: u32, published: Published) {
-        self.open.borrow_mut().answer(question, published);
+    pub fn take_answer(&self, receipt: u32, published: Published) {
+        self.open.borrow_mut().answer(receipt, published);
     }
 }
 

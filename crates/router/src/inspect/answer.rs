@@ -78,6 +78,8 @@ impl Router {
             latencies: self.measures.latencies.sums(),
             unowned: all.saturating_sub(owned),
             kept_bytes: custody.kept_bytes() as u64,
+            client_memory_bytes: self.turn.ledger().held_bytes() as u64,
+            client_memory_limit_bytes: self.turn.ledger().limit_bytes() as u64,
             requests_waiting: self.queue.len() as u64,
             channels: self.channels.borrow().len() as u64,
             subscriptions: self.channels.borrow().subscriptions() as u64,

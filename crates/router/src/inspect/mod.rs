@@ -75,6 +75,10 @@ pub struct Numbers {
     pub unowned: u64,
     /// Bytes of messages that are kept until a handler has finished with them.
     pub kept_bytes: u64,
+    /// Bytes that are held because of clients.
+    pub client_memory_bytes: u64,
+    /// So many may be.
+    pub client_memory_limit_bytes: u64,
     /// Requests that wait for a ready worker.
     pub requests_waiting: u64,
     /// Channels that have subscribers. One that has some on several threads counts on each.
@@ -218,6 +222,9 @@ impl std::ops::AddAssign for Numbers {
         self.accepted += other.accepted;
         self.unowned += other.unowned;
         self.kept_bytes += other.kept_bytes;
+        self.client_memory_bytes += other.client_memory_bytes;
+        let limit = &mut self.client_memory_limit_bytes;
+        *limit = limit.saturating_add(other.client_memory_limit_bytes);
         self.requests_waiting += other.requests_waiting;
         self.channels += other.channels;
         self.subscriptions += other.subscriptions;

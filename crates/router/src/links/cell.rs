@@ -17,7 +17,7 @@ pub struct SharedCell {
     /// Requests that it was ever given.
     pub(crate) requests: AtomicU64,
     /// Requests that it has now: their answers have not ended.
-    pub(crate) asked: AtomicU32,
+    pub(crate) requests_under_way: AtomicU32,
     /// It can adopt connections. Set before it is offered.
     pub(crate) adopts: AtomicBool,
     /// It says when a body is asked for whose client waits for that.
@@ -51,7 +51,7 @@ impl ProgramRecord {
         }
     }
 
-    fn ask(&self) -> Proof {
+    fn claim_first_adoption(&self) -> Proof {
         match self.0.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => Proof::None,
             Err(_) => self.proof(),
@@ -131,8 +131,8 @@ impl WorkerCell for Linked {
         let _ = trial.compare_exchange(number(who), 0, Ordering::AcqRel, Ordering::Relaxed);
     }
 
-    fn ask(&mut self) -> Proof {
-        self.cell.record.ask()
+    fn claim_first_adoption(&mut self) -> Proof {
+        self.cell.record.claim_first_adoption()
     }
 
     fn proof(&self) -> Proof {

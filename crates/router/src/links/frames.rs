@@ -46,6 +46,7 @@ impl Router {
                 self.on_adopted(link, connection, taken)?;
             }
             ToSupervisor::Pressed { connection } => self.on_pressed(link, connection),
+            ToSupervisor::Ask { connection, ask } => self.on_ask(link, connection, ask)?,
             ToSupervisor::Upgrade { connection, upgrade, portable, effects } => {
                 self.on_upgrade(link, connection, &upgrade, portable, effects);
             }
@@ -115,7 +116,7 @@ impl Router {
     ) -> Result<(), BadFrame> {
         match answer.map_err(|why| out_of_turn(kind, why))? {
             true => self.go_on(),
-            false => stranger(link, kind),
+            false => count_stray(link, kind),
         }
         Ok(())
     }
@@ -140,11 +141,11 @@ impl Router {
             }
             let close = custody.late_upgrade(id).close();
             link.answer(&ToWorker::Gone { connection: id, close });
-            return stranger(link, Kind::WsUpgrade);
+            return count_stray(link, Kind::WsUpgrade);
         };
         if offered_by != Some(request) {
             // Accepted before, or another's request.
-            return stranger(link, Kind::WsUpgrade);
+            return count_stray(link, Kind::WsUpgrade);
         }
         let headers = header_map(&upgrade.headers);
         let protocol = upgrade.protocol.map(http::HeaderValue::from_str).transpose();
@@ -164,7 +165,8 @@ impl Router {
                 Some(handshake) if is_portable => {
                     handshake.protocol = upgrade.protocol.map(Into::into);
                 }
-                handshake => *handshake = None,
+                Some(_) => client.forget_handshake(),
+                None => {}
             }
         }
         drop(custody);
@@ -191,23 +193,23 @@ impl Router {
         why: &'static str,
     ) {
         tracing::warn!(worker = %link.worker, why, "an upgrade cannot be passed on");
-        if let Some(mut request) = self.take_request(request, LateUpgrade::TimedOut) {
+        if let Some(mut request) = self.take_request(request, LateUpgrade::Refused) {
             request.answer(Outcome::Failed(Failure::BadGateway(why)));
         }
-        link.send(&ToWorker::Gone { connection: id, close: LateUpgrade::TimedOut.close() });
+        link.send(&ToWorker::Gone { connection: id, close: LateUpgrade::Refused.close() });
     }
 }
 
 /// A frame about something that its sender does not have. It may just have lost it.
-fn stranger(link: &Link, kind: Kind) {
-    if link.count_stranger() {
+fn count_stray(link: &Link, kind: Kind) {
+    if link.count_stray() {
         tracing::debug!(worker = %link.worker, frame = kind.name(), "dropped: not its connection");
     }
 }
 
 /// Drops a stray frame. The link stays open: the worker may have lost the connection a moment ago.
 pub(crate) fn drop_stray(link: &Link, kind: Kind) -> Result<(), BadFrame> {
-    stranger(link, kind);
+    count_stray(link, kind);
     Ok(())
 }
 

@@ -6,8 +6,8 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use shovel_core::fleet::Death;
-use shovel_edge::Turn;
 use shovel_edge::turn::WriteOut;
+use shovel_edge::{Pot, Turn};
 use shovel_link::{Outgoing, Socket, Written};
 use shovel_protocol::control::Welcome;
 use shovel_protocol::head::Kind;
@@ -28,8 +28,8 @@ pub const CHANNEL_LIMIT_BYTES: usize = 16 * 1024 * 1024;
 /// there are, so it must read them.
 const ANSWERS_LIMIT_BYTES: usize = 4 * 1024 * 1024;
 
-/// What may wait beside both, and beside messages that cross these limits: answers to the worker's own
-/// frames, closes, and all that has no bound of its own. Beyond it the link ends.
+/// Room beyond the two limits above and the longest message, for answers to the worker's own frames,
+/// closes, and all that has no bound of its own. When that is used up too, the link ends.
 const OTHERS_LIMIT_BYTES: usize = 12 * 1024 * 1024;
 
 /// A link to one worker.
@@ -47,6 +47,10 @@ pub struct Link {
     /// How its process ended.
     death: Cell<Death>,
     outgoing: RefCell<Outgoing>,
+    /// What waits, as of the last turn.
+    waiting: Pot,
+    /// What this worker has staged on all its connections.
+    pub staged: Rc<Pot>,
     /// When more waits, without what was forgiven, the worker does not read, and the link ends.
     end_bytes: usize,
     /// Messages of clients that came beyond the limit: they had begun. No fault of the worker's.
@@ -104,6 +108,8 @@ impl Link {
             reaped: Notify::new(),
             death: Cell::new(Death::Ours),
             outgoing: RefCell::default(),
+            waiting: turn.ledger().pot(),
+            staged: Rc::new(turn.ledger().pot()),
             end_bytes,
             forgiven_bytes: Cell::new(0),
             overflowed: Notify::new(),
@@ -186,8 +192,8 @@ impl Link {
         self.mark();
     }
 
-    /// Queues a message of a client's: what [`Link::send`] does, in a shorter way. It has one
-    /// caller, which the compiler then makes it a part of.
+    /// Queues a message of a client's: what [`Link::send`] does, but for the check
+    /// whether the worker reads, which its caller does. It has one caller, which the compiler then makes it a part of.
     #[inline]
     pub fn send_message(&self, message: WsMessage<'_>) {
         if self.ended.get() {
@@ -266,6 +272,7 @@ impl Link {
     pub fn end(&self) {
         self.ended.set(true);
         *self.outgoing.borrow_mut() = Outgoing::default();
+        self.waiting.note(0);
         self.cancelled.borrow_mut().clear();
         self.roomy.notify_waiters();
     }
@@ -290,7 +297,7 @@ impl Link {
     }
 
     /// Counts a frame about something that the worker does not have. `true` the first time.
-    pub fn count_stranger(&self) -> bool {
+    pub fn count_stray(&self) -> bool {
         let is_first = self.tally.of(OfWorker::StrayFrames) == 0;
         self.tally.add(OfWorker::StrayFrames, 1);
         is_first
@@ -360,6 +367,7 @@ impl WriteOut for Link {
         self.dirty.set(false);
         self.drop_cancelled();
         self.write();
+        self.waiting.note(self.waiting_bytes());
     }
 }
 

@@ -13,6 +13,7 @@ use shovel_edge::{Failure, Notes, Peer, RequestBody};
 use shovel_protocol::control::OfferedConnection;
 use shovel_protocol::{RequestId, ToWorker};
 use tokio::sync::oneshot;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
 use super::body::Cancel;
@@ -75,28 +76,30 @@ impl Router {
     }
 
     /// Asks a worker. A request that changes nothing when it is repeated, and of which no body was
-    /// sent, is asked once more if its worker dies, or does not answer pings while others do. Once: it
-    /// may be the reason.
+    /// sent, is asked again if its worker dies, or asked of another while its worker is late. Once in
+    /// all: it may be the reason.
     async fn ask(self: &Rc<Self>, mut request: ClientRequest) -> Result<Outcome, Failure> {
         let settings = self.settings.get();
         let timeout = match request.socket {
             Some(_) => settings.upgrade_timeout,
             None => settings.request_timeout,
         };
-        let mut may_retry = request.parts.method.is_idempotent() && request.body.is_none();
+        let mut may_ask_again = request.parts.method.is_idempotent() && request.body.is_none();
         let mut deadline = None;
         loop {
             let link = self.pick(settings.queue_timeout).await?;
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + timeout);
             // The handler of an upgrade would run in both workers, and one of its connections be withdrawn.
-            let may_repeat = may_retry && request.socket.is_none();
-            let (mut pending, answer) = Pending::begin(self, &link, &mut request, may_repeat);
-            match timeout_at(deadline, answer).await {
+            let may_ask_another = may_ask_again && request.socket.is_none();
+            let (mut pending, answer) = Pending::begin(self, &link, &mut request, may_ask_another);
+            match pending.answered(answer, deadline, timeout).await {
                 Err(_elapsed) => {
                     pending.time_out();
                     return Err(Failure::TimedOut);
                 }
-                Ok(Ok(Outcome::WorkerGone | Outcome::WorkerLate)) if may_retry => may_retry = false,
+                Ok(Ok(Outcome::WorkerGone | Outcome::WorkerLate)) if may_ask_again => {
+                    may_ask_again = false;
+                }
                 Ok(Ok(Outcome::WorkerGone | Outcome::WorkerLate)) => {
                     return Err(Failure::BadGateway("worker lost"));
                 }
@@ -154,7 +157,7 @@ impl<'a> Pending<'a> {
         router: &'a Rc<Router>,
         link: &Rc<Link>,
         request: &mut ClientRequest,
-        may_repeat: bool,
+        may_ask_another: bool,
     ) -> (Self, oneshot::Receiver<Outcome>) {
         router.count_request(link);
         let (waiting, answer) = oneshot::channel();
@@ -166,7 +169,7 @@ impl<'a> Pending<'a> {
             upload: None,
             connection: None,
             is_head,
-            may_repeat,
+            may_ask_another,
             protocols: match request.socket {
                 Some(_) => handshake::protocols(&request.parts.headers),
                 None => Vec::new(),
@@ -174,7 +177,7 @@ impl<'a> Pending<'a> {
         }));
         let mut custody = router.custody.borrow_mut();
         custody.begin_request(link.worker);
-        link.cell.asked.fetch_add(1, Ordering::Relaxed);
+        link.cell.requests_under_way.fetch_add(1, Ordering::Relaxed);
         let offer = request.socket.as_ref().map(|socket| {
             let opening = Opening::new(&request.peer, target(&request.parts));
             let client = Client::new(socket.clone(), opening);
@@ -209,6 +212,32 @@ impl<'a> Pending<'a> {
             request.upload = upload;
         }
         (Pending { router, request: id, route, done: false }, answer)
+    }
+
+    /// What comes of it, in time. The time is the worker's: while its client has it wait for the body, it
+    /// does not run, and then begins anew. How long a client may do that, its connection decides.
+    async fn answered(
+        &self,
+        mut answer: oneshot::Receiver<Outcome>,
+        mut deadline: Instant,
+        timeout: Duration,
+    ) -> Result<Result<Outcome, oneshot::error::RecvError>, Elapsed> {
+        loop {
+            match timeout_at(deadline, &mut answer).await {
+                Ok(outcome) => return Ok(outcome),
+                Err(late) => {
+                    let until = self.client_until().filter(|until| *until + timeout > deadline);
+                    deadline = until.ok_or(late)? + timeout;
+                }
+            }
+        }
+    }
+
+    /// Until when the client has had its worker wait. A request that has no body has not.
+    fn client_until(&self) -> Option<Instant> {
+        let requests = self.router.requests.borrow();
+        let upload = requests.get(self.request.0)?.upload.as_ref();
+        upload.map(Upload::client_until)
     }
 
     /// The response has begun; it cancels for itself from here on.

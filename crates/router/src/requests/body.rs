@@ -6,15 +6,22 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
-use shovel_edge::Failure;
 use shovel_edge::backend::BodyError;
+use shovel_edge::{Failure, Pot};
 use shovel_protocol::credit::Grants;
 use shovel_protocol::{RequestId, ToWorker};
 
 use crate::links::link::Link;
+
+/// What a piece takes beside its bytes.
+const PIECE_BYTES: usize = 64;
+
+/// Up to this much small pieces are put together, since each costs some bytes beside its own, which
+/// no credit counts.
+const MERGED_BYTES: usize = 4096;
 
 /// What has arrived and the client has not taken; the credit bounds it.
 pub struct Download {
@@ -22,7 +29,8 @@ pub struct Download {
 }
 
 struct State {
-    queue: VecDeque<Bytes>,
+    queue: VecDeque<BytesMut>,
+    queued_bytes: usize,
     trailers: Option<HeaderMap>,
     end: End,
     /// What `Content-Length` leaves to come; `None` without one.
@@ -32,6 +40,8 @@ struct State {
     /// Its size may be told: nothing else is said of it.
     is_sized: bool,
     grants: Grants,
+    /// What the queue takes.
+    pot: Pot,
     waker: Option<Waker>,
 }
 
@@ -54,9 +64,10 @@ enum End {
 }
 
 impl Download {
-    pub fn new(length: Length, window_bytes: u32) -> Rc<Self> {
+    pub fn new(length: Length, window_bytes: u32, pot: Pot) -> Rc<Self> {
         let state = State {
             queue: VecDeque::new(),
+            queued_bytes: 0,
             trailers: None,
             end: End::Open,
             remaining_bytes: match length {
@@ -66,6 +77,7 @@ impl Download {
             fault: None,
             is_sized: length != Length::OfAnother,
             grants: Grants::new(window_bytes),
+            pot,
             waker: None,
         };
         Rc::new(Download { state: RefCell::new(state) })
@@ -85,9 +97,7 @@ impl Download {
             Some(None) => state.end_at_fault("more bytes than Content-Length says"),
             left => {
                 state.remaining_bytes = left.flatten();
-                if !data.is_empty() {
-                    state.queue.push_back(Bytes::copy_from_slice(data));
-                }
+                state.append(data);
                 state.wake();
             }
         }
@@ -116,6 +126,20 @@ impl Download {
 }
 
 impl State {
+    fn append(&mut self, data: &[u8]) {
+        self.queued_bytes += data.len();
+        match self.queue.back_mut() {
+            Some(last) if last.len() + data.len() <= MERGED_BYTES => last.extend_from_slice(data),
+            Some(_) | None if data.is_empty() => {}
+            Some(_) | None => self.queue.push_back(data.into()),
+        }
+        self.note_held();
+    }
+
+    fn note_held(&mut self) {
+        self.pot.note(self.queued_bytes + self.queue.len() * PIECE_BYTES);
+    }
+
     fn end(&mut self, end: End) {
         if self.end == End::Open {
             self.end = end;
@@ -190,12 +214,14 @@ impl http_body::Body for ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let mut state = self.download.state.borrow_mut();
         if let Some(data) = state.queue.pop_front() {
+            state.queued_bytes -= data.len();
+            state.note_held();
             if let Some(bytes) = state.grants.consume(data.len())
                 && state.end == End::Open
             {
                 self.link.send(&ToWorker::Credit { request: self.request, bytes });
             }
-            return Poll::Ready(Some(Ok(Frame::data(data))));
+            return Poll::Ready(Some(Ok(Frame::data(data.freeze()))));
         }
         match state.end {
             End::Open => {
@@ -217,7 +243,7 @@ impl http_body::Body for ResponseBody {
         if !state.is_sized {
             return SizeHint::default();
         }
-        let here: u64 = state.queue.iter().map(|data| data.len() as u64).sum();
+        let here = state.queued_bytes as u64;
         match (state.end, state.remaining_bytes) {
             (End::Open, Some(left)) => SizeHint::with_exact(here + left),
             (End::Whole, _) if state.trailers.is_none() => SizeHint::with_exact(here),
@@ -236,13 +262,17 @@ impl Drop for ResponseBody {
 mod tests {
     use super::*;
 
+    fn pot() -> Pot {
+        shovel_edge::Ledger::default().pot()
+    }
+
     fn queued(download: &Download) -> Vec<u8> {
         download.state.borrow().queue.iter().flatten().copied().collect()
     }
 
     #[test]
     fn what_comes_after_the_length_is_broken_goes_nowhere() {
-        let download = Download::new(Length::Bytes(5), 1000);
+        let download = Download::new(Length::Bytes(5), 1000, pot());
         assert!(download.push(b"hell"));
         assert!(download.push(b"o, world"));
         assert!(download.push(b"!"));
@@ -255,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_body_that_is_too_short_is_not_whole() {
-        let download = Download::new(Length::Bytes(5), 1000);
+        let download = Download::new(Length::Bytes(5), 1000, pot());
         assert!(download.push(b"hell"));
         assert_eq!(download.take_fault(), None);
         download.finish(None);
@@ -263,9 +293,28 @@ mod tests {
         assert!(download.take_fault().is_some());
     }
 
+    /// A frame of one byte costs no piece of its own, or a worker could have its credit's bytes cost
+    /// many times as much.
+    #[test]
+    fn small_pieces_are_put_together() {
+        let download = Download::new(Length::Unknown, 1 << 20, pot());
+        let all: Vec<u8> = (0..10_000u32).map(|number| number as u8).collect();
+        for byte in &all {
+            assert!(download.push(&[*byte]));
+        }
+        assert!(download.push(&all));
+        assert!(download.push(b"end"));
+        assert_eq!(queued(&download), [&all[..], &all, b"end"].concat());
+        assert!(
+            download.state.borrow().queue.len() <= 5,
+            "{}",
+            download.state.borrow().queue.len()
+        );
+    }
+
     #[test]
     fn a_worker_without_credit_is_noticed() {
-        let download = Download::new(Length::Unknown, 4);
+        let download = Download::new(Length::Unknown, 4, pot());
         assert!(download.push(b"four"));
         assert!(!download.push(b"!"));
     }

@@ -33,7 +33,7 @@ impl Router {
     }
 
     fn break_off(self: &Rc<Self>, id: RequestId, why: &'static str, tell: bool) {
-        let Some(mut request) = self.take_request(id, LateUpgrade::TimedOut) else { return };
+        let Some(mut request) = self.take_request(id, LateUpgrade::Refused) else { return };
         if tell {
             request.link.cancel(id);
         }
@@ -63,7 +63,7 @@ impl Router {
     /// The worker has done with a request.
     pub(crate) fn forget_request(&self, id: RequestId) -> Option<Request> {
         let request = self.requests.borrow_mut().remove(id.0)?;
-        request.link.cell.asked.fetch_sub(1, Ordering::Relaxed);
+        request.link.cell.requests_under_way.fetch_sub(1, Ordering::Relaxed);
         let mut custody = self.custody.borrow_mut();
         if request.waiting.is_some() {
             custody.answer_request(request.link.worker);

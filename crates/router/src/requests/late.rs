@@ -26,12 +26,12 @@ impl Router {
     pub(crate) fn ask_others(self: &Rc<Self>, worker: WorkerId) {
         let requests = self.requests.borrow();
         let its = requests.iter().filter(|(_, request)| {
-            request.link.worker == worker && request.may_repeat && request.waiting.is_some()
+            request.link.worker == worker && request.may_ask_another && request.waiting.is_some()
         });
         let its: Vec<_> = its.map(|(id, _)| RequestId(id)).collect();
         drop(requests);
         for id in its {
-            let Some(mut request) = self.take_request(id, LateUpgrade::TimedOut) else { continue };
+            let Some(mut request) = self.take_request(id, LateUpgrade::Refused) else { continue };
             request.link.cancel(id);
             self.measures.tally.add(OfThread::Repeated, 1);
             request.answer(Outcome::WorkerLate);

@@ -47,14 +47,14 @@ impl Router {
                 return Ok(());
             }
         };
-        let download = Download::new(length, BODY_WINDOW_BYTES);
+        let download = Download::new(length, BODY_WINDOW_BYTES, self.turn.ledger().pot());
         request.download = Some(download.clone());
         let connection = request.connection.take();
         let body = ResponseBody::new(download, link.clone(), self.clone(), id);
         let waiting = request.waiting.take();
         drop(requests);
         if let Some(connection) = connection {
-            self.custody.borrow_mut().withdraw(connection, LateUpgrade::TimedOut);
+            self.custody.borrow_mut().withdraw(connection, LateUpgrade::Refused);
         }
         if let Some(waiting) = waiting {
             self.custody.borrow_mut().answer_request(link.worker);

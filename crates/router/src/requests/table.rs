@@ -24,8 +24,8 @@ pub struct Request {
     /// The connection that was reserved, if it offers an upgrade.
     pub connection: Option<LeaseId>,
     pub is_head: bool,
-    /// Another worker may be asked too.
-    pub may_repeat: bool,
+    /// Another worker may be asked while its own is late.
+    pub may_ask_another: bool,
     /// The subprotocols that its client offers, if it offers an upgrade.
     pub protocols: Vec<String>,
 }

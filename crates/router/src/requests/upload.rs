@@ -1,9 +1,10 @@
 //! The body of a request on its way from a client to a worker.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use bytes::Bytes;
+use http_body::Frame;
 use http_body_util::BodyExt;
 use shovel_edge::{BrokenBody, RequestBody};
 use shovel_protocol::control::Headers;
@@ -12,6 +13,7 @@ use shovel_protocol::limits::FRAME_PAYLOAD_BYTES;
 use shovel_protocol::{RequestId, ToWorker};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::Instant;
 
 use super::head::headers;
 use crate::counts::OfWorker;
@@ -28,6 +30,8 @@ struct SharedCredit {
     credit: RefCell<Credit>,
     window_bytes: u32,
     granted: Notify,
+    /// When the client last had us wait; `None`: it does now.
+    client_until: Cell<Option<Instant>>,
 }
 
 impl Upload {
@@ -41,7 +45,8 @@ impl Upload {
         break_off: impl FnOnce(BrokenBody) + 'static,
     ) -> Self {
         let credit = RefCell::new(Credit::new(window_bytes));
-        let credit = Rc::new(SharedCredit { credit, window_bytes, granted: Notify::new() });
+        let (granted, client_until) = (Notify::new(), Cell::new(Some(Instant::now())));
+        let credit = Rc::new(SharedCredit { credit, window_bytes, granted, client_until });
         let task = Task { link, request, credit: credit.clone() };
         let task = spawn_local(async move {
             if is_awaited {
@@ -52,6 +57,11 @@ impl Upload {
             }
         });
         Upload { credit, task: task.abort_handle() }
+    }
+
+    /// Until when the client has had us wait for its body.
+    pub fn client_until(&self) -> Instant {
+        self.credit.client_until.get().unwrap_or_else(Instant::now)
     }
 
     /// The worker takes so many bytes more. Beyond the window it gets none: what it does not read
@@ -80,7 +90,7 @@ struct Task {
 impl Task {
     async fn run(&self, mut body: RequestBody) -> Result<(), BrokenBody> {
         let request = self.request;
-        while let Some(frame) = body.frame().await {
+        while let Some(frame) = self.next(&mut body).await {
             match frame?.into_data() {
                 Ok(data) => self.pass(data).await,
                 Err(frame) => {
@@ -95,6 +105,13 @@ impl Task {
         self.link.room().await;
         self.link.send(&ToWorker::RequestEnd { request, trailers: Headers::default() });
         Ok(())
+    }
+
+    async fn next(&self, body: &mut RequestBody) -> Option<Result<Frame<Bytes>, BrokenBody>> {
+        self.credit.client_until.set(None);
+        let frame = body.frame().await;
+        self.credit.client_until.set(Some(Instant::now()));
+        frame
     }
 
     async fn pass(&self, mut data: Bytes) {

@@ -1,6 +1,7 @@
-//! What an operator can set about an I/O thread: how values are written ([`units`]), and how an app
-//! without a supervisor reads them ([`variables`]).
+//! What an operator can set about an I/O thread: how values are written ([`units`]), how an app
+//! without a supervisor reads them ([`variables`]), and how much [`memory`] there is.
 
+pub mod memory;
 pub mod units;
 pub mod variables;
 
@@ -35,6 +36,8 @@ pub struct Settings {
     pub max_requests: Option<u64>,
     /// How many channels may be subscribed to.
     pub channels: channels::Limits,
+    /// So much memory clients may make it hold.
+    pub client_memory_bytes: usize,
     /// Clients beyond this wait to be accepted: links and new workers need descriptors too.
     pub client_limit: usize,
 }
@@ -44,6 +47,7 @@ impl Default for Settings {
         Settings {
             ws: ws::Settings {
                 max_message_bytes: 16 * 1024 * 1024,
+                max_messages_per_second: None,
                 outbox_limit_bytes: 1024 * 1024,
                 slow_consumer: ws::SlowConsumer::Close,
                 ping_interval: Duration::from_secs(30),
@@ -66,6 +70,7 @@ impl Default for Settings {
                 per_worker: 10_000,
                 in_all: 1_000_000,
             },
+            client_memory_bytes: usize::MAX,
             client_limit: usize::MAX,
         }
     }

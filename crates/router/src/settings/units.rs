@@ -1,5 +1,5 @@
 //! Values of settings as one writes them: durations (`250ms`, `5s`, `2m`), sizes (`64KiB`, `16MiB`),
-//! limits and switches.
+//! limits, rates and switches.
 
 use std::time::Duration;
 
@@ -86,6 +86,18 @@ pub fn limit(text: &str) -> Result<u32, String> {
     }
 }
 
+/// Reads how many messages there may be in a second: a whole number from 1 to 1,000,000, with `/s` or
+/// without.
+///
+/// # Errors
+/// What was expected.
+pub fn message_rate(text: &str) -> Result<u32, String> {
+    match text.strip_suffix("/s").unwrap_or(text).parse() {
+        Ok(rate @ 1..=1_000_000) => Ok(rate),
+        _ => Err("a rate is a whole number of messages in a second, from 1 to 1000000".into()),
+    }
+}
+
 /// Reads whether something is on: `true`, `yes`, `on`, `1`, or their opposites, in any case.
 ///
 /// # Errors
@@ -116,6 +128,7 @@ mod tests {
         assert_eq!(size("16MiB"), Ok(16 << 20));
         assert_eq!(size("100"), Ok(100));
         assert_eq!((limit("1"), limit("4294967295")), (Ok(1), Ok(u32::MAX)));
+        assert_eq!((message_rate("100"), message_rate("5/s")), (Ok(100), Ok(5)));
         assert_eq!((switch("Yes"), switch("0")), (Ok(true), Ok(false)));
     }
 
@@ -130,6 +143,9 @@ mod tests {
         assert!(some_duration("0s").is_err());
         for text in ["", "0", "-1", "many", "4294967296"] {
             assert!(limit(text).is_err(), "{text}");
+        }
+        for text in ["", "0", "/s", "5/m", "-1", "1.5", "1000001"] {
+            assert!(message_rate(text).is_err(), "{text}");
         }
         assert!(switch("perhaps").is_err() && switch("").is_err());
     }

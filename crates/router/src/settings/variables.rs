@@ -11,7 +11,7 @@ use std::time::Duration;
 use shovel_edge::http;
 use shovel_edge::listener::TcpTimeouts;
 
-use super::{Settings, close_within, units};
+use super::{Settings, close_within, memory, units};
 
 /// What the names of our variables begin with.
 pub const PREFIX: &str = "SHOVEL_";
@@ -36,7 +36,10 @@ pub struct Chosen {
 impl Default for Chosen {
     fn default() -> Self {
         Chosen {
-            settings: Settings::default(),
+            settings: Settings {
+                client_memory_bytes: memory::share_bytes(),
+                ..Settings::default()
+            },
             http: http::Settings::default(),
             tcp: TcpTimeouts::default(),
             shutdown_timeout: Duration::from_secs(25),
@@ -51,7 +54,7 @@ type Take = fn(&mut Chosen, &str) -> Result<(), String>;
 
 /// What can be chosen: its key, from which its variable follows as a supervisor's does, and how it
 /// is read.
-const ONES: [(&str, Take); 28] = [
+const ONES: [(&str, Take); 30] = [
     ("max-connections", |chosen, text| {
         let limit = units::limit(text)?;
         chosen.settings.client_limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -59,6 +62,9 @@ const ONES: [(&str, Take); 28] = [
     }),
     ("max-connections-per-ip", |chosen, text| {
         set(&mut chosen.http.clients_per_address, units::limit(text).map(Some))
+    }),
+    ("max-client-memory", |chosen, text| {
+        set(&mut chosen.settings.client_memory_bytes, units::size(text))
     }),
     ("tcp-keepalive", |chosen, text| set(&mut chosen.tcp.keepalive, units::duration(text))),
     ("tcp-user-timeout", |chosen, text| set(&mut chosen.tcp.user_timeout, units::duration(text))),
@@ -109,6 +115,10 @@ const ONES: [(&str, Take); 28] = [
     }),
     ("max-message-size", |chosen, text| {
         set(&mut chosen.settings.ws.max_message_bytes, units::size(text))
+    }),
+    ("max-message-rate", |chosen, text| {
+        let rate = units::message_rate(text).map(Some);
+        set(&mut chosen.settings.ws.max_messages_per_second, rate)
     }),
     ("outbox-limit", |chosen, text| {
         set(&mut chosen.settings.ws.outbox_limit_bytes, units::size(text))

@@ -110,13 +110,21 @@ const FAILURES: [(&str, OfThread); 5] = [
 ];
 
 /// Why clients, their requests and their upgrades were turned away, as the label `reason` has it.
-const REFUSALS: [(&str, OfThread); 6] = [
+const REFUSALS: [(&str, OfThread); 7] = [
     ("address-limit", OfThread::OverAddressLimit),
     ("origin", OfThread::ForeignOrigin),
     ("bad-handshake", OfThread::BadHandshake),
     ("bad-head", OfThread::BadHead),
     ("slow-head", OfThread::SlowHead),
     ("late-upgrade", OfThread::LateUpgrade),
+    ("memory", OfThread::OverMemory),
+];
+
+/// What was done to clients because they hold much memory, as the label `how` has it.
+const RELIEFS: [(&str, OfThread); 3] = [
+    ("not-read", OfThread::NotReadForMemory),
+    ("websocket-closed", OfThread::ConnectionsClosedForMemory),
+    ("request-closed", OfThread::RequestsClosedForMemory),
 ];
 
 /// Which limit forbids a subscription, as the label `limit` has it.
@@ -145,6 +153,7 @@ impl Collector for Snapshot {
         self.encode_traffic(&mut page)?;
         self.encode_moves(&mut page)?;
         self.encode_queues(&mut page)?;
+        self.encode_memory(&mut page)?;
         self.encode_places(&mut page)?;
         self.encode_workers(&mut page)
     }
@@ -265,6 +274,18 @@ impl Snapshot {
         page.gauge("channels", help, numbers.channels as f64)?;
         let help = "Subscriptions to channels, of connections and of workers themselves";
         page.gauge("subscriptions", help, numbers.subscriptions as f64)
+    }
+
+    /// What clients make the pool hold.
+    fn encode_memory(&self, page: &mut Page<'_>) -> fmt::Result {
+        let numbers = &self.numbers;
+        let help = "Bytes that the pool holds because of clients";
+        page.gauge("client_memory_bytes", help, numbers.client_memory_bytes as f64)?;
+        let help = "As many may be held, see --max-client-memory";
+        page.gauge("client_memory_limit_bytes", help, numbers.client_memory_limit_bytes as f64)?;
+        let help = "What was done to clients because they hold much memory";
+        let reliefs = RELIEFS.map(|(name, what)| (name, numbers.thread.of(what)));
+        page.counters("client_memory_reliefs", help, "how", reliefs)
     }
 
     /// What has been counted of each place.

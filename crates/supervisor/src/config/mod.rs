@@ -21,7 +21,7 @@ use clap::{Args, ValueEnum, ValueHint};
 use shovel_core::{channels, fleet};
 use shovel_edge::listener::TcpTimeouts;
 use shovel_edge::{http, ws};
-use shovel_router::{Settings, close_within, units};
+use shovel_router::{Settings, close_within, memory, units};
 
 use self::address::Address;
 use crate::worker::account::WorkerUser;
@@ -59,6 +59,14 @@ pub struct Config {
     #[arg(value_parser = units::limit)]
     pub max_connections_per_ip: Option<u32>,
 
+    /// So much memory clients may make the pool hold: what waits for them, what they have begun, what
+    /// workers are to take of them. At half of it the greediest are not read; at all of it those that
+    /// hold most are closed. Shared evenly among I/O threads [default: a quarter of what the machine,
+    /// or the control group, has]
+    #[arg(long = "max-client-memory", help_heading = LISTENING, value_name = "SIZE")]
+    #[arg(value_parser = units::size)]
+    pub max_client_memory_bytes: Option<usize>,
+
     /// A client of TCP that was quiet for so long is probed, and given up if it does not answer three
     /// times; 0s: never
     #[arg(long, help_heading = LISTENING, value_name = "DURATION", default_value = "60s")]
@@ -78,7 +86,8 @@ pub struct Config {
     pub trust_proxy: Vec<http::Proxy>,
 
     /// Have those proxies say whose connection it is before all else, by the PROXY protocol of version
-    /// 1 or 2: connections of theirs without it are closed. Those of others are clients' own
+    /// 1 or 2: connections of theirs without it are closed. A connection from any other address is its
+    /// client's own
     #[arg(long, help_heading = LISTENING)]
     pub proxy_protocol: bool,
 
@@ -114,7 +123,7 @@ pub struct Config {
     #[arg(value_parser = units::duration)]
     pub shutdown_timeout: Duration,
 
-    /// Let workers stop that have had nothing to do for so long and hold only connections that can
+    /// Let workers stop that have had nothing to do for so long and have only connections that can
     /// do without them; the next message, request or close starts one [default: never]
     #[arg(long, help_heading = WORKERS, value_name = "DURATION")]
     #[arg(value_parser = units::some_duration)]
@@ -139,7 +148,8 @@ pub struct Config {
     #[arg(value_parser = units::size)]
     pub worker_max_rss_bytes: Option<usize>,
 
-    /// A request without a response by then is answered 504
+    /// A request without a response by then is answered 504; while its client is waited for, that time
+    /// does not run
     #[arg(long, help_heading = REQUESTS, value_name = "DURATION", default_value = "30s")]
     #[arg(value_parser = units::some_duration)]
     pub request_timeout: Duration,
@@ -241,10 +251,17 @@ pub struct Config {
     #[arg(value_parser = units::some_duration)]
     pub close_timeout: Duration,
 
-    /// Longest WebSocket message that a client may send
+    /// Longest WebSocket message, in either direction
     #[arg(long = "max-message-size", help_heading = WEBSOCKETS, value_name = "SIZE")]
     #[arg(default_value = "16MiB", value_parser = units::size)]
     pub max_message_bytes: usize,
+
+    /// So many messages a WebSocket client may send in a second, and as many at once after a quiet
+    /// one. It is read no further for so long: nothing is lost, and TCP holds it back [default: no
+    /// limit]
+    #[arg(long = "max-message-rate", help_heading = WEBSOCKETS, value_name = "N")]
+    #[arg(value_parser = units::message_rate)]
+    pub max_messages_per_second: Option<u32>,
 
     /// How much may wait for one client; more makes it a slow consumer
     #[arg(long = "outbox-limit", help_heading = WEBSOCKETS, value_name = "SIZE")]
@@ -268,7 +285,8 @@ pub struct Config {
     pub max_subscriptions: u32,
 
     /// What becomes of a message that is published to a client over its outbox limit: close closes
-    /// the client with 1008, drop-newest drops the message, drop-oldest such as wait already
+    /// the client with 1008, drop-newest drops the message, drop-oldest drops older published messages
+    /// that still wait
     #[arg(long, help_heading = WEBSOCKETS, value_name = "WHAT", default_value = "close")]
     #[arg(value_parser = str::parse::<ws::SlowConsumer>)]
     pub slow_consumer: ws::SlowConsumer,
@@ -282,8 +300,8 @@ pub struct Config {
     #[arg(long, help_heading = OPERATORS, value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
 
-    /// Answer at the admin address to this name, besides localhost and addresses; * is every name,
-    /// of pages that have theirs lead here too; may be repeated
+    /// Answer at the admin address to this name, besides localhost and addresses; * allows every name,
+    /// also one that a hostile page has pointed at this address; may be repeated
     #[arg(long, help_heading = OPERATORS, value_name = "NAME")]
     pub admin_host: Vec<String>,
 
@@ -332,9 +350,10 @@ pub struct Config {
 
 /// The settings that take effect when they are read again, on SIGHUP, for what begins from then on: a
 /// generation, a connection, a wait. The others belong to what is opened once.
-pub const READ_AGAIN: [&str; 41] = [
+pub const READ_AGAIN: [&str; 43] = [
     "max-connections",
     "max-connections-per-ip",
+    "max-client-memory",
     "trust-proxy",
     "proxy-protocol",
     "workers",
@@ -366,6 +385,7 @@ pub const READ_AGAIN: [&str; 41] = [
     "ping-interval",
     "pong-timeout",
     "close-timeout",
+    "max-message-rate",
     "outbox-limit",
     "max-channels-per-connection",
     "max-channels-per-worker",
@@ -419,11 +439,12 @@ impl Config {
         }
     }
 
-    /// What concerns I/O threads. `descriptors`: how many this process may have.
-    pub fn io(&self, descriptors: u64) -> Settings {
+    /// What concerns an I/O thread. `descriptors`: how many this process may have.
+    pub fn io(&self, descriptors: u64, thread: usize) -> Settings {
         Settings {
             ws: ws::Settings {
                 max_message_bytes: self.max_message_bytes,
+                max_messages_per_second: self.max_messages_per_second,
                 outbox_limit_bytes: self.outbox_limit_bytes,
                 slow_consumer: self.slow_consumer,
                 ping_interval: self.ping_interval,
@@ -442,8 +463,15 @@ impl Config {
             sleep_after: self.sleep_after,
             max_requests: self.worker_max_requests,
             channels: self.channels(),
-            client_limit: self.client_limit(descriptors),
+            client_memory_bytes: self.client_memory_bytes(),
+            client_limit: self.client_limit(descriptors, thread),
         }
+    }
+
+    /// How much memory clients may make each I/O thread hold.
+    fn client_memory_bytes(&self) -> usize {
+        let bytes = self.max_client_memory_bytes.unwrap_or_else(memory::share_bytes);
+        bytes.div_ceil(self.io_threads as usize)
     }
 
     /// How many channels may be subscribed to on each I/O thread.
@@ -479,15 +507,17 @@ impl Config {
         }
     }
 
-    /// How many clients each I/O thread may have: no more than the operator wants, and so that there
-    /// are descriptors for the links and output of two generations of workers, with some to spare.
-    fn client_limit(&self, descriptors: u64) -> usize {
+    /// How many clients an I/O thread may have: together no more than the operator wants, and so that
+    /// there are descriptors for the links and output of two generations of workers, with some to spare.
+    /// A thread that may have none leaves them to the others: all of them accept from one queue.
+    fn client_limit(&self, descriptors: u64, thread: usize) -> usize {
         let links = u64::from(self.io_threads) * 3;
         let others = 64 + 2 * u64::from(self.workers) * (links + 4);
         let clients = descriptors.saturating_sub(others).max(16);
         let clients = clients.min(self.max_connections.map_or(u64::MAX, u64::from));
         let clients = usize::try_from(clients).unwrap_or(usize::MAX);
-        (clients / self.io_threads as usize).max(1)
+        let threads = self.io_threads as usize;
+        clients / threads + usize::from(thread < clients % threads)
     }
 }
 
@@ -505,7 +535,7 @@ mod tests {
         // No descriptors are kept for links.
         let limit = config.max_connections.map_or(usize::MAX, |limit| limit as usize);
         let of_pool = Chosen {
-            settings: Settings { client_limit: limit, ..config.io(u64::MAX) },
+            settings: Settings { client_limit: limit, ..config.io(u64::MAX, 0) },
             http: config.http(),
             tcp: config.tcp(),
             shutdown_timeout: config.shutdown_timeout,
@@ -522,6 +552,7 @@ mod tests {
             ("max-connections", "7"),
             ("max-connections-per-ip", "3"),
             ("trust-proxy", "10.0.0.0/8  unix"),
+            ("max-client-memory", "64MiB"),
             ("tcp-keepalive", "5s"),
             ("tcp-user-timeout", "0s"),
             ("shutdown-timeout", "2m"),
@@ -535,6 +566,7 @@ mod tests {
             ("write-timeout", "6s"),
             ("close-timeout", "7s"),
             ("max-message-size", "1KiB"),
+            ("max-message-rate", "100/s"),
             ("outbox-limit", "2MiB"),
             ("max-channels-per-connection", "5"),
             ("max-channels-per-worker", "6"),

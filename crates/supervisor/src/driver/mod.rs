@@ -150,7 +150,7 @@ impl Driver {
             let start = Start {
                 listeners: listeners.context("cannot share a listener")?,
                 tcp: config.tcp(),
-                settings: config.io(descriptors),
+                settings: config.io(descriptors, index),
                 http: config.http(),
                 crowd: crowd.clone(),
                 news: sender.of_thread(index),
@@ -377,9 +377,12 @@ impl Driver {
     /// Tells I/O threads the settings. Clients are limited so that workers find descriptors.
     fn tell_settings(&self) {
         let workers = self.fleet.wanted();
-        let settings = Config { workers, ..self.config.clone() }.io(self.descriptors);
-        let (settings, http) = (Box::new(settings), Box::new(self.config.http()));
-        self.tell_all(|| ToThread::Configure { settings: settings.clone(), http: http.clone() });
+        let config = Config { workers, ..self.config.clone() };
+        let http = Box::new(config.http());
+        for (index, thread) in self.threads.iter().enumerate() {
+            let settings = Box::new(config.io(self.descriptors, index));
+            thread.tell(ToThread::Configure { settings, http: http.clone() });
+        }
     }
 
     fn tell_all(&self, command: impl Fn() -> ToThread) {

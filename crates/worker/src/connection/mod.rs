@@ -1,7 +1,8 @@
 //! Connections as the app sees them: sending, closing, channels. What lets one go on with another
-//! worker is in [`moving`].
+//! worker is in [`moving`], what waits for a client in [`outbox`].
 
 mod moving;
+mod outbox;
 mod sending;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use http::{HeaderMap, Uri};
 use shovel_protocol::ConnectionUuid;
 use shovel_protocol::close::{self, CloseCode};
 
+pub use self::outbox::{OutboxError, SlowConsumer};
 pub use self::sending::Sending;
 
 use crate::channel::check_name;

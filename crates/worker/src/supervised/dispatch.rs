@@ -76,7 +76,7 @@ impl<S: Send + Sync + 'static> Dispatch<S> {
                         let (worker, id) = (self.context.worker.id, connection.id());
                         tracing::error!(worker, connection = %id, "dropped handler panicked: {text}");
                     }
-                    connection.tenure.dropped()
+                    connection.tenure.handler_dropped()
                 }
             };
             match next {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use shovel_link::{Outgoing, Socket, Written};
 use shovel_protocol::control::Welcome;
+use shovel_protocol::handshake::Capabilities;
 use shovel_protocol::id::LeaseId;
 use shovel_protocol::{PublishToken, ToSupervisor, WsSend, to_supervisor};
 use tokio::sync::Notify;
@@ -36,6 +37,9 @@ pub(crate) struct Link {
     left: Mutex<Vec<LeaseId>>,
     /// The supervisor can have connections adopted.
     pub(crate) moves: bool,
+    /// The supervisor tells what waits for a client, and can be told how to treat one that reads too
+    /// slowly.
+    pub(crate) tells_outbox: bool,
     pub(crate) max_message_bytes: usize,
     pub(crate) body_window_bytes: u32,
     batch: Mutex<Batch>,
@@ -60,13 +64,14 @@ struct LastSend {
 }
 
 impl Link {
-    pub(crate) fn new(welcome: &Welcome, moves: bool) -> Self {
+    pub(crate) fn new(welcome: &Welcome, supervisor: Capabilities) -> Self {
         Link {
             accepted: Mutex::default(),
             open: AtomicUsize::new(0),
             ended: Notify::new(),
             left: Mutex::default(),
-            moves,
+            moves: supervisor.contains(Capabilities::ADOPT),
+            tells_outbox: supervisor.contains(Capabilities::OUTBOX),
             exchanges: Mutex::default(),
             max_message_bytes: usize::try_from(welcome.max_message_bytes).unwrap_or(usize::MAX),
             body_window_bytes: welcome.body_window_bytes,

@@ -63,10 +63,7 @@ where
     }
     let links: Vec<_> = greeted
         .iter()
-        .map(|greeted| {
-            let moves = greeted.capabilities.contains(Capabilities::ADOPT);
-            Arc::new(Link::new(&greeted.welcome, moves))
-        })
+        .map(|greeted| Arc::new(Link::new(&greeted.welcome, greeted.capabilities)))
         .collect();
     let (Some(first), Some(link)) = (greeted.first(), links.first()) else {
         return Err(RunError::NoSupervisor);

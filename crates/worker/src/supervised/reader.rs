@@ -40,7 +40,7 @@ pub(crate) struct Greeted {
     pub(crate) socket: Arc<Socket>,
     pub(crate) incoming: Incoming,
     pub(crate) welcome: Welcome,
-    /// The supervisor can have connections adopted.
+    /// What the supervisor can do.
     pub(crate) capabilities: Capabilities,
 }
 
@@ -193,6 +193,11 @@ impl<S: Send + Sync + 'static> FrameHandler<S> {
             ToWorker::Pressure { connection, over } => {
                 if let Some(connection) = self.connections.find(&self.link, connection) {
                     connection.tenure.press(over);
+                }
+            }
+            ToWorker::Outbox { connection, outbox } => {
+                if let Some(connection) = self.connections.find(&self.link, connection) {
+                    connection.tenure.take_outbox(outbox);
                 }
             }
             ToWorker::ChannelMessage { token, channel, kind, data } => {

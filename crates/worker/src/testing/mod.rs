@@ -111,6 +111,7 @@ mod app;
 mod client;
 mod exchange;
 mod patience;
+mod reading;
 mod replacing;
 mod request;
 mod response;

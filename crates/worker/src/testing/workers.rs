@@ -51,7 +51,7 @@ impl Workers {
             dev: false,
         };
         self.0.insert(id, Worker::default());
-        self.tell(id, &ToWorker::hello(Capabilities::ADOPT, welcome));
+        self.tell(id, &ToWorker::hello(Capabilities::ADOPT.and(Capabilities::OUTBOX), welcome));
         id
     }
 

@@ -68,6 +68,17 @@ impl Supervisor {
         links: u32,
         dev: bool,
     ) -> Supervisor {
+        let capabilities = Capabilities::ADOPT.and(Capabilities::OUTBOX);
+        Self::start_as(app, links, dev, capabilities).await
+    }
+
+    /// The same, as a supervisor that can do so much.
+    pub(crate) async fn start_as<S: Send + Sync + 'static>(
+        app: App<S>,
+        links: u32,
+        dev: bool,
+        capabilities: Capabilities,
+    ) -> Supervisor {
         let mut supervisor = Self::silent(app, links);
         for link in 0..links {
             let welcome = Welcome {
@@ -80,7 +91,7 @@ impl Supervisor {
                 body_window_bytes: WINDOW_BYTES,
                 dev,
             };
-            let hello = ToWorker::hello(Capabilities::ADOPT, welcome);
+            let hello = ToWorker::hello(capabilities, welcome);
             supervisor.send_on(link, &[hello]).await;
         }
         supervisor

@@ -1,6 +1,7 @@
 //! The module that apps are tested with.
 
 mod moves;
+mod slow;
 
 use std::any::Any;
 use std::pin::Pin;

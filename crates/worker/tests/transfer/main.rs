@@ -8,6 +8,7 @@ mod adopting;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod leaving;
+mod outbox;
 mod staging;
 
 use std::sync::{Arc, LazyLock, Mutex};
@@ -21,7 +22,7 @@ use shovel_protocol::{
 };
 use shovel_worker::{
     AdoptEvent, App, CloseEvent, Connection, Error, FetchEvent, MessageEvent, ReleaseEvent,
-    Response,
+    Response, SlowConsumer,
 };
 use tokio::sync::Notify;
 
@@ -106,6 +107,8 @@ async fn act(script: &str, connection: &Connection, state: &State) -> Result<(),
             "send" => connection.send(what).await?,
             "long" => connection.send(long(what.parse()?)).await?,
             "attach" => connection.attach_bytes(1, what.as_bytes())?,
+            "drop" => connection.set_slow_consumer(SlowConsumer::DropOldest),
+            "empty" => connection.outbox_empty().await?,
             "subscribe" => connection.subscribe(what)?,
             "unsubscribe" => connection.unsubscribe(what)?,
             "publish" => connection.publish("news", what).await?,

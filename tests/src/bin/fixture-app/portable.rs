@@ -100,6 +100,7 @@ pub(crate) async fn message(event: MessageEvent<State>) -> Result<(), Error> {
         "note" => record.note = about.to_owned(),
         "adopting" => record.on_adopt = about.to_owned(),
         "subscribe" => connection.subscribe(about)?,
+        "slow" => connection.set_slow_consumer(crate::socket::slow_consumer(about)?),
         "notes" => {
             for note in about.split(' ') {
                 note.clone_into(&mut record.note);

@@ -7,7 +7,7 @@ use std::sync::{MutexGuard, PoisonError};
 use serde_json::{Value, json};
 use shovel_worker::{
     Body, CloseEvent, Connection, Error, FetchEvent, HeaderName, HeaderValue, IntoResponse,
-    Message, MessageEvent, Response, StatusCode,
+    Message, MessageEvent, Response, SlowConsumer, StatusCode,
 };
 
 use crate::{State, query, tell};
@@ -94,6 +94,7 @@ async fn take_step(
                 }
                 "send" => connection.send(value).await?,
                 "subscribe" => connection.subscribe(value)?,
+                "slow" => connection.set_slow_consumer(slow_consumer(value)?),
                 "publish" => {
                     let (channel, text) = value.split_once(' ').unwrap_or((value, ""));
                     connection.publish(channel, text).await?;
@@ -131,6 +132,10 @@ pub(crate) async fn message(event: MessageEvent<State>) -> Result<(), Error> {
         "gate" => {
             state.gates.pass(about, json!(connection.id().to_string())).await;
             connection.send(format!("passed {about}")).await?;
+        }
+        "watch" => {
+            watch(&event, about);
+            connection.send("watching").await?;
         }
         "background" => {
             let (state, client) = (state.clone(), connection.clone());
@@ -185,6 +190,10 @@ async fn act_on_connection(
         "publish-binary" => connection.publish(about, vec![0, 159, 146, 150]).await?,
         "publish-many" => publish_many(connection, about).await?,
         "flood" => flood(connection, about.parse()?).await?,
+        "slow" => {
+            connection.set_slow_consumer(slow_consumer(about)?);
+            connection.send(format!("slow {about}")).await?;
+        }
         other => connection.send(format!("echo {other}")).await?,
     }
     Ok(())
@@ -201,6 +210,29 @@ async fn publish_many(connection: &Connection, about: &str) -> Result<(), Error>
     }
     connection.send(format!("{name} is done")).await?;
     Ok(())
+}
+
+/// Tells what waits for the client when the gate is open, and when nothing does.
+fn watch(event: &MessageEvent<State>, gate: &str) {
+    let (state, client) = (event.state().clone(), event.connection().clone());
+    let gate = gate.to_owned();
+    event.wait_until(async move {
+        state.gates.pass(&gate, Value::Null).await;
+        tell(json!({"event": "buffered", "bytes": client.buffered().await.ok()}));
+        let empty = format!("{:?}", client.outbox_empty().await);
+        tell(json!({"event": "empty", "result": empty}));
+    });
+}
+
+/// What becomes of what is published to a slow client, as the flag of the pool says it.
+pub(crate) fn slow_consumer(text: &str) -> Result<SlowConsumer, Error> {
+    match text {
+        "close" => Ok(SlowConsumer::Close),
+        "drop-newest" => Ok(SlowConsumer::DropNewest),
+        "drop-oldest" => Ok(SlowConsumer::DropOldest),
+        "as-configured" => Ok(SlowConsumer::AsConfigured),
+        _ => Err(Error::message("no such policy")),
+    }
 }
 
 /// As many messages of 64 KiB.

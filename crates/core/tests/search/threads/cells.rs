@@ -58,8 +58,8 @@ impl WorkerCell for Cell {
         self.with(|cell| cell.end_trial(who));
     }
 
-    fn ask(&mut self) -> Proof {
-        self.with(WorkerCell::ask)
+    fn claim_first_adoption(&mut self) -> Proof {
+        self.with(WorkerCell::claim_first_adoption)
     }
 
     fn proof(&self) -> Proof {

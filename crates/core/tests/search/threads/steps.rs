@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use shovel_core::custody::{
-    Arrived, Attachment, Command, Event, Left, LoneCell, Loss, Moment, WorkerCell,
+    Arrived, Attachment, Command, Event, GiveUpCause, Left, LoneCell, Loss, Moment, WorkerCell,
 };
 use shovel_protocol::id::Leased;
 use shovel_protocol::{LeaseId, RequestId, WorkerId};
@@ -59,7 +59,7 @@ impl World {
             Action::Spawn(place) => {
                 let mut cell = LoneCell::new(true);
                 if config.is_proven {
-                    cell.ask();
+                    cell.claim_first_adoption();
                     cell.prove(true);
                 }
                 CELLS.with_borrow_mut(|cells| cells[place] = cell);
@@ -206,7 +206,7 @@ impl World {
         match command {
             Command::HandOver { connection } => return self.give(number, connection),
             Command::Adopt { worker, .. } => self.truth.is_asked(number, place_of(worker))?,
-            Command::GiveUp { loss: Loss::Poison, .. } => {
+            Command::GiveUp { cause: GiveUpCause::Poison, .. } => {
                 let lease = self.lease(number)?;
                 if let Some(kept) = self.threads[number].custody.client_mut(lease) {
                     kept.is_open = false;
@@ -220,7 +220,7 @@ impl World {
             // A worker that is told to give up what it takes over may answer that it has.
             Command::Revoke { .. }
             | Command::Act { .. }
-            | Command::Look { .. }
+            | Command::CheckReader { .. }
             | Command::CountAdopted { .. }
             | Command::WorkWanted => return Ok(false),
             Command::Release { .. }

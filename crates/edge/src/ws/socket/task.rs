@@ -4,11 +4,15 @@ use std::task::{Context, Poll};
 
 use shovel_protocol::{Close, CloseCode};
 
-use super::{Due, Phase, Socket, Why};
+use super::{Due, Emptied, Phase, Socket, Why};
 use crate::Turn;
+use crate::ledger::{Held, Reads};
 use crate::ws::decoder::{Hold, Violation};
 use crate::ws::encoder;
 use crate::ws::outbox::Outbox;
+
+/// So much may still go out to a client that is closed for what it holds.
+const EVICTED_BYTES: usize = 4 * 1024;
 
 impl Socket {
     /// Remembers whom to wake.
@@ -19,7 +23,8 @@ impl Socket {
         }
     }
 
-    pub(crate) fn turn(&self) -> &Turn {
+    /// Of its thread.
+    pub fn turn(&self) -> &Turn {
         &self.0.turn
     }
 
@@ -47,6 +52,45 @@ impl Socket {
             drop(state);
             self.0.deadlines.set(Due::Message, self.downgrade());
         }
+    }
+
+    /// How much of the client is to be read now.
+    #[inline]
+    pub(crate) fn reads(&self) -> Reads {
+        self.0.account.reads()
+    }
+
+    /// Nothing is read of the client for now, since memory is short; or no longer so.
+    pub(crate) fn starve(&self, is_starved: bool) {
+        self.0.state.borrow_mut().starved = is_starved;
+    }
+
+    /// Notes what is held of what came of the client.
+    #[inline]
+    pub(crate) fn note_incoming(&self, bytes: usize) {
+        self.0.account.note_incoming(bytes, || self.0.state.borrow().task.clone());
+    }
+
+    /// Whether it is to be closed, since it holds too much. Told once.
+    #[inline]
+    pub(crate) fn take_eviction(&self) -> bool {
+        self.0.account.take_eviction()
+    }
+
+    /// Closes it so that its memory is free at once. It hears why if that can still be said.
+    pub(crate) fn evict(&self) {
+        self.0.state.borrow_mut().outbox.discard(self.0.turn.buffers());
+        self.begin_close(CloseCode::POLICY, "held too much memory", Why::HeldTooMuch);
+        let mut state = self.0.state.borrow_mut();
+        let state = &mut *state;
+        let Phase::Closing { deaf, .. } = &mut state.phase else { return };
+        *deaf = true;
+        // What is half out cannot be taken back, and its client does not take it.
+        if state.outbox.bytes() > EVICTED_BYTES {
+            state.outbox = Outbox::default();
+            state.end(Why::HeldTooMuch);
+        }
+        self.0.note_fill(state, false);
     }
 
     /// What [`Socket::finish`] asked for, while the connection is open.
@@ -127,6 +171,12 @@ impl Socket {
         self.0.state.borrow_mut().end(why);
     }
 
+    /// Whether our close frame is still to go out. Then the task is woken when it has.
+    pub(crate) fn is_saying_goodbye(&self) -> bool {
+        let state = self.0.state.borrow();
+        matches!(state.phase, Phase::Closing { .. }) && state.outbox.bytes() > 0
+    }
+
     /// How the connection ended, once it has.
     pub(crate) fn ended(&self) -> Option<Close> {
         match &self.0.state.borrow().phase {
@@ -140,6 +190,15 @@ impl Socket {
         let mut state = self.0.state.borrow_mut();
         let over = self.0.over.get();
         (std::mem::replace(&mut state.told_over, over) != over).then_some(over)
+    }
+
+    /// Whether nothing waited for a moment, which the backend has not been told of.
+    pub(crate) fn take_emptied(&self) -> bool {
+        let is_untold = self.0.emptied.get() == Emptied::Untold;
+        if is_untold {
+            self.0.emptied.set(Emptied::Unasked);
+        }
+        is_untold
     }
 
     /// Writes on when the kernel takes bytes again.
@@ -169,5 +228,6 @@ impl Socket {
         state.task = None;
         state.outbox = Outbox::default();
         self.0.note_waiting(0);
+        self.0.account.note(Held::default(), false, || None);
     }
 }

@@ -1,6 +1,7 @@
 //! What is put into a batch, and what of it is written by whom.
 
 use shovel_link::Incoming;
+use shovel_protocol::handshake::Capabilities;
 use shovel_protocol::id::Leased;
 use shovel_protocol::{Frame, MessageKind, When};
 
@@ -20,7 +21,7 @@ fn link() -> Link {
         body_window_bytes: 1024,
         dev: false,
     };
-    Link::new(&welcome, true)
+    Link::new(&welcome, Capabilities::ADOPT)
 }
 
 fn ws_send(connection: LeaseId, last: bool) -> WsSend<'static> {

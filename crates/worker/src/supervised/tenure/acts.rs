@@ -3,7 +3,7 @@
 use shovel_core::tenure::{self, Attach, Deed, Destination, Flush};
 use shovel_protocol::limits::FRAME_PAYLOAD_BYTES;
 use shovel_protocol::{
-    Act, CloseCode, Effect, MessageKind, PublishToken, ToSupervisor, When, WsSend,
+    Act, CloseCode, Effect, MessageKind, PublishToken, SlowConsumer, ToSupervisor, When, WsSend,
 };
 use tokio::sync::Notify;
 
@@ -72,6 +72,16 @@ impl SharedTenure {
         // As above.
         let effect = Effect::Unsubscribe { channel };
         let _ = self.act(&mut lock(&self.state), Deed::Subscribe, &effect);
+    }
+
+    /// Chooses what becomes of what is published to its client while that reads too slowly. `None`: what
+    /// the supervisor is configured with. One that cannot be told goes on with that.
+    pub(crate) fn set_slow_consumer(&self, policy: Option<SlowConsumer>) {
+        if self.link.tells_outbox {
+            let effect = Effect::SlowConsumer { policy };
+            // As above.
+            let _ = self.act(&mut lock(&self.state), Deed::Subscribe, &effect);
+        }
     }
 
     /// Replaces what the next worker is to know. `false` if the connection cannot move.
@@ -162,7 +172,10 @@ impl SharedTenure {
                     self.note(state);
                     self.link.put(id, &act(When::Now).into());
                 }
-                Effect::Subscribe { .. } | Effect::Unsubscribe { .. } | Effect::Attach { .. } => {
+                Effect::Subscribe { .. }
+                | Effect::Unsubscribe { .. }
+                | Effect::Attach { .. }
+                | Effect::SlowConsumer { .. } => {
                     self.link.put(id, &act(When::Now).into());
                 }
             }

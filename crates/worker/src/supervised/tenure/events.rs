@@ -90,8 +90,8 @@ impl SharedTenure {
     }
 
     /// The running handler was dropped: nothing that it did happens.
-    pub(crate) fn dropped(&self) -> Option<Next> {
-        lock(&self.state).decided.dropped()
+    pub(crate) fn handler_dropped(&self) -> Option<Next> {
+        lock(&self.state).decided.handler_dropped()
     }
 
     /// The task that the running handler waits for has panicked: what is staged so far is dropped.

@@ -5,10 +5,12 @@
 //! is returned, all that it does is collected, and travels inside `ws:upgrade`. What a handler does
 //! to a portable connection is staged until it ends ([`staged`]).
 //!
-//! Rooms: [`acts`] what an app does to a connection, [`events`] what happens to it.
+//! Rooms: [`acts`] what an app does to a connection, [`events`] what happens to it, [`outbox`] what it
+//! asks about it.
 
 mod acts;
 mod events;
+mod outbox;
 mod staged;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +27,7 @@ use uuid::Uuid;
 pub(crate) use self::acts::NotTaken;
 pub(crate) use self::events::{Adoption, Closed, Event, Next};
 
+use self::outbox::Questions;
 use self::staged::Staged;
 use super::link::Link;
 use crate::Connection;
@@ -53,6 +56,13 @@ struct State {
     decided: Decided,
     /// The task of the running handler, if it has one.
     task: Option<Waker>,
+    questions: Questions,
+}
+
+impl State {
+    fn new(decided: Decided) -> Self {
+        State { decided, task: None, questions: Questions::default() }
+    }
 }
 
 type Decided = shovel_core::tenure::Tenure<Event, Staged, Attached>;
@@ -127,7 +137,7 @@ impl SharedTenure {
             headers: headers.clone(),
             protocol: adopt.protocol.map(Into::into),
             link,
-            state: Mutex::new(State { decided, task: None }),
+            state: Mutex::new(State::new(decided)),
             plain: AtomicBool::new(false),
             relieved: Notify::new(),
             delivery: OnceLock::new(),
@@ -149,7 +159,7 @@ impl SharedTenure {
             headers: headers.clone(),
             protocol: protocol.map(Into::into),
             link,
-            state: Mutex::new(State { decided: Decided::offered(), task: None }),
+            state: Mutex::new(State::new(Decided::offered())),
             plain: AtomicBool::new(false),
             relieved: Notify::new(),
             delivery: OnceLock::new(),

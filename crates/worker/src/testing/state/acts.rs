@@ -63,8 +63,9 @@ impl State {
         let is_open = self.client(route).is_some_and(|client| client.closed.is_none());
         match *effect {
             Effect::Send { binary, data } => {
-                if let Some(client) = self.client(route).filter(|_| is_open) {
-                    client.received.extend(Message::copied(MessageKind::of(binary), data));
+                let message = Message::copied(MessageKind::of(binary), data);
+                if let Some(message) = message.filter(|_| is_open) {
+                    self.send(route, message);
                 }
             }
             Effect::Subscribe { channel } => {
@@ -83,6 +84,11 @@ impl State {
             Effect::Attach { version, data } => {
                 if let Some((_, connection)) = self.custody.on_route_mut(route) {
                     connection.attach(Attachment { version, data: data.into() });
+                }
+            }
+            Effect::SlowConsumer { policy } => {
+                if let Some(client) = self.client(route) {
+                    client.outbox.slow_consumer = policy.unwrap_or_default();
                 }
             }
         }
@@ -118,10 +124,7 @@ impl State {
         for subscriber in self.subscriptions.get(channel).cloned().unwrap_or_default() {
             match subscriber {
                 Subscriber::Client(route) => {
-                    if let Some(client) = self.client(route) {
-                        client.received.push_back(message.clone());
-                        published.delivered += 1;
-                    }
+                    self.send_published(route, message.clone(), &mut published);
                 }
                 Subscriber::Worker(worker) => {
                     let own = publisher.filter(|(publisher, _)| *publisher == worker);

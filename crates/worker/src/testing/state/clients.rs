@@ -8,6 +8,7 @@ use shovel_protocol::{Again, Close, LeaseId, ToWorker, WsMessage};
 
 use super::State;
 use super::acts::Subscriber;
+use super::outbox::Outbox;
 use crate::Message;
 
 /// A client, and how its connection began, for whoever adopts it.
@@ -18,6 +19,8 @@ pub(in crate::testing) struct Client {
     pub(super) protocol: Option<String>,
     /// What was sent to it and not taken yet.
     pub(in crate::testing) received: VecDeque<Message>,
+    /// What it does not read.
+    pub(super) outbox: Outbox,
     /// It is to be closed for this once all that it has sent is handled.
     pub(super) farewell: Option<DrainReason>,
     /// How it has closed.
@@ -89,6 +92,7 @@ impl State {
             client.closed.get_or_insert_with(|| (close.code.0, close.reason.clone()));
         }
         self.unsubscribe_all(Subscriber::Client(route));
+        self.answer_asked(route, None);
     }
 
     /// Closes a connection that is to be closed, and has nothing left to handle.
@@ -129,7 +133,7 @@ impl State {
         self.over.get(&route)?.0.closed.clone()
     }
 
-    fn tell_owner(&mut self, connection: LeaseId, frame: &ToWorker<'_>) {
+    pub(super) fn tell_owner(&mut self, connection: LeaseId, frame: &ToWorker<'_>) {
         if let Some(owner) = self.custody.get(connection).and_then(|found| found.owner()) {
             self.workers.tell(owner, frame);
         }

@@ -53,7 +53,9 @@ impl State {
                 }
                 self.finish_if_idle(route);
             }
-            Command::GiveUp { route, loss, .. } => self.note_close(route, &loss.close()),
+            Command::GiveUp { route, cause, .. } => {
+                self.note_close(route, &cause.loss().close());
+            }
             Command::End { route, loss, worker: _ } => {
                 self.note_close(route, &loss.close());
                 self.take_out(route);
@@ -67,7 +69,7 @@ impl State {
                 self.workers.tell(worker, &ToWorker::Shutdown);
             }
             // Clients are read at all times, and nothing is counted.
-            Command::Look { .. }
+            Command::CheckReader { .. }
             | Command::CountReleased { .. }
             | Command::CountAdopted { .. }
             // The test alone starts and ends workers.
@@ -104,6 +106,9 @@ impl State {
             return;
         };
         let subscribed = self.subscriptions.iter().filter(|(_, its)| its.contains(&subscriber));
+        if let Some(client) = self.custody.client_mut(connection) {
+            client.outbox.asked = None;
+        }
         let Some(found) = self.custody.get(connection) else { return };
         let (Some(attachment), client) = (found.attachment(), &found.client) else { return };
         let adopt = AdoptHead {
@@ -111,7 +116,7 @@ impl State {
             uuid: client.uuid,
             protocol: client.protocol.as_deref(),
             committed: found.committed(),
-            pressed: false,
+            pressed: client.outbox.is_over,
             version: attachment.version,
             attachment: &attachment.data,
             channels: Names(subscribed.map(|(channel, _)| &**channel).collect()),

@@ -59,7 +59,8 @@ impl State {
             ToSupervisor::Unsubscribe { channel } => {
                 self.subscribe(Subscriber::Worker(id), channel, false);
             }
-            // Neither pinged nor pressed; and the end of the link follows the last one.
+            ToSupervisor::Ask { connection, ask } => self.ask(id, connection, ask)?,
+            // Nobody is pinged, whatever comes in spite of pressure is taken, and the end of the link follows the last one.
             ToSupervisor::Pong { .. }
             | ToSupervisor::Pressed { .. }
             | ToSupervisor::ShutdownComplete => {}

@@ -4,12 +4,13 @@
 //! This tells it what happens, and does what it says.
 //!
 //! Rooms: [`frames`] what workers say, [`commands`] what custody wants done, [`requests`],
-//! [`clients`], [`acts`] what handlers do to connections and channels.
+//! [`clients`], [`outbox`] what waits for them, [`acts`] what handlers do to connections and channels.
 
 mod acts;
 mod clients;
 mod commands;
 mod frames;
+mod outbox;
 mod requests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};

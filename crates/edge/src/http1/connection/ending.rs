@@ -1,0 +1,138 @@
+//! How a connection ends: what is said last, who is late, and what is read until the client has ended too.
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::header::{ALLOW, HeaderValue, RETRY_AFTER};
+use http::{Method, StatusCode, Version};
+
+use super::exchange::Stage;
+use super::{Connection, End, State, Step};
+use crate::backend::{Backend, Refused};
+use crate::http::{self as semantics, Settings};
+use crate::http1::body::BrokenBody;
+use crate::http1::clock::Wait;
+use crate::http1::head::Refusal;
+use crate::http1::response::put_head;
+
+/// How long a client may send on after our end, so that it can read what we have sent.
+const LINGERS: Duration = Duration::from_secs(2);
+
+/// How long a client may take for the rest of a head when the server stops.
+const LAST_HEAD: Duration = Duration::from_secs(1);
+
+impl<B: Backend> Connection<B> {
+    /// Ends our side. To close with something unread would have the system throw away what the client
+    /// has not read.
+    pub(super) fn linger(&mut self) -> Step<B> {
+        self.write.end();
+        self.state = State::Lingers;
+        self.clock.note_progress();
+        self.clock.wait_for(Wait::End);
+        Step::Again
+    }
+
+    pub(super) fn step_of_last(&mut self, context: &mut Context<'_>) -> Step<B> {
+        match self.write_out(context) {
+            // Our end would say that it is whole.
+            Ok(true) if self.write.is_open_ended() => Step::End(End::Closed),
+            Ok(true) => self.linger(),
+            Ok(false) => {
+                self.clock.wait_for(Wait::Reading);
+                Step::Wait
+            }
+            Err(_) => Step::End(End::Closed),
+        }
+    }
+
+    pub(super) fn step_of_lingering(&mut self, context: &mut Context<'_>) -> Step<B> {
+        let buffers = self.server.turn.buffers();
+        self.input.take(self.input.bytes().len(), buffers);
+        if self.input.has_ended() {
+            return Step::End(End::Closed);
+        }
+        match self.fill(context) {
+            Poll::Ready(Ok(())) => Step::Again,
+            Poll::Ready(Err(_)) => Step::End(End::Closed),
+            Poll::Pending => {
+                self.clock.wait_for(Wait::End);
+                Step::Wait
+            }
+        }
+    }
+
+    /// A head that no backend will see; what comes behind it is not looked at.
+    pub(super) fn refuse(&mut self, refusal: Refusal) -> Step<B> {
+        self.server.backend.refused(Refused::BadHead);
+        self.say_last(refusal.status, refusal.why);
+        Step::Again
+    }
+
+    /// Says this instead of an answer, and ends.
+    pub(super) fn say_last(&mut self, status: StatusCode, why: &'static str) {
+        if self.server.http().access_log {
+            semantics::log_refused(&self.admitted.peer, status, why);
+        }
+        let mut headers = semantics::headers_of_plain(why);
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+            headers.insert(ALLOW, allowed);
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, semantics::RETRY_AFTER);
+        }
+        // RFC 9110 §9.3.2: a response to HEAD has no content, though it says how long that would be.
+        let is_to_head = match &self.state {
+            State::Exchange(exchange) => exchange.asked.method == Method::HEAD,
+            _ => self.input.bytes().starts_with(b"HEAD "),
+        };
+        self.outbox.put(self.server.turn.buffers(), |out| {
+            put_head(out, Version::HTTP_11, status, &headers, Some(false));
+            if !is_to_head {
+                out.extend_from_slice(why.as_bytes());
+            }
+        });
+        self.clock.note_progress();
+        self.state = State::Last;
+    }
+
+    pub(super) fn poll_clock(&mut self, context: &mut Context<'_>) -> Poll<Wait> {
+        let Some(wait) = self.clock.waits() else { return Poll::Pending };
+        let patience = self.patience(wait);
+        self.clock.poll(patience, context)
+    }
+
+    fn patience(&self, wait: Wait) -> Duration {
+        let settings: Rc<Settings> = self.server.http();
+        match wait {
+            Wait::Request if self.has_served => settings.keep_alive_timeout,
+            Wait::Head if self.is_stopping() => settings.header_timeout.min(LAST_HEAD),
+            Wait::Request | Wait::Head => settings.header_timeout,
+            Wait::Body => settings.read_timeout,
+            Wait::Reading => settings.write_timeout,
+            Wait::End => LINGERS,
+        }
+    }
+
+    /// The client has taken too long.
+    pub(super) fn be_late(&mut self, wait: Wait) -> Option<End<B>> {
+        self.clock.note_progress();
+        match (wait, &mut self.state) {
+            // It is not the client that is late.
+            (Wait::Body | Wait::Head, _) if self.is_starved => None,
+            (Wait::Head, _) => {
+                self.server.backend.refused(Refused::SlowHead);
+                self.say_last(StatusCode::REQUEST_TIMEOUT, "the head of the request does not come");
+                None
+            }
+            (Wait::Body, State::Exchange(exchange))
+                if matches!(exchange.stage, Stage::Awaited(_)) =>
+            {
+                exchange.upload.end(Err(BrokenBody::TooSlow));
+                None
+            }
+            _ => Some(End::Closed),
+        }
+    }
+}
