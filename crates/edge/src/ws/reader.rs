@@ -9,7 +9,7 @@ use shovel_protocol::{Close, CloseCode};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
 
-use super::decoder::{Decoded, Decoder, Hold, Limits, Received, Violation};
+use super::decoder::{Decoded, Decoder, Limits, Received, Violation};
 use super::pace::Pace;
 use super::rate::Rate;
 use super::{Settings, Socket, Why};
@@ -228,6 +228,32 @@ impl<B: Backend> Reader<B> {
         Poll::Ready(self.pace.note(self.decoder.take_frames(), buffer.filled().len()))
     }
 
+    /// A message came of a client whose rate is limited.
+    #[cold]
+    fn count_message(&mut self) {
+        if let Some(rate) = &mut self.rate {
+            rate.take(1, Instant::now());
+        }
+        self.look_at_rate();
+    }
+
+    /// Whether messages of such a client are withheld for now.
+    #[cold]
+    fn look_at_rate(&self) {
+        let is_over = self.rate.as_ref().is_some_and(|rate| rate.left(Instant::now()) == 0);
+        // What has been read is all that its close waits for: that is handled at once.
+        self.socket.throttle(is_over && self.socket.finishing().is_none());
+    }
+
+    /// One is, and the reader is woken when it may go on.
+    #[cold]
+    fn await_rate(&mut self) {
+        let now = Instant::now();
+        if let Some(rate) = self.rate.as_mut().filter(|rate| rate.left(now) == 0) {
+            rate.wake_later(now);
+        }
+    }
+
     /// Where the client stands in a message that it has not ended.
     fn message(&self) -> Option<u64> {
         (!self.decoder.is_idle()).then_some(self.message_bytes)
@@ -236,49 +262,12 @@ impl<B: Backend> Reader<B> {
     /// Decodes until more bytes are needed or a message must be withheld; returns how many bytes
     /// were taken.
     fn decode(&mut self, input: &mut [u8]) -> usize {
-        let allowed = match self.rate.is_some() {
-            true => self.allowed_messages(),
-            false => u32::MAX,
-        };
-        let mut left = allowed;
-        let taken = self.decode_up_to(&mut left, input);
         if self.rate.is_some() {
-            self.note_messages(allowed - left, taken < input.len());
+            self.look_at_rate();
         }
-        taken
-    }
-
-    /// How many messages may be decoded of a client whose rate is limited.
-    #[cold]
-    fn allowed_messages(&self) -> u32 {
-        // What has been read is all that its close waits for: that is handled at once.
-        let is_finishing = self.socket.finishing().is_some();
-        match &self.rate {
-            Some(rate) if !is_finishing => rate.left(Instant::now()),
-            Some(_) | None => u32::MAX,
-        }
-    }
-
-    /// So many messages were decoded of such a client. `is_withheld`: there was more.
-    #[cold]
-    fn note_messages(&mut self, messages: u32, is_withheld: bool) {
-        let now = Instant::now();
-        if let Some(rate) = &mut self.rate {
-            rate.take(messages, now);
-            if is_withheld && rate.left(now) == 0 {
-                rate.wake_later(now);
-            }
-        }
-    }
-
-    /// As [`Reader::decode`], no more than so many messages; one that has begun is read to its end.
-    // As docs/decisions/0019 has it.
-    #[inline(always)]
-    fn decode_up_to(&mut self, left: &mut u32, input: &mut [u8]) -> usize {
         let mut taken = 0;
         loop {
             let Some((hold, is_open)) = self.socket.hold() else { return input.len() };
-            let hold = if *left == 0 && is_open { Hold::Data } else { hold };
             let Decoded { consumed, event } = match self.decoder.decode(&mut input[taken..], hold) {
                 Ok(decoded) => decoded,
                 Err(violation) => {
@@ -291,8 +280,10 @@ impl<B: Backend> Reader<B> {
             match event {
                 Some(Received::Message { kind, data }) => {
                     if is_open {
-                        *left = left.saturating_sub(1);
                         self.backend.message(self.route, kind, data);
+                        if self.rate.is_some() {
+                            self.count_message();
+                        }
                     }
                 }
                 Some(Received::Ping(payload)) => {
@@ -309,6 +300,9 @@ impl<B: Backend> Reader<B> {
                     return input.len();
                 }
                 Some(Received::Withheld) => {
+                    if self.rate.is_some() {
+                        self.await_rate();
+                    }
                     self.socket.note_read(true, self.message());
                     return taken;
                 }

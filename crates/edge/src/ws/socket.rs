@@ -88,6 +88,8 @@ struct State {
     heard: bool,
     /// Messages are to be left unread.
     paused: bool,
+    /// As that, since its client has sent more messages than it may.
+    throttled: bool,
     /// A message was left unread.
     withheld: bool,
     /// Nothing is read, since memory is short.
@@ -343,6 +345,8 @@ impl Shared {
     }
 
     /// Over from the limit on, below again from half of it, so that it does not flicker.
+    // As docs/decisions/0019 has it.
+    #[inline(always)]
     fn note_fill(&self, state: &mut State, has_moved: bool) {
         let bytes = state.outbox.bytes();
         self.note_waiting(bytes);

@@ -34,7 +34,7 @@ impl Socket {
     pub(crate) fn hold(&self) -> Option<(Hold, bool)> {
         let state = self.0.state.borrow();
         match &state.phase {
-            Phase::Open if state.paused => Some((Hold::Data, true)),
+            Phase::Open if state.paused | state.throttled => Some((Hold::Data, true)),
             Phase::Open => Some((Hold::Nothing, true)),
             Phase::Closing { deaf: false, .. } => Some((Hold::Nothing, false)),
             Phase::Closing { deaf: true, .. } | Phase::Ended(_) => None,
@@ -52,6 +52,11 @@ impl Socket {
             drop(state);
             self.0.deadlines.set(Due::Message, self.downgrade());
         }
+    }
+
+    /// As [`Socket::pause`], by its reader.
+    pub(crate) fn throttle(&self, throttled: bool) {
+        self.0.state.borrow_mut().throttled = throttled;
     }
 
     /// How much of the client is to be read now.
