@@ -67,7 +67,7 @@ async fn a_slow_client_that_reads_on_while_it_is_released_gets_all_and_is_not_cl
 #[tokio::test]
 async fn a_slow_client_whose_handler_is_dropped_for_a_move_is_not_closed() {
     let options = Options::portable().with("--outbox-limit", "64KiB");
-    let pool = Pool::start(options.with("--handler-timeout", "300ms")).await;
+    let pool = Pool::start(options.with("--handler-timeout", "2s")).await;
     let mut slow = slow_client_that_is_to_leave(&pool).await;
     let is_again = |event: &Value| event["event"] == "flooding" && event["pid"] != slow.old;
     pool.wait_for_event("the second try", is_again).await;
