@@ -167,6 +167,13 @@ impl Peer {
         let text = address.map(|address| address.to_string()).unwrap_or_default();
         Peer { address, text }
     }
+
+    /// Its IP address as text, without a port, brackets or the scope of a link-local one.
+    pub(crate) fn ip(&self) -> Option<&str> {
+        let (ip, _port) = self.text.rsplit_once(':')?;
+        let Some(ip) = ip.strip_prefix('[') else { return Some(ip) };
+        ip.split([']', '%']).next()
+    }
 }
 
 /// What a backend notes of a request, for the access log. Where none is kept, nothing is noted.

@@ -1,8 +1,5 @@
 //! Headers that concern one hop only, and those that tell of the hop before.
 
-use std::fmt::Write as _;
-use std::net::IpAddr;
-
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, FORWARDED, HOST, HeaderName,
     PROXY_AUTHENTICATE, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
@@ -40,6 +37,9 @@ const KEPT: [HeaderName; 18] = [
     TRACESTATE,
     X_REQUEST_ID,
 ];
+
+/// Headers that concern one hop, whether `Connection` names them or not.
+const OF_ONE_HOP: [HeaderName; 4] = [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING];
 
 /// Headers by which proxies tell whose request it was and what it asked for, beside those that begin
 /// with `x-forwarded-`.
@@ -108,43 +108,49 @@ pub(super) fn clean_response<Body>(response: &mut Response<Body>) {
 /// that none contradicts another.
 pub(super) fn set_forwarded(headers: &mut HeaderMap, peer: &Peer, is_trusted: bool) {
     drop_unbelieved(headers, is_trusted);
-    let proto = said(headers, &X_FORWARDED_PROTO, "proto");
-    let proto = proto.unwrap_or(HeaderValue::from_static("http"));
-    let host = said(headers, &X_FORWARDED_HOST, "host").or_else(|| headers.get(HOST).cloned());
-    let mut forwarded = String::with_capacity(64);
-    // Writing to a `String` does not fail.
-    let _ = match peer.address.map(|address| address.ip()) {
-        Some(IpAddr::V4(ip)) => write!(forwarded, "for={ip}"),
-        Some(IpAddr::V6(ip)) => write!(forwarded, "for=\"[{ip}]\""),
-        None => write!(forwarded, "for=unknown"),
+    // Of others it has just been dropped.
+    let (proto, host) = match is_trusted {
+        true => {
+            (said(headers, &X_FORWARDED_PROTO, "proto"), said(headers, &X_FORWARDED_HOST, "host"))
+        }
+        false => (None, None),
     };
-    let _ = write!(forwarded, ";proto={}", proto.to_str().unwrap_or("http"));
-    // Within quotes only quote and backslash need care (RFC 9110 §5.6.4); no host has them.
-    let quoted = host.as_ref().and_then(|host| host.to_str().ok());
-    if let Some(host) = quoted.filter(|host| !host.contains(['"', '\\'])) {
-        let _ = write!(forwarded, ";host=\"{host}\"");
-    }
+    let proto = proto.unwrap_or(HeaderValue::from_static("http"));
+    let host = host.or_else(|| headers.get(HOST).cloned());
+    add(headers, FORWARDED, &element(peer, &proto, host.as_ref()));
     headers.entry(X_FORWARDED_PROTO).or_insert(proto);
     if let Some(host) = host {
         headers.entry(X_FORWARDED_HOST).or_insert(host);
     }
-    add(headers, FORWARDED, &forwarded);
-    if let Some(address) = peer.address {
-        add(headers, X_FORWARDED_FOR, &address.ip().to_string());
+    if let Some(ip) = peer.ip() {
+        add(headers, X_FORWARDED_FOR, ip);
     }
+}
+
+/// What `Forwarded` says of one hop (RFC 7239 §4).
+fn element(peer: &Peer, proto: &HeaderValue, host: Option<&HeaderValue>) -> String {
+    let mut element = String::with_capacity(96);
+    match peer.ip() {
+        Some(ip) if ip.contains(':') => element.extend(["for=\"[", ip, "]\""]),
+        Some(ip) => element.extend(["for=", ip]),
+        None => element.push_str("for=unknown"),
+    }
+    element.extend([";proto=", proto.to_str().unwrap_or("http")]);
+    // Within quotes only quote and backslash need care (RFC 9110 §5.6.4); no host has them.
+    let quoted = host.and_then(|host| host.to_str().ok());
+    if let Some(host) = quoted.filter(|host| !host.contains(['"', '\\'])) {
+        element.extend([";host=\"", host, "\""]);
+    }
+    element
 }
 
 /// Removes what only a proxy could know, unless one says it that is trusted; and from everybody,
 /// since proxies pass on what they do not know, what becomes another header in the eyes of apps:
 /// `Proxy`, which many take for the variable `HTTP_PROXY`, and ours with underscores.
 fn drop_unbelieved(headers: &mut HeaderMap, is_trusted: bool) {
-    let is_unbelieved = |name: &&HeaderName| {
+    remove_all(headers, |name| {
         is_another(name.as_str()) || !is_trusted && is_of_proxies(name.as_str())
-    };
-    let unbelieved: Vec<_> = headers.keys().filter(is_unbelieved).cloned().collect();
-    for name in unbelieved {
-        headers.remove(name);
-    }
+    });
 }
 
 fn is_of_proxies(name: &str) -> bool {
@@ -196,13 +202,13 @@ fn said(headers: &HeaderMap, own: &HeaderName, parameter: &str) -> Option<Header
 
 /// Adds to a list (RFC 9110 §5.3), in one line, which every reader understands.
 fn add(headers: &mut HeaderMap, name: HeaderName, last: &str) {
-    let mut list = Vec::new();
+    let mut list = Vec::with_capacity(last.len());
     for before in headers.get_all(&name) {
         list.extend_from_slice(before.as_bytes());
         list.extend_from_slice(b", ");
     }
     list.extend_from_slice(last.as_bytes());
-    if let Ok(value) = HeaderValue::from_bytes(&list) {
+    if let Ok(value) = HeaderValue::try_from(list) {
         headers.insert(name, value);
     }
 }
@@ -215,14 +221,16 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
-    for name in named {
-        // `TE` and `Upgrade` are looked at by the callers, and must be named here by rule. The
-        // others are no options of a connection: naming them only hides them from the app.
-        if !KEPT.contains(&name) {
-            headers.remove(name);
-        }
-    }
-    for name in [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING] {
+    // `TE` and `Upgrade` are looked at by the callers, and must be named here by rule. The others are
+    // no options of a connection: naming them only hides them from the app.
+    let is_named = |name: &HeaderName| named.contains(name) && !KEPT.contains(name);
+    remove_all(headers, |name| OF_ONE_HOP.contains(name) || is_named(name));
+}
+
+/// Removes those of which this is true. Mostly there are none, and none is looked up then.
+fn remove_all(headers: &mut HeaderMap, is_unwanted: impl Fn(&HeaderName) -> bool) {
+    let unwanted: Vec<_> = headers.keys().filter(|name| is_unwanted(name)).cloned().collect();
+    for name in unwanted {
         headers.remove(name);
     }
 }
@@ -298,6 +306,22 @@ mod tests {
         assert_eq!(headers["x-forwarded-for"], "127.0.0.1");
         assert_eq!(headers["forwarded"], "for=127.0.0.1;proto=http;host=\"h\"");
         assert_eq!(headers["x-forwarded-host"], "h");
+    }
+
+    #[test]
+    fn an_address_stands_without_its_port_in_brackets_where_they_must_be() {
+        for (address, alone, element) in [
+            (Some("127.0.0.1:5"), Some("127.0.0.1"), "for=127.0.0.1;proto=http"),
+            (Some("[::1]:5"), Some("::1"), "for=\"[::1]\";proto=http"),
+            (Some("[fe80::1%3]:5"), Some("fe80::1"), "for=\"[fe80::1]\";proto=http"),
+            (None, None, "for=unknown;proto=http"),
+        ] {
+            let mut headers = HeaderMap::new();
+            set_forwarded(&mut headers, &Peer::new(address.map(|it| it.parse().unwrap())), false);
+            assert_eq!(headers["forwarded"], element);
+            let alone_there = headers.get("x-forwarded-for").map(|ip| ip.to_str().unwrap());
+            assert_eq!(alone_there, alone);
+        }
     }
 
     #[test]

@@ -25,6 +25,10 @@ pub struct Limits {
 /// The most fields that can be allowed.
 pub const MOST_FIELDS: usize = 1000;
 
+/// So many are added on the way to the app: `traceparent`, and who asked for what. There is room for them
+/// at once, since to grow costs more than all else about a small head.
+const ADDED_FIELDS: usize = 6;
+
 /// So many bytes of empty lines may stand before a request.
 const EMPTY_BYTES: usize = 4;
 
@@ -164,7 +168,7 @@ fn read(request: &httparse::Request<'_, '_>) -> Result<Head, Refusal> {
         }
         _ => {}
     }
-    let mut headers = HeaderMap::with_capacity(request.headers.len());
+    let mut headers = HeaderMap::with_capacity(request.headers.len() + ADDED_FIELDS);
     for field in request.headers.iter() {
         let name = HeaderName::from_bytes(field.name.as_bytes());
         let value = HeaderValue::from_bytes(field.value);

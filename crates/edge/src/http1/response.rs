@@ -55,7 +55,10 @@ impl Framing {
         // What the head says holds: a body of another length breaks off.
         let said =
             headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        if let Some(size) = said.or(size) {
+        if let Some(size) = said {
+            return Framing::Length(size);
+        }
+        if let Some(size) = size {
             headers.insert(CONTENT_LENGTH, size.into());
             return Framing::Length(size);
         }
