@@ -25,8 +25,8 @@ use crate::backend::Backend;
 use crate::connection::{Admitted, Server};
 use crate::http::{self as semantics, Switch};
 use crate::ledger::Account;
+use crate::outbox::{Outbox, Written};
 use crate::transport::{ReadHalf, Transport, WriteHalf};
-use crate::ws::outbox::{Outbox, Written};
 
 /// Steps of one poll: a client with much to say must let others have the thread.
 const STEPS: usize = 32;

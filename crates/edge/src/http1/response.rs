@@ -8,8 +8,8 @@ use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRAILER, TRANSFER_ENCODING}
 use http::{HeaderMap, Method, StatusCode, Version};
 
 use super::framing::may_trail;
+use crate::outbox::Outbox;
 use crate::turn::Buffers;
-use crate::ws::outbox::Outbox;
 
 /// A part that is shorter is copied beside what frames it; a longer one goes out as it is.
 const COPIED_BYTES: usize = 2 * 1024;

@@ -11,7 +11,6 @@ pub mod decoder;
 pub mod encoder;
 mod fanout;
 pub mod handshake;
-pub(crate) mod outbox;
 mod pace;
 mod progress;
 mod rate;

@@ -14,10 +14,10 @@ use std::task::Waker;
 use shovel_protocol::{Close, CloseCode, MessageKind};
 
 use self::looks::Looks;
-use super::outbox::{Outbox, Written};
 use super::{Deadlines, Settings, SlowConsumer, Why, encoder};
 use crate::Turn;
 use crate::ledger::Account;
+use crate::outbox::{Outbox, Written};
 use crate::transport::WriteHalf;
 use crate::turn::WriteOut;
 

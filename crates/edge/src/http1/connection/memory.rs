@@ -7,7 +7,7 @@ use http::StatusCode;
 use super::{Connection, End, Stage, State};
 use crate::backend::{Backend, Relief};
 use crate::ledger::{Held, Reads};
-use crate::ws::outbox::Outbox;
+use crate::outbox::Outbox;
 
 impl<B: Backend> Connection<B> {
     /// Notes what is held, at the end of its turn.

@@ -7,9 +7,9 @@ use shovel_protocol::{Close, CloseCode};
 use super::{Due, Emptied, Phase, Socket, Why};
 use crate::Turn;
 use crate::ledger::{Held, Reads};
+use crate::outbox::Outbox;
 use crate::ws::decoder::{Hold, Violation};
 use crate::ws::encoder;
-use crate::ws::outbox::Outbox;
 
 /// So much may still go out to a client that is closed for what it holds.
 const EVICTED_BYTES: usize = 4 * 1024;

@@ -11,7 +11,7 @@ use crate::turn::Buffers;
 /// Slices per write; Linux takes up to 1,024 (`IOV_MAX`), and more than this gains nothing.
 const SLICES: usize = 64;
 
-/// WebSocket frames on their way to one client, in order.
+/// WebSocket frames, or a response, on their way to one client, in order.
 ///
 /// What is sent to this client alone is collected in `tail`; what is shared with others stands in
 /// `queue` without a copy.
@@ -24,7 +24,7 @@ pub(crate) struct Outbox {
     shared_bytes: usize,
 }
 
-/// Whole frames, but for the first part, which may be half out.
+/// Of WebSocket frames whole ones, but for the first part, which may be half out.
 #[derive(Debug)]
 struct Part {
     bytes: Bytes,
