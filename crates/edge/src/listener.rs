@@ -54,6 +54,14 @@ impl Bound {
     /// # Errors
     /// Those of making, binding and listening.
     pub fn tcp(address: SocketAddr) -> io::Result<Bound> {
+        Bound::tcp_listener(address).map(Bound::Tcp)
+    }
+
+    /// As [`Bound::tcp`], for who serves by itself.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn tcp_listener(address: SocketAddr) -> io::Result<StdTcpListener> {
         let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
         let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
         // Connections of an earlier pool may not have ended quite.
@@ -63,7 +71,7 @@ impl Bound {
         }
         bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
         listen(&socket, Backlog::MAXALLOWABLE)?;
-        Ok(Bound::Tcp(socket.into()))
+        Ok(socket.into())
     }
 
     /// Has the system look after clients: what is accepted from now on inherits it (tcp(7)).

@@ -183,6 +183,29 @@ async fn nonsense_and_those_who_say_nothing_hold_nobody_up() {
     assert!(nothing.is_empty());
 }
 
+/// L203.
+#[tokio::test]
+async fn a_question_that_is_too_long_or_does_not_end_is_answered_so() {
+    let runtime = folder();
+    let _pool = Pool::start(in_folder(runtime.path())).await;
+    let path = sockets(runtime.path()).remove(0);
+    let mut begun = UnixStream::connect(&path).await.unwrap();
+    begun.write_all(b"{\"ask\":").await.unwrap();
+    // More than is read at once, and less than the system holds.
+    for len in [17 << 10, 100 << 10] {
+        let mut stream = UnixStream::connect(&path).await.unwrap();
+        stream.write_all(&vec![b' '; len]).await.unwrap();
+        let mut answer = String::new();
+        within("an answer", stream.read_to_string(&mut answer)).await.unwrap();
+        assert_eq!(answer, "{\"error\":\"a question has at most 16384 bytes\"}\n");
+        // What it says from then on is dropped.
+        stream.write_all(b"more").await.unwrap();
+    }
+    let mut answer = String::new();
+    within("an answer", begun.read_to_string(&mut answer)).await.unwrap();
+    assert_eq!(answer, "{\"error\":\"the question does not end\"}\n");
+}
+
 #[tokio::test]
 async fn wrong_usage_of_a_subcommand_exits_2() {
     let runtime = folder();

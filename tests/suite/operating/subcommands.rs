@@ -1,7 +1,10 @@
 //! I67: the subcommands, and what other groups say of the status.
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use shovel_tests::{Deploy, Options, Pool, WebSocket, get, until};
+use shovel_tests::{Deploy, Options, Pool, WebSocket, get, signal, until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::harness::owned::{Owned, connection_on_each_worker};
@@ -167,6 +170,53 @@ async fn scale_starts_workers_and_drains_those_too_many_and_a_reload_keeps_the_n
     let workers = status["workers"].as_array().unwrap();
     assert!(workers.iter().all(|worker| worker["generation"] == 2), "{status}");
     assert_eq!(workers.len(), 2);
+}
+
+/// I200.
+#[tokio::test]
+async fn more_workers_than_descriptors_allow_are_refused_wherever_that_is_said() {
+    let bound = "at most 98 workers here, not 99";
+    let pool = Pool::start(Options::app().after("ulimit -n 1024")).await;
+    let told = pool.operate(&["scale", "99"]).await;
+    assert!(told.failure().contains(bound) && told.err.contains("ulimit -n"), "{told:?}");
+    assert_eq!(pool.status().await["workers_wanted"], 1);
+    assert_eq!(pool.workers().len(), 1);
+
+    let mut pool = Pool::launch(Options::app().workers(99).after("ulimit -n 1024"));
+    assert_eq!(pool.exit_status().await.code(), Some(2));
+    pool.wait_for("the bound", |line| line.raw.contains(bound)).await;
+    let pool = Pool::start(Options::app()).await;
+    for workers in ["1025", "100000"] {
+        let told = pool.operate(&["scale", workers]).await;
+        assert!(told.failure().contains("at most"), "{told:?}");
+    }
+    assert_eq!(pool.workers().len(), 1);
+}
+
+/// I200.
+#[tokio::test]
+async fn workers_that_were_asked_for_too_many_are_taken_back_before_they_are_started() {
+    let pool = Pool::start(Options::app()).await;
+    let path = pool.status().await["admin_socket"].as_str().unwrap().to_owned();
+    // Both questions wait for a pool that stands still, so that it finds both.
+    signal(pool.pid(), Signal::SIGSTOP);
+    let mut asked = Vec::new();
+    for workers in [90, 2] {
+        let mut stream = UnixStream::connect(&path).await.unwrap();
+        let question = json!({"ask": "scale", "workers": workers}).to_string() + "\n";
+        stream.write_all(question.as_bytes()).await.unwrap();
+        asked.push(stream);
+    }
+    signal(pool.pid(), Signal::SIGCONT);
+    for mut stream in asked {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.contains("ok"), "{answer}");
+    }
+    until_status(&pool, |status| status["workers"].as_array().unwrap().len() == 2).await;
+    pool.wait_until_ready(1, 2).await;
+    let started = pool.log().lines().iter().filter(|line| line.is("worker started")).count();
+    assert!(started < 90, "{started} were started");
 }
 
 /// C24.

@@ -1,6 +1,7 @@
 //! L106: who is answered at the admin address, and who is not kept waiting there.
 
-use shovel_tests::{Line, Options, Pool, Raw, within};
+use nix::sys::signal::Signal;
+use shovel_tests::{Line, Options, Pool, Raw, signal, within};
 
 use crate::harness::watched::Watched;
 
@@ -58,6 +59,44 @@ async fn those_who_say_nothing_keep_nobody_out() {
     // Those that came first had to leave.
     let nothing = within("the end", silent[0].rest()).await;
     assert!(nothing.is_empty());
+}
+
+/// L203.
+#[tokio::test]
+async fn many_who_ask_at_once_are_all_answered() {
+    let watched = Watched::start(Options::app()).await;
+    // All wait to be accepted when the pool goes on.
+    signal(watched.pool.pid(), Signal::SIGSTOP);
+    let mut clients = Vec::new();
+    for _ in 0..400 {
+        let mut raw = Raw::connect(watched.admin).await;
+        raw.write("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        clients.push(raw);
+    }
+    signal(watched.pool.pid(), Signal::SIGCONT);
+    for mut raw in clients {
+        let text = String::from_utf8(raw.rest().await).unwrap();
+        assert!(text.starts_with("HTTP/1.1 200 ") && text.ends_with("ok\n"), "{text}");
+    }
+}
+
+/// L203.
+#[tokio::test]
+async fn a_head_that_is_too_long_or_does_not_end_is_answered_and_the_connection_ends_in_order() {
+    let watched = Watched::start(Options::app()).await;
+    let mut silent = Raw::connect(watched.admin).await;
+    let mut begun = Raw::connect(watched.admin).await;
+    begun.write("GET /heal").await;
+    let mut long = Raw::connect(watched.admin).await;
+    // More than is read of it.
+    let head = format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: {}", "x".repeat(64 << 10));
+    long.write(head).await;
+    for (raw, status) in [(&mut long, "431"), (&mut silent, "408"), (&mut begun, "408")] {
+        let (text, is_reset) = raw.rest_and_reset().await;
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{text}");
+        assert!(!is_reset, "{text}");
+    }
 }
 
 /// L106.

@@ -86,6 +86,18 @@ async fn a_host_that_is_missing_or_named_twice_is_refused(pool: Pool) {
     assert_eq!(get(pool.address(), "/info").await.json()["requests"], 1, "no worker was asked");
 }
 
+in_both_modes!(a_body_with_more_between_its_chunks_than_in_them_is_refused);
+/// D202.
+async fn a_body_with_more_between_its_chunks_than_in_them_is_refused(pool: Pool) {
+    let mut raw = Raw::connect(pool.address()).await;
+    raw.write("POST /count HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    let chunk = format!("1;{}\r\nx\r\n", "e".repeat(1000));
+    // The server may close before all of it was written.
+    raw.try_write(chunk.repeat(100)).await;
+    let text = String::from_utf8(raw.rest().await).unwrap();
+    assert!(text.starts_with("HTTP/1.1 400 ") && text.contains("connection: close"), "{text}");
+}
+
 in_both_modes!(a_chunk_without_a_proper_length_is_the_clients_fault);
 /// D37 and RFC 9112 §7.1: the handler waits for the rest of a body that breaks a rule.
 async fn a_chunk_without_a_proper_length_is_the_clients_fault(pool: Pool) {

@@ -156,8 +156,10 @@ impl Fleet {
 
     pub(super) fn on_spawn_failed(&mut self, id: WorkerId, why: &str, now: Instant) {
         let Some(worker) = self.workers.remove(&id) else { return };
+        // One that was dismissed before was never tried.
         if let Reload::Starting { load, .. } = &mut self.reload
             && load.generation == worker.generation
+            && worker.is_starting()
         {
             // The old generation is there to go on, so a program that cannot even be started is
             // not tried again.

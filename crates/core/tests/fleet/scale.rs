@@ -61,6 +61,19 @@ fn a_surplus_worker_that_is_starting_is_ended_at_once() {
 }
 
 #[test]
+fn a_surplus_worker_that_was_never_started_is_no_failure_of_a_reload() {
+    let mut simulation = Simulation::running(2);
+    simulation.reload();
+    simulation.image_loaded(2);
+    scale(&mut simulation, 1);
+    let why = "nobody needs it any more".to_owned();
+    assert_eq!(simulation.event(Event::SpawnFailed { worker: worker(4), why }), []);
+    assert_eq!(simulation.gone(3, CRASH), []);
+    assert!(simulation.fleet.is_reloading());
+    assert_eq!(simulation.pass(seconds(1)), [spawn(5, 0, 2)]);
+}
+
+#[test]
 fn a_place_taken_away_in_its_pause_is_not_taken_again() {
     let mut simulation = Simulation::running(2);
     simulation.gone(2, CRASH);

@@ -27,6 +27,7 @@ use crate::http::{self as semantics, Switch};
 use crate::ledger::Account;
 use crate::outbox::{Outbox, Written};
 use crate::transport::{ReadHalf, Transport, WriteHalf};
+use crate::ws::handshake;
 
 /// Steps of one poll: a client with much to say must let others have the thread.
 const STEPS: usize = 32;
@@ -247,6 +248,9 @@ impl<B: Backend> Connection<B> {
         self.asking.set(true);
         self.has_served = true;
         let Head { method, uri, version, headers, length, keeps, expects_continue } = head;
+        // It is refused, and to some its body would be what follows the upgrade.
+        let keeps =
+            keeps && (length == Length::Bytes(0) || !handshake::is_meant(version, &headers));
         let (body, inlet) = body(length, self.server.turn.ledger());
         let takes_trailers = version == Version::HTTP_11 && semantics::takes_trailers(&headers);
         let asked = ResponseContext { method: method.clone(), version, takes_trailers };

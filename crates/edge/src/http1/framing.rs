@@ -24,6 +24,13 @@ pub enum Length {
 /// The longest line with the length of a chunk. Extensions stand there too; nobody uses them.
 const MAX_SIZE_LINE_BYTES: usize = 1024;
 
+/// A line with the length of a chunk may have so much, and twice the length of its chunk. What is beyond
+/// that adds up: a client that sends extensions, or zeros before a length, sends a body, too.
+const SIZE_LINE_BYTES: u64 = 16;
+
+/// What may be beyond that in one body. Signatures of chunks, as some clients send, never are.
+const MAX_EXCESS_BYTES: u64 = 16 * 1024;
+
 /// The longest trailers, together with the line that ends them.
 const MAX_TRAILERS_BYTES: usize = 16 * 1024;
 
@@ -39,6 +46,9 @@ pub enum BadBody {
     /// No hexadecimal number, or what follows it is no extension.
     #[error("a chunk without a proper length")]
     ChunkLength,
+    /// Much more stands between chunks than in them.
+    #[error("chunks with too much beside them")]
+    Excess,
     /// No CRLF follows a chunk.
     #[error("a chunk that is longer than it says")]
     ChunkEnd,
@@ -48,8 +58,15 @@ pub enum BadBody {
 }
 
 /// Finds a body in the bytes that come.
+#[derive(Debug)]
+pub struct Decoder {
+    state: State,
+    /// What came beside the body, less what it may come with: more and more of it is no body.
+    excess_bytes: u64,
+}
+
 #[derive(Debug, PartialEq, Eq)]
-pub enum Decoder {
+enum State {
     /// So many bytes are left.
     Length(u64),
     /// The length of a chunk is to come.
@@ -76,19 +93,25 @@ pub enum Found {
 impl Decoder {
     /// Of a body of this length.
     pub fn new(length: Length) -> Self {
-        match length {
-            Length::Bytes(0) => Decoder::Done,
-            Length::Bytes(bytes) => Decoder::Length(bytes),
-            Length::Chunked => Decoder::Size,
-        }
+        let state = match length {
+            Length::Bytes(0) => State::Done,
+            Length::Bytes(bytes) => State::Length(bytes),
+            Length::Chunked => State::Size,
+        };
+        Decoder { state, excess_bytes: 0 }
+    }
+
+    /// Whether the body has ended.
+    pub fn is_done(&self) -> bool {
+        self.state == State::Done
     }
 
     /// How many bytes of the body are left, if that is known.
     pub fn left(&self) -> Option<u64> {
-        match self {
-            Decoder::Length(left) => Some(*left),
-            Decoder::Done => Some(0),
-            Decoder::Size | Decoder::Chunk(_) | Decoder::Trailers => None,
+        match &self.state {
+            State::Length(left) => Some(*left),
+            State::Done => Some(0),
+            State::Size | State::Chunk(_) | State::Trailers => None,
         }
     }
 
@@ -102,23 +125,23 @@ impl Decoder {
         let mut at = 0;
         loop {
             let rest = &input[at..];
-            let taken = match self {
-                Decoder::Done => return Ok((at, Found::Nothing)),
-                Decoder::Length(0) => {
-                    *self = Decoder::Done;
+            let taken = match &mut self.state {
+                State::Done => return Ok((at, Found::Nothing)),
+                State::Length(0) => {
+                    self.state = State::Done;
                     return Ok((at, Found::End(HeaderMap::new())));
                 }
-                Decoder::Length(left) | Decoder::Chunk(left) if *left > 0 => {
+                State::Length(left) | State::Chunk(left) if *left > 0 => {
                     let here = (*left).min(rest.len() as u64);
                     *left -= here;
                     let found = if here == 0 { Found::Nothing } else { Found::Data(here as usize) };
                     return Ok((at, found));
                 }
-                Decoder::Chunk(_) | Decoder::Length(_) => self.end_chunk(rest)?,
-                Decoder::Size => self.begin_chunk(rest)?,
-                Decoder::Trailers => match trailers(rest)? {
+                State::Chunk(_) | State::Length(_) => self.end_chunk(rest)?,
+                State::Size => self.begin_chunk(rest)?,
+                State::Trailers => match trailers(rest)? {
                     Some((taken, trailers)) => {
-                        *self = Decoder::Done;
+                        self.state = State::Done;
                         return Ok((at + taken, Found::End(trailers)));
                     }
                     None => None,
@@ -139,9 +162,15 @@ impl Decoder {
             return if is_hopeless { Err(BadBody::ChunkLength) } else { Ok(None) };
         };
         let line = looked_at[..end].strip_suffix(b"\r").ok_or(BadBody::ChunkLength)?;
-        *self = match chunk_size(line).ok_or(BadBody::ChunkLength)? {
-            0 => Decoder::Trailers,
-            size => Decoder::Chunk(size),
+        let size = chunk_size(line).ok_or(BadBody::ChunkLength)?;
+        let allowed_bytes = size.saturating_mul(2).saturating_add(SIZE_LINE_BYTES);
+        self.excess_bytes = (self.excess_bytes + end as u64).saturating_sub(allowed_bytes);
+        if self.excess_bytes > MAX_EXCESS_BYTES {
+            return Err(BadBody::Excess);
+        }
+        self.state = match size {
+            0 => State::Trailers,
+            size => State::Chunk(size),
         };
         Ok(Some(end + 1))
     }
@@ -154,7 +183,7 @@ impl Decoder {
         if input.len() < end.len() {
             return Ok(None);
         }
-        *self = Decoder::Size;
+        self.state = State::Size;
         Ok(Some(end.len()))
     }
 }
@@ -333,6 +362,34 @@ mod tests {
         }
         let long = format!("1;{}", "x".repeat(MAX_SIZE_LINE_BYTES));
         assert_eq!(read(Length::Chunked, long.as_bytes(), 7), Err(BadBody::ChunkLength));
+    }
+
+    /// D202.
+    #[test]
+    fn what_stands_between_chunks_is_bounded_for_the_body_as_a_whole() {
+        let body = |size: &str, len: usize, chunks: usize| {
+            format!("{size}\r\n{}\r\n", "x".repeat(len)).repeat(chunks) + "0\r\n\r\n"
+        };
+        let extension = "e".repeat(500);
+        for (line, len, chunks) in [
+            (format!("1;{extension}"), 1, 40),
+            (format!("1 {}", " ".repeat(1000)), 1, 20),
+            (format!("1;{}", "e".repeat(20)), 1, 10_000),
+        ] {
+            let found = read(Length::Chunked, body(&line, len, chunks).as_bytes(), 1000);
+            assert_eq!(found, Err(BadBody::Excess), "{line:.20}");
+        }
+        let signature = format!("400;chunk-signature={}", "a".repeat(64));
+        for (line, len, chunks) in [
+            (signature, 1024, 2000),
+            ("00000001".to_owned(), 1, 20_000),
+            ("1;a=b".to_owned(), 1, 20_000),
+            (format!("1;{extension}"), 1, 30),
+        ] {
+            let (data, trailers, _) =
+                read(Length::Chunked, body(&line, len, chunks).as_bytes(), 64 << 10).unwrap();
+            assert_eq!((data.len(), trailers.is_some()), (len * chunks, true), "{line:.20}");
+        }
     }
 
     #[test]

@@ -4,14 +4,14 @@
 //! behind it cannot be told apart from it.
 
 use std::mem::MaybeUninit;
-use std::net::Ipv6Addr;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING,
+    CONNECTION, CONTENT_LENGTH, EXPECT, HeaderName, HeaderValue, TRANSFER_ENCODING,
 };
 use http::{HeaderMap, Method, StatusCode, Uri, Version};
 
 use super::framing::{Length, end_of_fields};
+use super::target;
 
 /// What may stand in a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ fn refuse(status: StatusCode, why: &'static str) -> Refusal {
     Refusal { status, why }
 }
 
-fn bad(why: &'static str) -> Refusal {
+pub(super) fn bad(why: &'static str) -> Refusal {
     refuse(StatusCode::BAD_REQUEST, why)
 }
 
@@ -177,7 +177,7 @@ fn read(request: &httparse::Request<'_, '_>) -> Result<Head, Refusal> {
         };
         headers.append(name, value);
     }
-    let uri = target(&method, request.path.unwrap_or_default(), version, &mut headers)?;
+    let uri = target::read(&method, request.path.unwrap_or_default(), version, &mut headers)?;
     let length = length(version, &headers)?;
     let mut expectations = headers.get_all(EXPECT).iter();
     if expectations.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
@@ -191,81 +191,6 @@ fn read(request: &httparse::Request<'_, '_>) -> Result<Head, Refusal> {
         _ => has_option(&headers, "keep-alive") && !has_option(&headers, "close"),
     };
     Ok(Head { method, uri, version, headers, length, keeps, expects_continue })
-}
-
-/// The target as path and query, with the host that it means in `Host`.
-fn target(
-    method: &Method,
-    target: &str,
-    version: Version,
-    headers: &mut HeaderMap,
-) -> Result<Uri, Refusal> {
-    let mut hosts = headers.get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (None, _) if version == Version::HTTP_11 => {
-            return Err(bad("the Host header must be given once"));
-        }
-        (Some(_), Some(_)) => return Err(bad("the Host header must be given once")),
-        (Some(host), None) if !is_host(host.as_bytes()) => {
-            return Err(bad("the Host header names no host"));
-        }
-        _ => {}
-    }
-    if target.contains('#') {
-        return Err(bad("the target has a fragment"));
-    }
-    let malformed = |_| bad("the target is malformed");
-    if target.starts_with('/') {
-        return target.parse().map_err(malformed);
-    }
-    if target == "*" {
-        return match *method {
-            Method::OPTIONS => Ok(Uri::from_static("*")),
-            _ => Err(bad("only OPTIONS may ask for *")),
-        };
-    }
-    let uri = target.parse::<Uri>().map_err(malformed)?;
-    let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
-    let authority = uri.authority().filter(|authority| is_host(authority.as_str().as_bytes()));
-    let (true, Some(authority)) = (is_web, authority) else {
-        return Err(bad("the target is no path, and no URL of a web page"));
-    };
-    let host =
-        HeaderValue::from_str(authority.as_str()).map_err(|_| bad("the target is malformed"))?;
-    headers.insert(HOST, host);
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    path.parse().map_err(malformed)
-}
-
-/// Whether this is a host with or without a port (RFC 9110 §7.2), or nothing. A comma, which RFC 3986
-/// would allow in a name, is in no name that exists, and makes a list of it for some.
-fn is_host(text: &[u8]) -> bool {
-    let (host, port) = match text.first() {
-        Some(b'[') => {
-            let Some(end) = text.iter().position(|byte| *byte == b']') else { return false };
-            let address = std::str::from_utf8(&text[1..end]).ok();
-            let is_address = address.is_some_and(|text| text.parse::<Ipv6Addr>().is_ok());
-            if !is_address {
-                return false;
-            }
-            (&text[..=end], &text[end + 1..])
-        }
-        _ => match text.iter().position(|byte| *byte == b':') {
-            Some(colon) => text.split_at(colon),
-            None => (text, &[][..]),
-        },
-    };
-    let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(byte);
-    let is_name = text.first() == Some(&b'[') || host.iter().all(is_of_name);
-    let is_port = match port {
-        [] | [b':'] => true,
-        [b':', digits @ ..] => {
-            let number = std::str::from_utf8(digits).ok().and_then(|text| text.parse::<u16>().ok());
-            digits.iter().all(u8::is_ascii_digit) && number.is_some()
-        }
-        _ => false,
-    };
-    is_name && is_port
 }
 
 /// RFC 9112 §6.3, without its leniencies.
@@ -435,51 +360,6 @@ mod tests {
         }
         let old = "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n";
         assert_eq!(read(old).unwrap_err(), 400);
-    }
-
-    #[test]
-    fn a_host_is_a_host() {
-        let get = |host: &str| read(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
-        for host in
-            ["a", "a.b:80", "a:", "", "127.0.0.1:1", "[::1]", "[::1]:8080", "a_b", "%41", "xn--a"]
-        {
-            assert!(get(host).is_ok(), "{host}");
-        }
-        for host in [
-            "a b", "a,b", "u@a", "a/b", "a:xx", "a:70000", "[::1", "[::1]x", "[g]", "\u{e4}",
-            "a:1:2", "a\"", "a\\b", "a?b",
-        ] {
-            assert_eq!(get(host).unwrap_err(), 400, "{host}");
-        }
-        assert_eq!(read("GET / HTTP/1.1\r\n\r\n").unwrap_err(), 400);
-        assert_eq!(read("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n").unwrap_err(), 400);
-        assert!(read("GET / HTTP/1.0\r\n\r\n").is_ok());
-        assert_eq!(read("GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n").unwrap_err(), 400);
-    }
-
-    #[test]
-    fn of_an_absolute_target_the_targets_host_wins() {
-        let get = |target: &str| read(format!("GET {target} HTTP/1.1\r\nHost: other\r\n\r\n"));
-        for (target, host, path) in [
-            ("http://a/b?c", "a", "/b?c"),
-            ("https://a:8080", "a:8080", "/"),
-            ("HTTP://a/", "a", "/"),
-            ("/b", "other", "/b"),
-            ("//a/b", "other", "//a/b"),
-        ] {
-            let head = get(target).unwrap();
-            assert_eq!(
-                (&head.headers[HOST], head.uri.to_string()),
-                (&HeaderValue::from_static(host), path.to_owned())
-            );
-        }
-        for target in
-            ["ftp://a/", "http://u@a/", "http:///a", "a", "a:80", "*", "?a", "/a#b", "http://a,b/"]
-        {
-            assert_eq!(get(target).unwrap_err(), 400, "{target}");
-        }
-        let options = read("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-        assert_eq!(options.uri, "*");
     }
 
     #[test]

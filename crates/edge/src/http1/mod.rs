@@ -12,4 +12,5 @@ pub mod framing;
 pub mod head;
 mod input;
 mod response;
+mod target;
 mod writing;

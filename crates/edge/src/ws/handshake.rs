@@ -45,16 +45,19 @@ pub struct Refusal {
 /// Judges the head of a request. That of HTTP/1.0 asks for no upgrade, whatever it says (RFC 9110
 /// §7.8).
 pub fn examine(method: &Method, version: Version, headers: &HeaderMap) -> Handshake {
-    if version < Version::HTTP_11 {
-        return Handshake::None;
-    }
-    if !tokens(headers, &UPGRADE).any(|token| token.eq_ignore_ascii_case("websocket")) {
+    if !is_meant(version, headers) {
         return Handshake::None;
     }
     match examine_websocket(method, headers) {
         Ok(offer) => Handshake::Valid(offer),
         Err(refusal) => Handshake::Refused(refusal),
     }
+}
+
+/// Whether a request asks for a WebSocket, by the rules or against them.
+pub(crate) fn is_meant(version: Version, headers: &HeaderMap) -> bool {
+    let is_it = |token: &str| token.eq_ignore_ascii_case("websocket");
+    version >= Version::HTTP_11 && tokens(headers, &UPGRADE).any(is_it)
 }
 
 /// Applies the rules of RFC 6455 §4.2.1 to a request that is meant as WebSocket.

@@ -3,6 +3,9 @@
 
 use std::time::Duration;
 
+/// No size is larger: more than any machine has, and sums of several do not overflow.
+const MOST_BYTES: usize = 1 << 50;
+
 /// Reads a duration: a whole number with `ms`, `s`, `m` or `h`.
 ///
 /// # Errors
@@ -47,6 +50,7 @@ pub fn size(text: &str) -> Result<usize, String> {
     };
     let number: usize = number.parse().map_err(|_| "a size begins with a whole number")?;
     match number.checked_mul(bytes) {
+        Some(bytes) if bytes > MOST_BYTES => Err("this size is too large".into()),
         None => Err("this size is too large".into()),
         Some(0) => Err("this size must be more than zero".into()),
         Some(bytes) => Ok(bytes),
@@ -126,7 +130,7 @@ mod tests {
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         assert_eq!(size("64KiB"), Ok(65_536));
         assert_eq!(size("16MiB"), Ok(16 << 20));
-        assert_eq!(size("100"), Ok(100));
+        assert_eq!((size("100"), size("1048576GiB")), (Ok(100), Ok(MOST_BYTES)));
         assert_eq!((limit("1"), limit("4294967295")), (Ok(1), Ok(u32::MAX)));
         assert_eq!((message_rate("100"), message_rate("5/s")), (Ok(100), Ok(5)));
         assert_eq!((switch("Yes"), switch("0")), (Ok(true), Ok(false)));
@@ -137,7 +141,9 @@ mod tests {
         for text in ["", "5", "s", "-1s", "1.5s", "5 s", "5d", "99999999999999999999s"] {
             assert!(duration(text).is_err(), "{text}");
         }
-        for text in ["", "0", "KiB", "5kb", "-1", "1.5MiB", "99999999999999999999GiB"] {
+        for text in
+            ["", "0", "KiB", "5kb", "-1", "1.5MiB", "1125899906842625", "99999999999999999999GiB"]
+        {
             assert!(size(text).is_err(), "{text}");
         }
         assert!(some_duration("0s").is_err());

@@ -9,6 +9,7 @@
 pub mod desk;
 mod hosts;
 mod http;
+mod lingering;
 mod metrics;
 pub mod place;
 mod socket;
@@ -79,7 +80,7 @@ impl Doors {
             }
         };
         let http = config.admin_listen.map(|address| {
-            let listener = TcpListener::bind(address);
+            let listener = Bound::tcp_listener(address);
             listener.with_context(|| format!("cannot listen on {address} for operators"))
         });
         let http = http.transpose()?;

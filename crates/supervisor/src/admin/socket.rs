@@ -19,9 +19,12 @@ use shovel_edge::socket_file::{SocketFile, is_listened_on};
 use shovel_protocol::MessageKind;
 use shovel_protocol::limits::CHANNEL_NAME_BYTES;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::ReadHalf;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::lingering::{LINGERS, LINGERS_AT_LEAST, linger};
 use super::wire::{Answer, Published, QUESTION_BYTES, Question, Reloaded, Scaled};
 use super::{Admin, status};
 
@@ -99,13 +102,23 @@ pub(super) async fn serve(listener: Listener, admin: Admin) {
         let (permit, admin) = (operators.clone().try_acquire_owned(), admin.clone());
         let publishers = publishers.clone();
         tokio::spawn(async move {
-            let answer = match permit {
-                Ok(_) => Asking { stream: &stream, admin, publishers }.answer().await,
-                Err(_) => refusal("too many ask at once"),
+            let Stream::UdSocket(stream) = stream;
+            let mut stream = UnixStream::from(stream);
+            let (reader, mut writer) = stream.split();
+            let mut reader = BufReader::new(reader);
+            let (answer, patience) = match permit {
+                Ok(_) => {
+                    let asking = Asking { reader: &mut reader, admin, publishers };
+                    (asking.answer().await, LINGERS)
+                }
+                Err(_) => (refusal("too many ask at once"), LINGERS_AT_LEAST),
             };
-            let (Some(answer), mut writer) = (answer, &stream) else { return };
-            // Whoever does not read the answer goes without it.
-            let _ = timeout(PATIENCE, writer.write_all(&answer)).await;
+            if let Some(answer) = answer {
+                // Whoever does not read the answer goes without it.
+                let _ = timeout(PATIENCE, writer.write_all(&answer)).await;
+            }
+            let _ = writer.shutdown().await;
+            linger(reader, patience).await;
         });
     }
 }
@@ -121,21 +134,25 @@ fn may_ask(stream: &Stream) -> bool {
 }
 
 /// One operator's connection.
-struct Asking<'a> {
-    stream: &'a Stream,
+struct Asking<'a, 's> {
+    reader: &'a mut BufReader<ReadHalf<'s>>,
     admin: Admin,
     publishers: Arc<Semaphore>,
 }
 
-impl Asking<'_> {
+impl Asking<'_, '_> {
     /// The answer as it goes out; `None` if nothing was asked.
     async fn answer(self) -> Option<Vec<u8>> {
-        let mut reader = BufReader::new(self.stream);
         let mut line = Vec::new();
-        let mut bounded = (&mut reader).take(QUESTION_BYTES);
+        let mut bounded = (&mut *self.reader).take(QUESTION_BYTES);
         match timeout(PATIENCE, bounded.read_until(b'\n', &mut line)).await {
-            Ok(Ok(0)) | Err(_) | Ok(Err(_)) => return None,
+            Ok(Ok(0)) | Ok(Err(_)) => return None,
+            Err(_) if line.is_empty() => return None,
+            Err(_) => return refusal("the question does not end"),
             Ok(Ok(_)) => {}
+        }
+        if line.len() as u64 == QUESTION_BYTES && !line.ends_with(b"\n") {
+            return refusal(format!("a question has at most {QUESTION_BYTES} bytes"));
         }
         let question = match serde_json::from_slice(&line) {
             Ok(question) => question,
@@ -163,7 +180,7 @@ impl Asking<'_> {
             Question::Publish { channel, binary, bytes } => {
                 let _permit = self.publishers.acquire().await.ok()?;
                 let kind = if binary { MessageKind::Binary } else { MessageKind::Text };
-                let data = read_message(&mut reader, bytes).await?;
+                let data = read_message(self.reader, bytes).await?;
                 if !binary && std::str::from_utf8(&data).is_err() {
                     return refusal("a text is UTF-8; other bytes are published as binary");
                 }
@@ -178,7 +195,7 @@ impl Asking<'_> {
 }
 
 /// Memory is taken as bytes arrive: the length is only a claim.
-async fn read_message(reader: &mut BufReader<&Stream>, bytes: u64) -> Option<Bytes> {
+async fn read_message(reader: &mut BufReader<ReadHalf<'_>>, bytes: u64) -> Option<Bytes> {
     let mut data = Vec::new();
     let mut bounded = reader.take(bytes);
     let read = timeout(PATIENCE_WITH_MESSAGES, bounded.read_to_end(&mut data)).await.ok()?;

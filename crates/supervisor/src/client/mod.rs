@@ -49,7 +49,7 @@ pub enum Ask {
     /// Change the number of workers, until the pool ends
     Scale {
         /// How many
-        #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+        #[arg(value_name = "N", value_parser = units::limit)]
         workers: u32,
         #[command(flatten)]
         target: Target,

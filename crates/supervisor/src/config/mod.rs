@@ -5,6 +5,7 @@
 //! setting is a new field with its help, and a use of it.
 
 pub mod address;
+pub mod count;
 #[cfg(test)]
 mod document;
 pub mod file;
@@ -93,8 +94,8 @@ pub struct Config {
 
     /// How many worker processes to run [default: one per processor]
     #[arg(long, help_heading = WORKERS, value_name = "N")]
-    #[arg(default_value_t = processors(), hide_default_value = true)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(default_value_t = count::of_processors(), hide_default_value = true)]
+    #[arg(value_parser = count::workers)]
     pub workers: u32,
 
     /// Run workers as this user: a name or number, and its group or another one behind a colon; needs
@@ -405,12 +406,12 @@ pub enum LogFormat {
     Json,
 }
 
-fn processors() -> u32 {
-    let found = std::thread::available_parallelism().map_or(1, usize::from);
-    u32::try_from(found).map_or(1024, |found| found.min(1024))
-}
-
 impl Config {
+    /// What there is for workers. `descriptors`: how many this process may have.
+    pub fn room(&self, descriptors: u64) -> count::Room {
+        count::Room { io_threads: self.io_threads, descriptors }
+    }
+
     /// Whether changes of files make a reload.
     pub fn is_watched(&self) -> bool {
         self.watch || self.build.is_some() || !self.watch_path.is_empty()
@@ -513,7 +514,7 @@ impl Config {
     fn client_limit(&self, descriptors: u64, thread: usize) -> usize {
         let links = u64::from(self.io_threads) * 3;
         let others = 64 + 2 * u64::from(self.workers) * (links + 4);
-        let clients = descriptors.saturating_sub(others).max(16);
+        let clients = descriptors.saturating_sub(others).max(count::FEWEST_CLIENTS);
         let clients = clients.min(self.max_connections.map_or(u64::MAX, u64::from));
         let clients = usize::try_from(clients).unwrap_or(usize::MAX);
         let threads = self.io_threads as usize;

@@ -207,7 +207,10 @@ mod tests {
             "invalid value '5' for request-timeout: a duration is a whole number with ms, s, m or \
              h, such as 250ms"
         );
-        assert_eq!(told("workers", "0"), "invalid value '0' for workers: 0 is not in 1..=1024");
+        assert_eq!(
+            told("workers", "100000"),
+            "invalid value '100000' for workers: a number of workers is a whole number from 1 to 1024"
+        );
         assert_eq!(
             told("log-format", "xml"),
             "invalid value 'xml' for log-format: possible values: text, json"

@@ -18,6 +18,7 @@ use super::Config;
 use super::file::{self, FileError, Value};
 use super::setting::{self, Setting};
 use crate::service;
+use crate::worker::descriptors;
 
 /// Everything that settings are read from. The file is read anew each time.
 #[derive(Clone, Debug)]
@@ -131,7 +132,7 @@ impl Sources {
             return Err(ConfigError::NoProgram);
         }
         let config = parse(&choices)?;
-        Ok(Effective { config, choices, remarks })
+        Ok(Effective { config: config_that_fits(config, &choices)?, choices, remarks })
     }
 
     /// Reads everything anew. What cannot change while the pool runs stays as it is.
@@ -308,6 +309,21 @@ fn default_address() -> Result<Choice, String> {
     let addresses = addresses_of_environment()?;
     let values = addresses.iter().map(|address| address.to_string().into()).collect();
     Ok(Choice { values, origin })
+}
+
+/// Checks that there are descriptors for so many workers; if nobody has chosen how many, it is as many
+/// as there are descriptors for.
+fn config_that_fits(mut config: Config, choices: &Choices) -> Result<Config, ConfigError> {
+    let room = config.room(descriptors::most());
+    let chosen = choices.get("workers");
+    if chosen.is_none() {
+        config.workers = config.workers.min(room.most_workers()).max(1);
+    }
+    room.check(config.workers).map_err(|why| {
+        let origin = chosen.map_or(&Origin::Default, |choice| &choice.origin);
+        ConfigError::Wrong(vec![format!("{origin}: {why}")])
+    })?;
+    Ok(config)
 }
 
 /// Writes the choices as a command line and has clap read it.

@@ -8,6 +8,7 @@ mod operators;
 mod orphans;
 mod reconfigure;
 mod report;
+mod starts;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 use self::develop::Development;
 use self::operators::Operators;
 use self::orphans::Orphans;
+use self::starts::{Absent, Starts};
 use self::workers::Workers;
 use crate::admin::Doors;
 use crate::admin::desk::Desk;
@@ -82,6 +84,7 @@ struct Driver {
     threads: Vec<IoThread>,
     news: NewsReceiver,
     workers: Workers,
+    starts: Starts,
     service: ServiceManager,
     operators: Operators,
     orphans: Orphans,
@@ -140,7 +143,7 @@ impl Driver {
         let Effective { config, choices, .. } = settings;
         let orphans = Orphans::new().context("cannot handle signals")?;
         let limit = descriptors::raise_limit();
-        let descriptors = limit.map_or(1024, |limit| limit.hard);
+        let descriptors = descriptors::most();
         let watch = Watch::start(&config, log::has_colours(), limit)?;
         let (sender, news) = shovel_router::news();
         let count = config.io_threads as usize;
@@ -165,6 +168,7 @@ impl Driver {
         Ok(Driver {
             fleet: Fleet::new(config.fleet(), now),
             workers: Workers::new(launch, bound),
+            starts: Starts::default(),
             service: ServiceManager::of_environment(),
             orphans,
             sources,
@@ -202,6 +206,10 @@ impl Driver {
                 ended = self.workers.next_end() => self.workers.on_end(ended, &self.threads),
                 asked = self.operators.next() => self.on_asked(asked),
                 Some(loaded) = self.loading.join_next() => self.on_loaded(loaded),
+                () = self.starts.due() => {
+                    self.start_next();
+                    None
+                }
                 () = self.service.look_due() => {
                     self.probe();
                     None
@@ -307,20 +315,7 @@ impl Driver {
             Command::LoadImage { generation } => self.load_image(generation),
             Command::DropImage { generation } => drop(self.images.remove(&generation)),
             Command::Spawn { worker, index, generation } => {
-                let welcome = |link| shovel_protocol::control::Welcome {
-                    worker: worker.0,
-                    index: index.0,
-                    generation: generation.0,
-                    link,
-                    links: self.threads.len() as u32,
-                    max_message_bytes: self.config.max_message_bytes as u64,
-                    body_window_bytes: shovel_router::BODY_WINDOW_BYTES,
-                    dev: self.config.dev,
-                };
-                self.operators.on_spawn(worker, index);
-                let image = self.images.get(&generation);
-                let events = self.workers.spawn(worker, image, welcome, &self.threads);
-                events.into_iter().for_each(|event| self.handle(event));
+                self.starts.add(Absent { worker, index, generation });
             }
             Command::Ping { worker } => self.tell_first(ToThread::Ping { worker }),
             Command::Offer { workers, late } => {
@@ -333,7 +328,13 @@ impl Driver {
                 self.workers.may_leave(worker);
                 self.tell_first(ToThread::Shutdown { worker });
             }
-            Command::Kill { worker, at_fault } => self.workers.kill(worker, at_fault),
+            Command::Kill { worker, at_fault } => match self.starts.withdraw(worker) {
+                true => {
+                    let why = "nobody needs it any more".to_owned();
+                    self.handle(Event::SpawnFailed { worker, why });
+                }
+                false => self.workers.kill(worker, at_fault),
+            },
             Command::StopAccepting => {
                 self.workers.close_listeners();
                 self.tell_all(|| ToThread::StopAccepting);

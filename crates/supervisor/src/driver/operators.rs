@@ -43,8 +43,11 @@ impl Driver {
                 Some(request)
             }
             DriverQuestion::Scale { workers, answer } => {
-                let is_ending = self.fleet.is_ending();
-                let outcome = if is_ending { Err(ENDING.into()) } else { Ok(self.fleet.wanted()) };
+                let outcome = match self.fleet.is_ending() {
+                    true => Err(ENDING.into()),
+                    false => self.config.room(self.descriptors).check(workers),
+                };
+                let outcome = outcome.map(|()| self.fleet.wanted());
                 let event = outcome.is_ok().then_some(Event::ScaleRequested { workers });
                 let _ = answer.send(outcome);
                 event

@@ -156,5 +156,5 @@ fn what_can_change_is_read_again_and_what_cannot_is_named_and_stays() {
 
     rewrite("workers = 0");
     let told = sources.read_again(&before.choices).unwrap_err().to_string();
-    assert!(told.contains("0 is not in 1..=1024"), "{told}");
+    assert!(told.contains("a whole number from 1 to 1024"), "{told}");
 }
