@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 
 use shovel_protocol::head::{HEADER_BYTES, Header};
 use shovel_protocol::limits::FRAME_PAYLOAD_BYTES;
@@ -17,15 +18,16 @@ const KEPT_BYTES: usize = 256 * 1024;
 ///
 /// Not bounded by itself: whoever puts frames looks at [`Outgoing::waiting_bytes`] first.
 ///
-/// A payload of several pieces is not put into the batch whole: one piece of it goes with each
-/// batch, so that it does not hold up the frames behind it. Frames with the same id keep their
-/// order.
+/// A payload of several pieces is not put into the batch whole: a piece of it goes behind what waits
+/// when the piece before it is out, so that it does not hold up other frames, nor they it. Frames with
+/// the same id keep their order.
 #[derive(Debug, Default)]
 pub struct Outgoing {
+    /// Whole frames. Those that are written are forgotten now and then.
     batch: Vec<u8>,
     written: usize,
-    /// Where the pieces of longer payloads end, which stand first.
-    pieces_end: usize,
+    /// Where the pieces stand that went into the batch last, one of each longer payload.
+    pieces: Range<usize>,
     long: VecDeque<Long>,
     long_bytes: usize,
 }
@@ -103,10 +105,13 @@ impl Outgoing {
     /// those that go in pieces. Walks the batch.
     pub fn retain(&mut self, mut is_wanted: impl FnMut(&Header) -> bool) {
         let (mut read, mut kept) = (0, 0);
-        while let Some(header) = self.batch[read..].first_chunk() {
-            let header = Header::from_bytes(header);
-            let end = read + HEADER_BYTES + header.len as usize;
-            if read < self.written.max(self.pieces_end) || is_wanted(&header) {
+        let before = self.pieces.clone();
+        while let Some(end) = end_of_frame(&self.batch, read) {
+            if read == before.start {
+                self.pieces = kept..kept + before.len();
+            }
+            let is_kept = read < self.written || before.contains(&read);
+            if is_kept || header_at(&self.batch, read).is_some_and(|header| is_wanted(&header)) {
                 self.batch.copy_within(read..end, kept);
                 kept += end - read;
             }
@@ -121,37 +126,67 @@ impl Outgoing {
     /// Those of the socket: the link has ended.
     pub fn write_to(&mut self, socket: &Socket) -> io::Result<Written> {
         loop {
-            while self.written < self.batch.len() {
-                match socket.try_write(&self.batch[self.written..]) {
-                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                    Ok(written) => self.written += written,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        return Ok(Written::Full);
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(error),
-                }
+            if self.written >= self.pieces.end && !self.long.is_empty() {
+                self.take_pieces();
             }
-            self.batch.clear();
-            self.batch.shrink_to(KEPT_BYTES);
-            (self.written, self.pieces_end) = (0, 0);
-            if !self.take_pieces() {
+            if self.written == self.batch.len() {
+                self.batch.clear();
+                self.batch.shrink_to(KEPT_BYTES);
+                (self.written, self.pieces) = (0, 0..0);
                 return Ok(Written::All);
+            }
+            match socket.try_write(&self.batch[self.written..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => self.written += written,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.forget_written();
+                    return Ok(Written::Full);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
     }
 
-    /// Moves the next frame of every long payload into the batch. `false` if there is none.
-    fn take_pieces(&mut self) -> bool {
+    /// Moves the next frame of every long payload into the batch.
+    fn take_pieces(&mut self) {
+        let start = self.batch.len();
         for long in &mut self.long {
             let len = frame_bytes(&long.frames);
             self.long_bytes -= len;
             self.batch.extend(long.frames.drain(..len));
         }
         self.long.retain(|long| !long.frames.is_empty());
-        self.pieces_end = self.batch.len();
-        !self.batch.is_empty()
+        self.pieces = start..self.batch.len();
     }
+
+    /// Forgets whole frames that are written, or a batch that never runs empty would have all that ever
+    /// passed. Only when they are most of it, so that a byte is moved once at most.
+    fn forget_written(&mut self) {
+        if self.written < KEPT_BYTES.max(self.batch.len() / 2) {
+            return;
+        }
+        let mut gone = 0;
+        while let Some(end) = end_of_frame(&self.batch, gone).filter(|end| *end <= self.written) {
+            gone = end;
+        }
+        self.batch.drain(..gone);
+        self.written -= gone;
+        let Range { start, end } = self.pieces;
+        self.pieces = start.saturating_sub(gone)..end.saturating_sub(gone);
+        if self.batch.capacity() > KEPT_BYTES.max(4 * self.batch.len()) {
+            self.batch.shrink_to(KEPT_BYTES.max(2 * self.batch.len()));
+        }
+    }
+}
+
+fn header_at(batch: &[u8], start: usize) -> Option<Header> {
+    batch[start..].first_chunk().map(Header::from_bytes)
+}
+
+/// Where the frame ends that begins there; `None` at the end.
+fn end_of_frame(batch: &[u8], start: usize) -> Option<usize> {
+    header_at(batch, start).map(|header| start + HEADER_BYTES + header.len as usize)
 }
 
 /// Length of the frame at the front, from its header. All frames here were written by us.
@@ -237,6 +272,75 @@ mod tests {
         let others = seen.iter().filter(|(id, _)| *id != 1).copied().collect::<Vec<_>>();
         assert_eq!(others, [(3, 20), (4, FULL), (4, FULL)]);
         assert!(seen.len() < 23, "{seen:?}");
+    }
+
+    /// Each payload begins with its number, so that what arrives of an id can be told to be in order.
+    #[tokio::test]
+    async fn whatever_is_dropped_and_forgotten_meanwhile_payloads_arrive_whole_and_in_order() {
+        let seed = fastrand::u64(..);
+        println!("seed {seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut outgoing = Outgoing::default();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (ours, theirs) = (Socket::new(ours).unwrap(), Socket::new(theirs).unwrap());
+        let (mut incoming, mut numbers) = (Incoming::default(), 0_u64..);
+        let (mut parts, mut lasts, mut arrived) = ([0_usize; 5], [None; 5], 0);
+        while arrived < 2000 {
+            for number in numbers.by_ref().take(random.usize(..20)) {
+                let is_short = random.u8(..4) > 0;
+                let most = if is_short { 100 } else { 3 * FRAME_PAYLOAD_BYTES };
+                let mut payload = vec![0; 8 + random.usize(..most)];
+                payload[..8].copy_from_slice(&number.to_be_bytes());
+                let id = random.u64(..5);
+                outgoing.put(id, |out| {
+                    head::put_pieces(out, Kind::WsSend, 0, id, &payload);
+                });
+            }
+            if random.bool() {
+                let unwanted = random.u64(..5);
+                outgoing.retain(|header| header.id != unwanted);
+            }
+            outgoing.write_to(&ours).unwrap();
+            if incoming.try_fill(&theirs).unwrap() != Filled::Bytes {
+                tokio::task::yield_now().await;
+            }
+            while let Some(frame) = incoming.next_frame().unwrap() {
+                let id = frame.id as usize;
+                if parts[id] == 0 {
+                    let number = frame.payload.first_chunk().map(|it| u64::from_be_bytes(*it));
+                    assert!(number > lasts[id], "of {id} {number:?} behind {:?}", lasts[id]);
+                    lasts[id] = number;
+                }
+                parts[id] = if frame.has(flags::MORE) { parts[id] + 1 } else { 0 };
+                assert!(parts[id] <= 3, "pieces of one payload follow each other");
+                arrived += usize::from(parts[id] == 0);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_passes_through_a_queue_that_never_runs_empty_is_forgotten() {
+        const LONG: usize = 8 * FRAME_PAYLOAD_BYTES;
+        let mut outgoing = Outgoing::default();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (ours, theirs) = (Socket::new(ours).unwrap(), Socket::new(theirs).unwrap());
+        put(&mut outgoing, 2, LONG);
+        let (mut incoming, mut passed, mut of_long) = (Incoming::default(), 0, 0);
+        while passed < 64 << 20 {
+            while outgoing.waiting_bytes() < LONG + (1 << 20) {
+                put(&mut outgoing, 1, 10_000);
+            }
+            outgoing.write_to(&ours).unwrap();
+            assert!(outgoing.waiting_bytes() > 0, "it never runs empty");
+            assert_eq!(incoming.fill(&theirs).await.unwrap(), Filled::Bytes);
+            while let Some(frame) = incoming.next_frame().unwrap() {
+                assert!(frame.payload.iter().all(|byte| u64::from(*byte) == frame.id));
+                passed += frame.payload.len();
+                of_long += if frame.id == 2 { frame.payload.len() } else { 0 };
+            }
+            assert!(outgoing.batch.capacity() <= 8 << 20, "{passed}");
+        }
+        assert_eq!(of_long, LONG, "nor does what others put keep a long payload waiting");
     }
 
     #[tokio::test]
