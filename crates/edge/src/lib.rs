@@ -19,6 +19,7 @@ pub mod http;
 pub mod http1;
 pub mod ledger;
 pub mod listener;
+mod lists;
 mod outbox;
 pub mod proxy_header;
 pub mod socket_file;

@@ -131,3 +131,37 @@ async fn a_workers_header_that_would_split_the_response_is_a_502() {
     }
     assert_eq!(get(pool.address(), "/").await.status, 200, "the link survives");
 }
+
+in_both_modes!(a_byte_that_is_no_text_hides_no_option_of_a_connection);
+/// D251.
+async fn a_byte_that_is_no_text_hides_no_option_of_a_connection(pool: Pool) {
+    let mut raw = Raw::connect(pool.address()).await;
+    let first = b"GET /info HTTP/1.1\r\nHost: a\r\nConnection: close, \xe9\r\n\r\n";
+    raw.write(&[&first[..], b"GET /info HTTP/1.1\r\nHost: a\r\n\r\n"].concat()).await;
+    let text = String::from_utf8(raw.rest().await).unwrap();
+    assert_eq!(text.matches("HTTP/1.1 200 ").count(), 1, "{text}");
+
+    let mut raw = Raw::connect(pool.address()).await;
+    let named = b"GET /mirror HTTP/1.1\r\nHost: a\r\nX-Secret: 1\r\nConnection: close, x-secret, \xe9\r\n\r\n";
+    raw.write(named).await;
+    let text = String::from_utf8(raw.rest().await).unwrap();
+    assert!(text.starts_with("HTTP/1.1 200 ") && !text.contains("x-secret"), "{text}");
+}
+
+in_both_modes!(what_is_refused_has_no_content_if_it_was_a_head_request_and_only_then);
+/// D252.
+async fn what_is_refused_has_no_content_if_it_was_a_head_request_and_only_then(pool: Pool) {
+    for (request, has_content) in [
+        ("HEAD / HTTP/1.1\r\nHost: a b\r\n\r\n", false),
+        ("\r\nHEAD / HTTP/1.1\r\nHost: a b\r\n\r\n", false),
+        ("POST / HTTP/1.1\r\nHost: a b\r\nContent-Length: 5\r\n\r\nHEAD ", true),
+        ("HEADS / HTTP/1.1\r\nHost: a b\r\n\r\n", true),
+    ] {
+        let mut raw = Raw::connect(pool.address()).await;
+        raw.write(request).await;
+        let text = String::from_utf8(raw.rest().await).unwrap();
+        let (head, content) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 400 "), "{request:?}: {text}");
+        assert_eq!(content.is_empty(), !has_content, "{request:?}: {text}");
+    }
+}

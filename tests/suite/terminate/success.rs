@@ -44,8 +44,8 @@ async fn until_refused(address: std::net::SocketAddr) {
 
 /// F52.
 #[tokio::test]
-async fn an_idle_pool_ends_at_once_on_sigterm_and_on_sigint() {
-    for end in [Signal::SIGTERM, Signal::SIGINT] {
+async fn an_idle_pool_ends_at_once_on_each_signal_to_end() {
+    for end in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
         let mut pool = Pool::start(Options::app().workers(2)).await;
         // A kept connection without a request under way holds up nothing.
         let mut http = Http::connect(pool.address()).await;
@@ -54,6 +54,26 @@ async fn an_idle_pool_ends_at_once_on_sigterm_and_on_sigint() {
         signal(pool.pid(), end);
         assert_eq!(pool.exit_status().await.code(), Some(0));
         assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    }
+}
+
+/// F250.
+#[tokio::test]
+async fn signals_that_say_something_to_other_servers_end_nobody() {
+    let pool = Pool::start(Options::app()).await;
+    let mut socket = WebSocket::connect(pool.address(), "/ws").await;
+    for (foreign, name) in [
+        (Signal::SIGUSR1, "SIGUSR1"),
+        (Signal::SIGUSR2, "SIGUSR2"),
+        (Signal::SIGALRM, "SIGALRM"),
+        (Signal::SIGPIPE, "SIGPIPE"),
+    ] {
+        signal(pool.pid(), foreign);
+        if foreign != Signal::SIGPIPE {
+            pool.wait_for("a word about it", |line| line.message().contains(name)).await;
+        }
+        socket.send(name).await;
+        socket.expect_text(&format!("echo {name}")).await;
     }
 }
 

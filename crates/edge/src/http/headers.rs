@@ -7,14 +7,16 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
+use super::forwarded::Told;
 use super::identity::{TRACEPARENT, TRACESTATE, X_REQUEST_ID};
 use crate::backend::Peer;
+use crate::lists;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Headers that a `Connection` header takes away from nobody.
 const KEPT: [HeaderName; 18] = [
@@ -43,7 +45,7 @@ const OF_ONE_HOP: [HeaderName; 4] = [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, T
 
 /// Headers by which proxies tell whose request it was and what it asked for, beside those that begin
 /// with `x-forwarded-`.
-const OF_PROXIES: [&str; 23] = [
+const OF_PROXIES: [&str; 37] = [
     "client-ip",
     "forwarded",
     "forwarded-for",
@@ -67,12 +69,26 @@ const OF_PROXIES: [&str; 23] = [
     "x-url-scheme",
     "x-scheme",
     "front-end-https",
+    "cf-connecting-ipv6",
+    "fly-client-ip",
+    "do-connecting-ip",
+    "proxy-client-ip",
+    "wl-proxy-client-ip",
+    "ali-cdn-real-ip",
+    "x-azure-clientip",
+    "x-proxyuser-ip",
+    "x-vercel-forwarded-for",
+    "x-envoy-original-path",
+    "remote-user",
+    "x-remote-user",
+    "x-client-cert",
+    "ssl-client-cert",
 ];
 
 /// Removes what concerns the hop from the client alone (RFC 9110 §7.6.1). `TE: trailers` stays,
 /// since trailers are passed on.
 pub(super) fn clean_request(headers: &mut HeaderMap) {
-    let trailers = headers.get_all(TE).iter().any(|te| has_token(te, "trailers"));
+    let trailers = lists::names(headers, &TE, "trailers");
     remove_hop_by_hop(headers);
     headers.remove(UPGRADE);
     headers.remove(TE);
@@ -103,24 +119,18 @@ pub(super) fn clean_response<Body>(response: &mut Response<Body>) {
 }
 
 /// Says who the client is, in the usual headers and in that of RFC 7239. What the client says of
-/// itself is dropped, since anyone can write it, unless it is a proxy that is trusted: then what it
-/// says stands before what is said here, and how and whom it was asked holds in every header, so
-/// that none contradicts another.
-pub(super) fn set_forwarded(headers: &mut HeaderMap, peer: &Peer, is_trusted: bool) {
-    drop_unbelieved(headers, is_trusted);
-    // Of others it has just been dropped.
-    let (proto, host) = match is_trusted {
-        true => {
-            (said(headers, &X_FORWARDED_PROTO, "proto"), said(headers, &X_FORWARDED_HOST, "host"))
-        }
-        false => (None, None),
-    };
+/// itself is dropped, since anyone can write it, unless it is a proxy that is trusted, which has `told`
+/// something: then what it says of clients stands before what is said here, and how and whom it was
+/// asked holds in every header, so that none contradicts another.
+pub(super) fn set_forwarded(headers: &mut HeaderMap, peer: &Peer, told: Option<Told>) {
+    drop_unbelieved(headers, told.is_some());
+    let Told { proto, host, .. } = told.unwrap_or_default();
     let proto = proto.unwrap_or(HeaderValue::from_static("http"));
     let host = host.or_else(|| headers.get(HOST).cloned());
     add(headers, FORWARDED, &element(peer, &proto, host.as_ref()));
-    headers.entry(X_FORWARDED_PROTO).or_insert(proto);
+    headers.insert(X_FORWARDED_PROTO, proto);
     if let Some(host) = host {
-        headers.entry(X_FORWARDED_HOST).or_insert(host);
+        headers.insert(X_FORWARDED_HOST, host);
     }
     if let Some(ip) = peer.ip() {
         add(headers, X_FORWARDED_FOR, ip);
@@ -174,36 +184,10 @@ pub(crate) fn is_for_proxies(name: &HeaderName) -> bool {
     is_of_proxies(name.as_str()) || is_another(name.as_str())
 }
 
-/// What a trusted proxy says by a header of its own, which is about its client; else in its element
-/// of `Forwarded`, the last one.
-fn said(headers: &HeaderMap, own: &HeaderName, parameter: &str) -> Option<HeaderValue> {
-    let is_one = |text: &&str| {
-        let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b".:-_[]".contains(&byte);
-        !text.is_empty() && text.bytes().all(is_fine)
-    };
-    let text = match headers.get(own) {
-        Some(value) => value.to_str().ok()?.split(',').next().map(str::trim),
-        None => {
-            let lines = headers.get_all(FORWARDED);
-            let last = lines.iter().next_back()?.to_str().ok()?.rsplit(',').next()?;
-            last.split(';').find_map(|pair| {
-                let (name, value) = pair.split_once('=')?;
-                let is_it = name.trim().eq_ignore_ascii_case(parameter);
-                let value = value.trim();
-                match value.strip_prefix('"') {
-                    Some(quoted) => quoted.strip_suffix('"').filter(|_| is_it),
-                    None => is_it.then_some(value),
-                }
-            })
-        }
-    };
-    text.filter(is_one).and_then(|text| text.parse().ok())
-}
-
 /// Adds to a list (RFC 9110 §5.3), in one line, which every reader understands.
 fn add(headers: &mut HeaderMap, name: HeaderName, last: &str) {
     let mut list = Vec::with_capacity(last.len());
-    for before in headers.get_all(&name) {
+    for before in headers.get_all(&name).iter().filter(|before| !before.is_empty()) {
         list.extend_from_slice(before.as_bytes());
         list.extend_from_slice(b", ");
     }
@@ -214,13 +198,8 @@ fn add(headers: &mut HeaderMap, name: HeaderName, last: &str) {
 }
 
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
+    let named = lists::elements(headers, &CONNECTION);
+    let named: Vec<_> = named.filter_map(|name| HeaderName::from_bytes(name).ok()).collect();
     // `TE` and `Upgrade` are looked at by the callers, and must be named here by rule. The others are
     // no options of a connection: naming them only hides them from the app.
     let is_named = |name: &HeaderName| named.contains(name) && !KEPT.contains(name);
@@ -233,11 +212,6 @@ fn remove_all(headers: &mut HeaderMap, is_unwanted: impl Fn(&HeaderName) -> bool
     for name in unwanted {
         headers.remove(name);
     }
-}
-
-pub(super) fn has_token(value: &HeaderValue, token: &str) -> bool {
-    let value = value.to_str().unwrap_or_default();
-    value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token))
 }
 
 #[cfg(test)]
@@ -302,7 +276,7 @@ mod tests {
     fn what_a_client_says_of_itself_is_dropped() {
         let mut headers =
             headers(&[("x-forwarded-for", "6.6.6.6"), ("forwarded", "for=6.6.6.6"), ("host", "h")]);
-        set_forwarded(&mut headers, &Peer::new(Some("127.0.0.1:5".parse().unwrap())), false);
+        set_forwarded(&mut headers, &Peer::new(Some("127.0.0.1:5".parse().unwrap())), None);
         assert_eq!(headers["x-forwarded-for"], "127.0.0.1");
         assert_eq!(headers["forwarded"], "for=127.0.0.1;proto=http;host=\"h\"");
         assert_eq!(headers["x-forwarded-host"], "h");
@@ -317,7 +291,7 @@ mod tests {
             (None, None, "for=unknown;proto=http"),
         ] {
             let mut headers = HeaderMap::new();
-            set_forwarded(&mut headers, &Peer::new(address.map(|it| it.parse().unwrap())), false);
+            set_forwarded(&mut headers, &Peer::new(address.map(|it| it.parse().unwrap())), None);
             assert_eq!(headers["forwarded"], element);
             let alone_there = headers.get("x-forwarded-for").map(|ip| ip.to_str().unwrap());
             assert_eq!(alone_there, alone);
@@ -334,7 +308,12 @@ mod tests {
             ("forwarded", "for=7.7.7.7;proto=https"),
             ("host", "inside"),
         ]);
-        set_forwarded(&mut headers, &Peer::new(Some("127.0.0.1:5".parse().unwrap())), true);
+        let told = Told {
+            proto: Some(HeaderValue::from_static("https")),
+            host: Some(HeaderValue::from_static("example.com")),
+            ..Told::default()
+        };
+        set_forwarded(&mut headers, &Peer::new(Some("127.0.0.1:5".parse().unwrap())), Some(told));
         assert_eq!(headers["x-forwarded-for"], "6.6.6.6, 7.7.7.7, 127.0.0.1");
         assert_eq!(headers["x-forwarded-proto"], "https");
         assert_eq!(headers["x-forwarded-host"], "example.com");
@@ -342,35 +321,26 @@ mod tests {
         assert_eq!(headers["forwarded"], whole);
     }
 
+    /// D36.
     #[test]
     fn no_header_contradicts_another_about_how_a_trusted_proxy_was_asked() {
-        let of = |lines: &[(&str, &str)]| {
-            let mut headers = headers(lines);
-            headers.insert("host", "inside".parse().unwrap());
-            set_forwarded(&mut headers, &Peer::new(Some("127.0.0.1:5".parse().unwrap())), true);
-            let last = headers["forwarded"].to_str().unwrap().rsplit(", ").next().unwrap();
-            let last = last.strip_prefix("for=127.0.0.1;").unwrap().to_owned();
-            let text = |name: &str| headers[name].to_str().unwrap().to_owned();
-            [text("x-forwarded-proto"), text("x-forwarded-host"), last]
+        let mut headers = headers(&[
+            ("host", "inside"),
+            ("x-forwarded-proto", "https, http"),
+            ("x-forwarded-host", "evil, c.test:8"),
+            ("x-forwarded-for", ""),
+        ]);
+        let told = Told {
+            proto: Some(HeaderValue::from_static("http")),
+            host: Some(HeaderValue::from_static("c.test:8")),
+            ..Told::default()
         };
-        for (lines, expected) in [
-            (&[][..], ["http", "inside", "proto=http;host=\"inside\""]),
-            (&[("x-forwarded-proto", "https")], ["https", "inside", "proto=https;host=\"inside\""]),
-            (
-                &[("forwarded", "for=a;proto=http, for=b; Proto=https ;host=\"c.test:8\"")],
-                ["https", "c.test:8", "proto=https;host=\"c.test:8\""],
-            ),
-            (
-                &[("x-forwarded-proto", "https, http"), ("forwarded", "proto=http")],
-                ["https, http", "inside", "proto=https;host=\"inside\""],
-            ),
-            (
-                &[("forwarded", "proto=\"h;t\";host=\"a b\"")],
-                ["http", "inside", "proto=http;host=\"inside\""],
-            ),
-        ] {
-            assert_eq!(of(lines), expected, "{lines:?}");
-        }
+        set_forwarded(&mut headers, &Peer::new(Some("127.0.0.1:5".parse().unwrap())), Some(told));
+        assert_eq!(headers["x-forwarded-proto"], "http");
+        assert_eq!(headers["x-forwarded-host"], "c.test:8");
+        assert_eq!(headers["forwarded"], "for=127.0.0.1;proto=http;host=\"c.test:8\"");
+        // An empty element is none (RFC 9110 §5.6.1).
+        assert_eq!(headers["x-forwarded-for"], "127.0.0.1");
     }
 
     #[test]
@@ -388,7 +358,7 @@ mod tests {
             let all = of_proxies.iter().chain(&disguises).chain(&["x_own", "accept"]);
             let lines: Vec<_> = all.map(|name| (*name, "6.6.6.6")).collect();
             let mut headers = headers(&lines);
-            set_forwarded(&mut headers, &Peer::new(None), is_trusted);
+            set_forwarded(&mut headers, &Peer::new(None), is_trusted.then(Told::default));
             for name in of_proxies {
                 assert_eq!(headers.contains_key(name), is_trusted, "{name}");
             }

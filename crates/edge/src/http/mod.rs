@@ -6,6 +6,7 @@
 
 mod access;
 pub(crate) mod body;
+mod forwarded;
 mod headers;
 mod identity;
 mod origins;
@@ -25,6 +26,7 @@ use http_body::Body as _;
 use self::access::Access;
 pub(crate) use self::access::log_refused;
 use self::body::Body;
+use self::forwarded::Told;
 pub(crate) use self::headers::is_for_proxies;
 pub use self::origins::{AllowedOrigin, Origin};
 pub use self::proxies::Proxy;
@@ -33,6 +35,7 @@ use crate::backend::{Accepted, Backend, Failure, Notes, Peer, Refused, Upgrade};
 use crate::connection::{Admitted, Server};
 use crate::http1::body::{BrokenBody, RequestBody};
 pub use crate::http1::head::Limits;
+use crate::lists;
 use crate::ws::Socket;
 use crate::ws::handshake::{self, ClientHandshake, Handshake, Refusal};
 
@@ -132,8 +135,9 @@ pub(crate) async fn answer<B: Backend>(
     let settings = server.http();
     let is_trusted = trusts(&settings.trusted_proxies, &admitted.peer);
     let names = identity::identify(request.headers_mut(), is_trusted);
-    let peer = peer_of(&admitted, is_trusted, &settings, &request);
-    headers::set_forwarded(request.headers_mut(), &admitted.peer, is_trusted);
+    let told = is_trusted.then(|| forwarded::told(&settings.trusted_proxies, request.headers()));
+    let peer = peer_of(&admitted, told.as_ref());
+    headers::set_forwarded(request.headers_mut(), &admitted.peer, told);
     if !settings.access_log {
         return respond(&server, request, peer, Notes::default()).await;
     }
@@ -153,14 +157,8 @@ pub(crate) async fn answer<B: Backend>(
 
 /// Who asks: whoever was admitted, or the client that a trusted proxy names. The port of the latter is
 /// not known, and is 0.
-fn peer_of(
-    admitted: &Admitted,
-    is_trusted: bool,
-    settings: &Settings,
-    request: &Request<RequestBody>,
-) -> Rc<Peer> {
-    let behind = || proxies::client_behind(&settings.trusted_proxies, request.headers());
-    match is_trusted.then(behind).flatten() {
+fn peer_of(admitted: &Admitted, told: Option<&Told>) -> Rc<Peer> {
+    match told.and_then(|told| told.client) {
         Some(address) => Rc::new(Peer::new(Some((address, 0).into()))),
         None => admitted.peer.clone(),
     }
@@ -319,5 +317,5 @@ pub(crate) fn headers_of_plain(text: &'static str) -> HeaderMap {
 
 /// Whether the client wants to see the trailers of a response.
 pub(crate) fn takes_trailers(headers: &HeaderMap) -> bool {
-    headers.get_all(TE).iter().any(|te| headers::has_token(te, "trailers"))
+    lists::names(headers, &TE, "trailers")
 }

@@ -216,7 +216,7 @@ impl<B: Backend> Connection<B> {
                     return self.begin(*head, bytes);
                 }
                 Ok(head::Found::Nothing) => *looked_at = self.input.bytes().len(),
-                Err(refusal) => return self.refuse(refusal),
+                Err(refusal) => return self.refuse(refusal, None),
             }
         }
         if self.input.has_ended() {
@@ -242,7 +242,7 @@ impl<B: Backend> Connection<B> {
         if let (Length::Bytes(bytes), Some(most)) = (head.length, settings.max_body_bytes)
             && bytes > most
         {
-            return self.refuse(Refusal::too_long_a_body());
+            return self.refuse(Refusal::too_long_a_body(), Some(&head.method));
         }
         self.clock.note_progress();
         self.asking.set(true);

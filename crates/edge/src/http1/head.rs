@@ -10,6 +10,8 @@ use http::header::{
 };
 use http::{HeaderMap, Method, StatusCode, Uri, Version};
 
+use crate::lists;
+
 use super::framing::{Length, end_of_fields};
 use super::target;
 
@@ -137,6 +139,12 @@ fn empty_lines(input: &[u8]) -> Result<usize, Refusal> {
     }
 }
 
+/// Whether a head that is refused, or has not come whole, is one of a HEAD request.
+pub(super) fn asks_for_head(input: &[u8]) -> bool {
+    let line = input.iter().position(|byte| !b"\r\n".contains(byte)).unwrap_or_default();
+    input[line..].starts_with(b"HEAD ")
+}
+
 /// Whether the request line is one, but for its version.
 fn names_a_version(input: &[u8]) -> bool {
     let line = input.split(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -187,8 +195,11 @@ fn read(request: &httparse::Request<'_, '_>) -> Result<Head, Refusal> {
     let expects_continue =
         version == Version::HTTP_11 && headers.contains_key(EXPECT) && length != Length::Bytes(0);
     let keeps = match version {
-        Version::HTTP_11 => !has_option(&headers, "close"),
-        _ => has_option(&headers, "keep-alive") && !has_option(&headers, "close"),
+        Version::HTTP_11 => !lists::names(&headers, &CONNECTION, "close"),
+        _ => {
+            let says = |option| lists::names(&headers, &CONNECTION, option);
+            says("keep-alive") && !says("close")
+        }
     };
     Ok(Head { method, uri, version, headers, length, keeps, expects_continue })
 }
@@ -226,12 +237,6 @@ fn length(version: Version, headers: &HeaderMap) -> Result<Length, Refusal> {
         (Some(coding), None) if coding.is_empty() => Err(bad("the Transfer-Encoding is empty")),
         _ => Err(refuse(StatusCode::NOT_IMPLEMENTED, "only the transfer coding chunked is known")),
     }
-}
-
-/// Whether `Connection` names this option.
-fn has_option(headers: &HeaderMap, option: &str) -> bool {
-    let lines = headers.get_all(CONNECTION).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).any(|one| one.trim().eq_ignore_ascii_case(option))
 }
 
 #[cfg(test)]

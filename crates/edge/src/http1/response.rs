@@ -49,6 +49,11 @@ impl Framing {
         if status.is_informational() || status == StatusCode::NO_CONTENT {
             headers.remove(CONTENT_LENGTH);
         }
+        // It has no content either (RFC 9110 §15.3.6), but no reader knows that by its status.
+        if status == StatusCode::RESET_CONTENT {
+            headers.insert(CONTENT_LENGTH, 0.into());
+            return Framing::None;
+        }
         if asked.method == Method::HEAD || is_bodiless || status.is_informational() {
             return Framing::None;
         }
@@ -199,6 +204,9 @@ mod tests {
         assert_eq!(choose(&get, 200, None), (Framing::Chunked { trailers: false }, None));
         assert_eq!(choose(&get, 204, Some(0)), (Framing::None, None));
         assert_eq!(choose(&get, 304, None), (Framing::None, None));
+        for size in [None, Some(5)] {
+            assert_eq!(choose(&get, 205, size), (Framing::None, Some("0".to_owned())));
+        }
         let old = asked(Method::GET, Version::HTTP_10);
         assert_eq!(choose(&old, 200, None), (Framing::Close, None));
         let head = asked(Method::HEAD, Version::HTTP_11);

@@ -49,6 +49,11 @@ pub(super) fn read(
     let host =
         HeaderValue::from_str(authority.as_str()).map_err(|_| bad("the target is malformed"))?;
     headers.insert(HOST, host);
+    // Of the host as a whole (RFC 9112 §3.2.4).
+    let is_bare = target.split_once("://").is_some_and(|(_, rest)| rest == authority.as_str());
+    if *method == Method::OPTIONS && is_bare {
+        return Ok(Uri::from_static("*"));
+    }
     // Written out, an empty path is the root (RFC 9110 §4.2.3).
     let path = uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string);
     path.parse().map_err(malformed)

@@ -9,6 +9,8 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use sha1::{Digest as _, Sha1};
 
+use crate::lists;
+
 /// What a request asks for, as [`examine`] sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Handshake {
@@ -56,8 +58,7 @@ pub fn examine(method: &Method, version: Version, headers: &HeaderMap) -> Handsh
 
 /// Whether a request asks for a WebSocket, by the rules or against them.
 pub(crate) fn is_meant(version: Version, headers: &HeaderMap) -> bool {
-    let is_it = |token: &str| token.eq_ignore_ascii_case("websocket");
-    version >= Version::HTTP_11 && tokens(headers, &UPGRADE).any(is_it)
+    version >= Version::HTTP_11 && lists::names(headers, &UPGRADE, "websocket")
 }
 
 /// Applies the rules of RFC 6455 §4.2.1 to a request that is meant as WebSocket.
@@ -65,7 +66,7 @@ fn examine_websocket(method: &Method, headers: &HeaderMap) -> Result<ClientHands
     if method != Method::GET {
         return Err(bad_request("a WebSocket handshake must be a GET request"));
     }
-    if !tokens(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade")) {
+    if !lists::names(headers, &CONNECTION, "upgrade") {
         return Err(bad_request("the Connection header must contain \"Upgrade\""));
     }
     let Some(key) = only(headers, &SEC_WEBSOCKET_KEY).filter(|key| is_key(key)) else {
@@ -79,7 +80,8 @@ fn examine_websocket(method: &Method, headers: &HeaderMap) -> Result<ClientHands
 
 /// The subprotocols that a client offers, the one that it prefers first.
 pub fn protocols(headers: &HeaderMap) -> Vec<String> {
-    tokens(headers, &SEC_WEBSOCKET_PROTOCOL).map(str::to_owned).collect()
+    let offered = lists::elements(headers, &SEC_WEBSOCKET_PROTOCOL);
+    offered.filter_map(|protocol| Some(str::from_utf8(protocol).ok()?.to_owned())).collect()
 }
 
 fn bad_request(why: &'static str) -> Refusal {
@@ -110,17 +112,6 @@ fn accept(key: &str) -> HeaderValue {
 /// Whether a key has the 16 bytes of RFC 6455 §4.2.1, item 5.
 fn is_key(key: &str) -> bool {
     STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16)
-}
-
-/// The elements of a comma-separated list that may be spread over several lines (RFC 9110 §5.3).
-fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    headers
-        .get_all(name)
-        .into_iter()
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
-        .map(str::trim)
-        .filter(|token| !token.is_empty())
 }
 
 /// The value of a header that may occur only once (RFC 6455 §11.3.1, §11.3.5).

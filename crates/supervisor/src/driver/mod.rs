@@ -102,6 +102,9 @@ struct Signals {
     hangup: Signal,
     terminate: Signal,
     interrupt: Signal,
+    quit: Signal,
+    /// Those that say something to other servers, and would end a program that does not know them.
+    foreign: [Signal; 3],
 }
 
 impl Signals {
@@ -110,6 +113,12 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+            foreign: [
+                signal(SignalKind::user_defined1())?,
+                signal(SignalKind::user_defined2())?,
+                signal(SignalKind::alarm())?,
+            ],
         })
     }
 
@@ -118,11 +127,19 @@ impl Signals {
     /// # Cancel safety
     /// No signal is lost.
     async fn next(&mut self) -> Event {
-        // Cancel-safe: a signal stays pending until its branch is taken.
-        tokio::select! {
-            _ = self.hangup.recv() => Event::ReloadRequested,
-            _ = self.terminate.recv() => Event::TerminateRequested,
-            _ = self.interrupt.recv() => Event::TerminateRequested,
+        let [user1, user2, alarm] = &mut self.foreign;
+        loop {
+            // Cancel-safe: a signal stays pending until its branch is taken.
+            let foreign = tokio::select! {
+                _ = self.hangup.recv() => return Event::ReloadRequested,
+                _ = self.terminate.recv() => return Event::TerminateRequested,
+                _ = self.interrupt.recv() => return Event::TerminateRequested,
+                _ = self.quit.recv() => return Event::TerminateRequested,
+                _ = user1.recv() => "SIGUSR1",
+                _ = user2.recv() => "SIGUSR2",
+                _ = alarm.recv() => "SIGALRM",
+            };
+            tracing::warn!("{foreign} means nothing here: SIGHUP reloads, SIGTERM ends");
         }
     }
 

@@ -13,7 +13,7 @@ use crate::backend::{Backend, Refused};
 use crate::http::{self as semantics, Settings};
 use crate::http1::body::BrokenBody;
 use crate::http1::clock::Wait;
-use crate::http1::head::Refusal;
+use crate::http1::head::{self, Refusal};
 use crate::http1::response::put_head;
 
 /// How long a client may send on after our end, so that it can read what we have sent.
@@ -53,24 +53,30 @@ impl<B: Backend> Connection<B> {
             return Step::End(End::Closed);
         }
         match self.fill(context) {
-            Poll::Ready(Ok(())) => Step::Again,
-            Poll::Ready(Err(_)) => Step::End(End::Closed),
-            Poll::Pending => {
-                self.clock.wait_for(Wait::End);
-                Step::Wait
-            }
+            // One read a turn: what is dropped costs its client nothing, and others wait meanwhile.
+            Poll::Ready(Ok(())) => context.waker().wake_by_ref(),
+            Poll::Ready(Err(_)) => return Step::End(End::Closed),
+            Poll::Pending => {}
         }
+        self.clock.wait_for(Wait::End);
+        Step::Wait
     }
 
-    /// A head that no backend will see; what comes behind it is not looked at.
-    pub(super) fn refuse(&mut self, refusal: Refusal) -> Step<B> {
+    /// A head that no backend will see, of which this method is known; what comes behind it is not
+    /// looked at.
+    pub(super) fn refuse(&mut self, refusal: Refusal, method: Option<&Method>) -> Step<B> {
         self.server.backend.refused(Refused::BadHead);
-        self.say_last(refusal.status, refusal.why);
+        let is_to_head = match method {
+            Some(method) => *method == Method::HEAD,
+            None => head::asks_for_head(self.input.bytes()),
+        };
+        self.say_last(refusal.status, refusal.why, is_to_head);
         Step::Again
     }
 
-    /// Says this instead of an answer, and ends.
-    pub(super) fn say_last(&mut self, status: StatusCode, why: &'static str) {
+    /// Says this instead of an answer, and ends. `is_to_head`: a response to HEAD has no content, though
+    /// it says how long that would be (RFC 9110 §9.3.2).
+    pub(super) fn say_last(&mut self, status: StatusCode, why: &'static str, is_to_head: bool) {
         if self.server.http().access_log {
             semantics::log_refused(&self.admitted.peer, status, why);
         }
@@ -82,11 +88,6 @@ impl<B: Backend> Connection<B> {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, semantics::RETRY_AFTER);
         }
-        // RFC 9110 §9.3.2: a response to HEAD has no content, though it says how long that would be.
-        let is_to_head = match &self.state {
-            State::Exchange(exchange) => exchange.asked.method == Method::HEAD,
-            _ => self.input.bytes().starts_with(b"HEAD "),
-        };
         self.outbox.put(self.server.turn.buffers(), |out| {
             put_head(out, Version::HTTP_11, status, &headers, Some(false));
             if !is_to_head {
@@ -123,7 +124,9 @@ impl<B: Backend> Connection<B> {
             (Wait::Body | Wait::Head, _) if self.is_starved => None,
             (Wait::Head, _) => {
                 self.server.backend.refused(Refused::SlowHead);
-                self.say_last(StatusCode::REQUEST_TIMEOUT, "the head of the request does not come");
+                let is_to_head = head::asks_for_head(self.input.bytes());
+                let why = "the head of the request does not come";
+                self.say_last(StatusCode::REQUEST_TIMEOUT, why, is_to_head);
                 None
             }
             (Wait::Body, State::Exchange(exchange))

@@ -2,10 +2,11 @@
 
 use std::task::Context;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 
 use super::{Connection, End, Stage, State};
 use crate::backend::{Backend, Relief};
+use crate::http1::head;
 use crate::ledger::{Held, Reads};
 use crate::outbox::Outbox;
 
@@ -49,8 +50,13 @@ impl<B: Backend> Connection<B> {
             self.outbox = Outbox::default();
             return Some(End::Closed);
         }
+        let is_to_head = match &self.state {
+            State::Exchange(exchange) => exchange.asked.method == Method::HEAD,
+            _ => head::asks_for_head(self.input.bytes()),
+        };
         self.input.take_all(self.server.turn.buffers());
-        self.say_last(StatusCode::SERVICE_UNAVAILABLE, "clients hold too much memory");
+        let why = "clients hold too much memory";
+        self.say_last(StatusCode::SERVICE_UNAVAILABLE, why, is_to_head);
         None
     }
 }
