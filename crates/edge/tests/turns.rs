@@ -91,6 +91,8 @@ impl Backend for Echo {
 
     fn relieved(&self, _: shovel_edge::Relief) {}
 
+    fn held_back(&self) {}
+
     fn emptied(&self, _: Self::Route) {}
 
     fn refused(&self, why: Refused) {
