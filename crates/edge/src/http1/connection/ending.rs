@@ -22,6 +22,20 @@ const LINGERS: Duration = Duration::from_secs(2);
 /// How long a client may take for the rest of a head when the server stops.
 const LAST_HEAD: Duration = Duration::from_secs(1);
 
+/// What the answer to a request has behind its head (RFC 9110 §9.3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// Nothing, though its head says how long that would be.
+    Head,
+    Content,
+}
+
+impl Asked {
+    pub(super) fn by(method: &Method) -> Self {
+        if *method == Method::HEAD { Asked::Head } else { Asked::Content }
+    }
+}
+
 impl<B: Backend> Connection<B> {
     /// Ends our side. To close with something unread would have the system throw away what the client
     /// has not read.
@@ -63,14 +77,24 @@ impl<B: Backend> Connection<B> {
     }
 
     /// A head that no backend will see; what comes behind it is not looked at.
-    pub(super) fn refuse(&mut self, refusal: Refusal) -> Step<B> {
+    pub(super) fn refuse(&mut self, refusal: Refusal, asked: Asked) -> Step<B> {
         self.server.backend.refused(Refused::BadHead);
-        self.say_last(refusal.status, refusal.why);
+        self.say_last(refusal.status, refusal.why, asked);
         Step::Again
     }
 
+    /// What is asked for by a head that may not have come whole, or by the request under way.
+    pub(super) fn asked(&self) -> Asked {
+        if let State::Exchange(exchange) = &self.state {
+            return Asked::by(&exchange.asked.method);
+        }
+        let begin = self.input.bytes().iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
+        let head = begin.map_or(&[][..], |begin| &self.input.bytes()[begin..]);
+        if head.starts_with(b"HEAD ") { Asked::Head } else { Asked::Content }
+    }
+
     /// Says this instead of an answer, and ends.
-    pub(super) fn say_last(&mut self, status: StatusCode, why: &'static str) {
+    pub(super) fn say_last(&mut self, status: StatusCode, why: &'static str, asked: Asked) {
         if self.server.http().access_log {
             semantics::log_refused(&self.admitted.peer, status, why);
         }
@@ -82,14 +106,9 @@ impl<B: Backend> Connection<B> {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, semantics::RETRY_AFTER);
         }
-        // RFC 9110 §9.3.2: a response to HEAD has no content, though it says how long that would be.
-        let is_to_head = match &self.state {
-            State::Exchange(exchange) => exchange.asked.method == Method::HEAD,
-            _ => self.input.bytes().starts_with(b"HEAD "),
-        };
         self.outbox.put(self.server.turn.buffers(), |out| {
             put_head(out, Version::HTTP_11, status, &headers, Some(false));
-            if !is_to_head {
+            if asked == Asked::Content {
                 out.extend_from_slice(why.as_bytes());
             }
         });
@@ -123,7 +142,8 @@ impl<B: Backend> Connection<B> {
             (Wait::Body | Wait::Head, _) if self.is_starved => None,
             (Wait::Head, _) => {
                 self.server.backend.refused(Refused::SlowHead);
-                self.say_last(StatusCode::REQUEST_TIMEOUT, "the head of the request does not come");
+                let why = "the head of the request does not come";
+                self.say_last(StatusCode::REQUEST_TIMEOUT, why, self.asked());
                 None
             }
             (Wait::Body, State::Exchange(exchange))

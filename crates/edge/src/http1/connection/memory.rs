@@ -49,8 +49,9 @@ impl<B: Backend> Connection<B> {
             self.outbox = Outbox::default();
             return Some(End::Closed);
         }
+        let asked = self.asked();
         self.input.take_all(self.server.turn.buffers());
-        self.say_last(StatusCode::SERVICE_UNAVAILABLE, "clients hold too much memory");
+        self.say_last(StatusCode::SERVICE_UNAVAILABLE, "clients hold too much memory", asked);
         None
     }
 }
