@@ -133,6 +133,8 @@ impl Backend for Actor {
 
     fn relieved(&self, _: shovel_edge::Relief) {}
 
+    fn held_back(&self) {}
+
     fn emptied(&self, _: Self::Route) {}
 
     fn refused(&self, _: Refused) {}

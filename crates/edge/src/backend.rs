@@ -71,6 +71,9 @@ pub trait Backend: 'static {
 
     /// Something was done to a client since clients hold much memory.
     fn relieved(&self, how: Relief);
+
+    /// A client is not read on for now, since it sends more messages than it may in a second.
+    fn held_back(&self);
 }
 
 /// What is done to a client when clients hold much memory.

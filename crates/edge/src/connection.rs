@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::Duration;
 
+use ::http::StatusCode;
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
 use tokio::time::timeout;
@@ -97,9 +98,16 @@ impl<B: Backend> Server<B> {
 
     /// Lets a client in, or turns it away.
     fn welcome(self: &Rc<Self>, transport: Transport, peer: Peer) {
-        let Some(admitted) = self.admit(peer) else {
-            self.backend.refused(Refused::OverAddressLimit);
-            return refuse(&transport);
+        let admitted = match self.admit(peer) {
+            Ok(admitted) => admitted,
+            Err(peer) => {
+                self.backend.refused(Refused::OverAddressLimit);
+                if self.http().access_log {
+                    let why = "too many connections of this address";
+                    http::log_refused(&peer, StatusCode::TOO_MANY_REQUESTS, why);
+                }
+                return refuse(&transport);
+            }
         };
         let guard = self.live.enter();
         let server = self.clone();
@@ -205,16 +213,19 @@ impl<B: Backend> Server<B> {
         accepted
     }
 
-    /// `None` if there are too many of its address.
-    fn admit(&self, peer: Peer) -> Option<Admitted> {
+    /// Gives the peer back if there are too many of its address.
+    fn admit(&self, peer: Peer) -> Result<Admitted, Peer> {
         let settings = self.http();
         let limit = settings.clients_per_address;
         let counted = peer.address.zip(limit);
         let member = match counted.filter(|_| !http::trusts(&settings.trusted_proxies, &peer)) {
-            Some((address, limit)) => Some(self.crowd.enter(address.ip(), limit)?),
+            Some((address, limit)) => match self.crowd.enter(address.ip(), limit) {
+                None => return Err(peer),
+                member => member,
+            },
             None => None,
         };
-        Some(Admitted { peer: Rc::new(peer), _member: member })
+        Ok(Admitted { peer: Rc::new(peer), _member: member })
     }
 
     async fn speak_http(self: Rc<Self>, transport: Transport, admitted: Rc<Admitted>) {

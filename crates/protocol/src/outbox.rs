@@ -1,6 +1,7 @@
 //! What is said of the messages that wait for a client: what becomes of them when it reads too slowly,
 //! and how many they are.
 
+use std::fmt;
 use std::str::FromStr;
 
 /// What becomes of what is published to a client whose outbox is over its limit. What is sent to it
@@ -17,6 +18,16 @@ pub enum SlowConsumer {
     /// Messages that wait for longer and were published make room for it; if that is not enough, it
     /// is dropped.
     DropOldest,
+}
+
+impl fmt::Display for SlowConsumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SlowConsumer::Close => "close",
+            SlowConsumer::DropNewest => "drop-newest",
+            SlowConsumer::DropOldest => "drop-oldest",
+        })
+    }
 }
 
 impl FromStr for SlowConsumer {

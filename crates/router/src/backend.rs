@@ -94,4 +94,8 @@ impl Backend for Router {
     fn relieved(&self, how: Relief) {
         self.measures.tally.add(OfThread::of_relief(how), 1);
     }
+
+    fn held_back(&self) {
+        self.measures.tally.add(OfThread::HeldBack, 1);
+    }
 }

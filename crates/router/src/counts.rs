@@ -52,6 +52,8 @@ pub enum OfThread {
     DroppedForWorkers,
     /// Published messages that were dropped for a client that read too slowly, once for each.
     DroppedForClients,
+    /// Times that a client was not read because it sent too many messages in a second.
+    HeldBack,
     /// Requests answered with 101 and the like.
     Informational,
     /// Requests answered with 2xx.

@@ -35,6 +35,7 @@ fn main() -> io::Result<()> {
             rogue.link.put(&ToSupervisor::Ready(greeting))?;
         }
         "never-ready" => {}
+        "stager" => rogue.link.put(&ToSupervisor::ready(Capabilities::ADOPT))?,
         _ => rogue.link.put(&ToSupervisor::ready(Capabilities(0)))?,
     }
     rogue.run()
@@ -181,6 +182,20 @@ impl Rogue {
                 self.accept(request, connection)?;
                 self.accept(request, connection)
             }
+            ("/portable", Some(connection)) => {
+                let upgrade = UpgradeHead {
+                    request: request.to_wire(),
+                    protocol: None,
+                    headers: Headers::default(),
+                };
+                let effects = Effects::default();
+                self.link.put(&ToSupervisor::Upgrade {
+                    connection,
+                    upgrade,
+                    portable: true,
+                    effects,
+                })
+            }
             (_, Some(connection)) => self.accept(request, connection),
             (_, None) => self.answer(request, &[]),
         }
@@ -218,6 +233,17 @@ impl Rogue {
             }
             b"commit too much" => {
                 self.link.put(&ToSupervisor::Commit { connection, seq: 1_000_000 })
+            }
+            b"stage 4 MB" => {
+                let data = [b's'; 60_000];
+                let mut batch = Vec::new();
+                for _ in 0..4_000_000 / data.len() {
+                    let effect = Effect::Send { binary: false, data: &data };
+                    ToSupervisor::from(Act::new(connection, When::Staged, effect)).put(&mut batch);
+                }
+                let effect = Effect::Send { binary: false, data: b"staged" };
+                ToSupervisor::from(Act::new(connection, When::During, effect)).put(&mut batch);
+                self.link.write(&batch)
             }
             b"who" => self.send(connection, std::process::id().to_string().as_bytes()),
             b"have a child" => {
@@ -270,7 +296,7 @@ impl Rogue {
     }
 
     fn commit(&mut self, connection: LeaseId, seq: u64) -> io::Result<()> {
-        if self.mode == "mute" {
+        if matches!(self.mode.as_str(), "mute" | "stager") {
             return Ok(());
         }
         self.link.put(&ToSupervisor::Commit { connection, seq })

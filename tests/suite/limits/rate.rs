@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use shovel_tests::{Pool, Raw, WebSocket};
+use shovel_tests::{Options, Pool, Raw, WebSocket, masked_frame};
+
+use crate::harness::watched::Watched;
 
 in_both_modes!(
     a_client_that_sends_too_many_messages_is_held_back_and_loses_none,
@@ -41,6 +43,27 @@ async fn a_client_that_sends_too_many_messages_is_held_back_and_loses_none(pool:
     }
     // The first hundred came at once.
     assert!(begun.elapsed() >= Duration::from_millis(1490), "{:?}", begun.elapsed());
+}
+
+/// H184 and I68.
+#[tokio::test]
+async fn how_often_clients_were_held_back_is_counted() {
+    const HELD_BACK: &str = "shovel_clients_held_back_total";
+    let watched = Watched::start(Options::app().with("--max-message-rate", "2/s")).await;
+    let mut within = WebSocket::connect(watched.pool.address(), "/ws").await;
+    for _ in 0..2 {
+        assert_eq!(within.ask("hello").await, "echo hello");
+    }
+    assert_eq!(watched.metrics().await.of(HELD_BACK), 0.0);
+    let mut quick = Raw::websocket(watched.pool.address(), "/ws").await;
+    // They come at once, whatever the machine does.
+    quick.write(masked_frame(0x81, b"x").repeat(4)).await;
+    for _ in 0..4 {
+        assert_eq!(quick.frame().await.payload, b"echo x");
+    }
+    let told = watched.metrics().await.of(HELD_BACK);
+    // Once for each message beyond the first two, or once for both if the machine was slow.
+    assert!((1.0..=2.0).contains(&told), "{told}");
 }
 
 in_both_modes!(

@@ -311,6 +311,28 @@ async fn connections_are_listed_with_what_they_are_and_have() {
     owned[0].socket.expect_text("passed slow").await;
 }
 
+/// H180: what its app has chosen for a connection.
+#[tokio::test]
+async fn connections_are_listed_with_what_becomes_of_slow_ones_if_their_app_has_chosen_that() {
+    let pool = Pool::start(Options::app().with("--slow-consumer", "drop-oldest")).await;
+    let _usual = WebSocket::connect(pool.address(), "/ws?subscribe=a").await;
+    let mut chosen = WebSocket::connect(pool.address(), "/ws?slow=drop-newest").await;
+    let list = async || {
+        let told = pool.operate(&["connections", "--json"]).await.json();
+        let all = told.as_array().unwrap().iter();
+        let shown = |one: &Value| (one["url"].clone(), one["slow_consumer"].clone());
+        all.map(shown).collect::<std::collections::HashMap<_, _>>()
+    };
+    let all = list().await;
+    assert_eq!(all[&json!("/ws?subscribe=a")], Value::Null);
+    assert_eq!(all[&json!("/ws?slow=drop-newest")], "drop-newest");
+    let text = pool.operate(&["connections"]).await.text().to_owned();
+    assert_eq!(text.matches(" drop-newest ").count(), 1, "{text}");
+    assert_eq!(text.matches("drop-oldest").count(), 0, "{text}");
+    assert_eq!(chosen.ask("slow close").await, "slow close");
+    assert_eq!(list().await[&json!("/ws?slow=drop-newest")], "close");
+}
+
 #[tokio::test]
 async fn a_long_list_of_connections_is_whole_and_a_limited_one_says_so() {
     let pool = Pool::start(Options::app().with("--io-threads", "3")).await;

@@ -4,5 +4,6 @@ mod bodies;
 mod framing;
 mod http;
 mod malformed;
+mod refusals;
 mod rogue_responses;
 mod timeouts;

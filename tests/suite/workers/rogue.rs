@@ -1,6 +1,6 @@
 //! Workers that say what nobody asked for, or take nothing: each costs its own link, and no memory.
 
-use shovel_tests::{Options, Pool, get, resident_bytes};
+use shovel_tests::{Options, Pool, WebSocket, get, resident_bytes};
 
 /// What one worker may make the supervisor hold: what waits on its link, its read buffer, and what the
 /// allocator keeps.
@@ -45,6 +45,33 @@ async fn answers_to_publishes_that_are_not_read_end_the_link() {
 #[tokio::test]
 async fn answers_to_late_responses_that_are_not_read_end_the_link() {
     expect_end_for("/late-responses", "does not read its link").await;
+}
+
+/// H207: more than 64 MiB beside what one connection may have, which is 4 MiB and a message.
+#[tokio::test]
+async fn what_all_handlers_of_a_link_stage_without_an_end_is_bounded() {
+    let pool = Pool::start(Options::rogue("stager").with("--max-message-size", "64KiB")).await;
+    let (worker, before) = (pool.workers()[0], resident_bytes(pool.pid()));
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        clients.push(WebSocket::connect(pool.address(), "/portable").await);
+    }
+    let (within, beyond) = clients.split_at_mut(16);
+    for client in within {
+        client.send("stage 4 MB").await;
+        client.expect_text("staged").await;
+    }
+    assert_eq!(pool.exited(), []);
+    for client in beyond {
+        client.send("stage 4 MB").await;
+    }
+    let line = pool.wait_for("the end of the worker", |line| line.is("worker exited")).await;
+    assert!(line.text("status").contains("more is staged"), "{}", line.raw);
+    let grown = resident_bytes(pool.pid()).saturating_sub(before);
+    assert!(grown < 2 * ONE_WORKER_BYTES, "{grown} bytes");
+    pool.wait_until_ready(1, 2).await;
+    assert_eq!(pool.exited(), [worker]);
+    assert_eq!(get(pool.address(), "/info").await.status, 200);
 }
 
 /// E130: another nonce answers another ping.

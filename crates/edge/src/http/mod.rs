@@ -298,7 +298,7 @@ fn of_broken_body(broken: BrokenBody) -> (StatusCode, &'static str) {
 fn plain<Inner>(status: StatusCode, text: &'static str) -> Response<Body<Inner>> {
     let mut response = Response::new(Body::text(text));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, PLAIN);
+    *response.headers_mut() = headers_of_plain(text);
     response
 }
 

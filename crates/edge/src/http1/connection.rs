@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 
 use http::{Request, StatusCode, Version};
 
+use self::ending::Asked;
 use self::exchange::{Exchange, Stage};
 use self::upload::Upload;
 use super::body::body;
@@ -216,7 +217,7 @@ impl<B: Backend> Connection<B> {
                     return self.begin(*head, bytes);
                 }
                 Ok(head::Found::Nothing) => *looked_at = self.input.bytes().len(),
-                Err(refusal) => return self.refuse(refusal, None),
+                Err(refusal) => return self.refuse(refusal, self.asked()),
             }
         }
         if self.input.has_ended() {
@@ -242,7 +243,7 @@ impl<B: Backend> Connection<B> {
         if let (Length::Bytes(bytes), Some(most)) = (head.length, settings.max_body_bytes)
             && bytes > most
         {
-            return self.refuse(Refusal::too_long_a_body(), Some(&head.method));
+            return self.refuse(Refusal::too_long_a_body(), Asked::by(&head.method));
         }
         self.clock.note_progress();
         self.asking.set(true);

@@ -139,12 +139,6 @@ fn empty_lines(input: &[u8]) -> Result<usize, Refusal> {
     }
 }
 
-/// Whether a head that is refused, or has not come whole, is one of a HEAD request.
-pub(super) fn asks_for_head(input: &[u8]) -> bool {
-    let line = input.iter().position(|byte| !b"\r\n".contains(byte)).unwrap_or_default();
-    input[line..].starts_with(b"HEAD ")
-}
-
 /// Whether the request line is one, but for its version.
 fn names_a_version(input: &[u8]) -> bool {
     let line = input.split(|byte| *byte == b'\n').next().unwrap_or_default();

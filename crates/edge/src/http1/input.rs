@@ -70,6 +70,25 @@ impl Input {
         self.before += std::mem::take(&mut self.taken) as u64;
     }
 
+    /// Reads so many bytes at most, which nobody wants. Ready once there were some, or the client has
+    /// ended.
+    pub(super) fn poll_drop(
+        &mut self,
+        most: usize,
+        read: &mut ReadHalf,
+        buffers: &Buffers,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.take(self.bytes().len(), buffers);
+        buffers.with_read(|buffer| {
+            let mut buffer = ReadBuf::new(&mut buffer[..most]);
+            let polled = Pin::new(read).poll_read(context, &mut buffer);
+            self.has_ended |= matches!(polled, Poll::Ready(Ok(()))) && buffer.filled().is_empty();
+            self.before += buffer.filled().len() as u64;
+            polled
+        })
+    }
+
     /// Reads once. Ready once there is more, or the client has ended.
     pub(super) fn poll_fill(
         &mut self,

@@ -40,10 +40,11 @@ impl Rate {
         self.full_at = self.full_at.max(now) + self.each() * messages;
     }
 
-    /// Has the reader woken when it may send the next.
-    pub(super) fn wake_later(&mut self, now: Instant) {
+    /// Has the reader woken when it may send the next. `false` if it waits for that already.
+    pub(super) fn wake_later(&mut self, now: Instant) -> bool {
         let at = self.full_at + self.each() - SECOND;
-        self.wake = Some(Box::pin(sleep_until(at.max(now + SHORTEST_WAIT))));
+        let wake = Box::pin(sleep_until(at.max(now + SHORTEST_WAIT)));
+        self.wake.replace(wake).is_none()
     }
 
     /// Wakes the reader if it is time.

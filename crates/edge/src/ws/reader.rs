@@ -249,8 +249,10 @@ impl<B: Backend> Reader<B> {
     #[cold]
     fn await_rate(&mut self) {
         let now = Instant::now();
-        if let Some(rate) = self.rate.as_mut().filter(|rate| rate.left(now) == 0) {
-            rate.wake_later(now);
+        if let Some(rate) = self.rate.as_mut().filter(|rate| rate.left(now) == 0)
+            && rate.wake_later(now)
+        {
+            self.backend.held_back();
         }
     }
 

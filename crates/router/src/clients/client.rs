@@ -9,7 +9,7 @@ use shovel_core::slots::Slot;
 use shovel_edge::Pot;
 use shovel_edge::ws::Socket;
 use shovel_protocol::control::{self, RequestHead};
-use shovel_protocol::{CloseCode, ConnectionUuid, LeaseId, MessageKind};
+use shovel_protocol::{CloseCode, ConnectionUuid, LeaseId, MessageKind, SlowConsumer};
 
 use super::pressure::Pressure;
 use crate::counts::OfWorker;
@@ -23,6 +23,8 @@ pub struct Client {
     pub pressure: Pressure,
     /// It is not read for now.
     pub is_paused: bool,
+    /// What its app has chosen for the case that it reads too slowly.
+    pub slow_consumer: Option<SlowConsumer>,
     pub uuid: ConnectionUuid,
     pub opening: Opening,
     /// The newest question that is answered once nothing waits for it, and under which lease it was
@@ -58,6 +60,7 @@ impl Client {
             subscriptions: Subscriptions::default(),
             pressure: Pressure::default(),
             is_paused: false,
+            slow_consumer: None,
             uuid: ConnectionUuid(uuid::Uuid::now_v7()),
             opening,
             asked: None,

@@ -64,8 +64,9 @@ impl Router {
     /// Another way with what is published to a client that reads too slowly. `None`: as the pool is
     /// configured.
     pub(crate) fn set_slow_consumer(&self, slot: Slot, policy: Option<SlowConsumer>) {
-        let policy = policy.unwrap_or(self.settings.get().ws.slow_consumer);
-        if let Some(connection) = self.custody.borrow().at(slot) {
+        if let Some(connection) = self.custody.borrow_mut().at_mut(slot) {
+            connection.client.slow_consumer = policy;
+            let policy = policy.unwrap_or(self.settings.get().ws.slow_consumer);
             connection.client.socket.set_slow_consumer(policy);
         }
     }

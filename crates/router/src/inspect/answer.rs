@@ -135,6 +135,7 @@ impl Router {
                 channels: names.collect(),
                 subscriptions: client.subscriptions.channels().count(),
                 outbox_bytes: client.socket.waiting_bytes(),
+                slow_consumer: client.slow_consumer,
                 uncommitted: connection.uncommitted(),
                 is_paused: client.is_paused,
             });

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use shovel_protocol::control::Published;
-use shovel_protocol::{ConnectionUuid, MessageKind, WorkerId, WorkerIndex};
+use shovel_protocol::{ConnectionUuid, MessageKind, SlowConsumer, WorkerId, WorkerIndex};
 use tokio::sync::oneshot;
 
 use crate::counts::{LatencySums, OfWorker, ThreadSums, WorkerSums};
@@ -162,6 +162,8 @@ pub struct ConnectionView {
     pub subscriptions: usize,
     /// Bytes that wait for its client.
     pub outbox_bytes: usize,
+    /// What becomes of what is published to it when it reads too slowly, if its app has chosen that.
+    pub slow_consumer: Option<SlowConsumer>,
     /// Messages that its owner has and has not finished.
     pub uncommitted: u64,
     /// Whether its client is not read for now.

@@ -57,7 +57,7 @@ const OF_WORKERS: [(&str, OfWorker, &str); 11] = [
 ];
 
 /// Counts of the pool that no worker has.
-const OF_POOL: [(&str, OfThread, &str); 7] = [
+const OF_POOL: [(&str, OfThread, &str); 8] = [
     (
         "requests_repeated",
         OfThread::Repeated,
@@ -78,6 +78,11 @@ const OF_POOL: [(&str, OfThread, &str); 7] = [
         "messages_dropped_for_clients",
         OfThread::DroppedForClients,
         "Published messages dropped for a subscriber that reads too slowly, once for each",
+    ),
+    (
+        "clients_held_back",
+        OfThread::HeldBack,
+        "Times that a client was not read because it sent too many messages in a second",
     ),
     (
         "connections_refused",

@@ -187,6 +187,7 @@ fn connection(view: ConnectionView) -> Connection {
         subscriptions: view.subscriptions,
         channels: view.channels,
         outbox_bytes: view.outbox_bytes,
+        slow_consumer: view.slow_consumer.map(|policy| policy.to_string()),
         uncommitted: view.uncommitted,
         paused: view.is_paused,
     }

@@ -268,6 +268,10 @@ pub struct Connection {
     pub channels: Vec<String>,
     /// Bytes that wait for the client.
     pub outbox_bytes: usize,
+    /// What becomes of what is published to it when it reads too slowly, as `--slow-consumer` has it;
+    /// none if the app has not chosen.
+    #[serde(default)]
+    pub slow_consumer: Option<String>,
     /// Messages that the worker has and has not finished.
     pub uncommitted: u64,
     /// Whether the client is not read for now.

@@ -130,13 +130,15 @@ pub fn connections(connections: &[Connection]) -> String {
             }
             _ => {}
         }
+        let outbox =
+            [Some(bytes(connection.outbox_bytes as u64)), connection.slow_consumer.clone()];
         let paused = if connection.paused { " paused" } else { "" };
         vec![
             connection.uuid.clone(),
             connection.worker.map_or("-".to_owned(), |worker| worker.to_string()),
             connection.peer.clone().unwrap_or_else(|| "unix".to_owned()),
             duration(connection.age),
-            bytes(connection.outbox_bytes as u64),
+            outbox.into_iter().flatten().collect::<Vec<_>>().join(" "),
             format!("{}{paused}", connection.uncommitted),
             subscribed,
             connection.url.clone(),

@@ -1,6 +1,8 @@
 //! How many workers there may be, wherever that is said: on the command line, in the file, by
 //! `shovel-pool scale`.
 
+use nix::sys::resource::{Resource, getrlimit};
+
 /// More than any machine can make use of.
 const MOST: u32 = 1024;
 
@@ -28,6 +30,12 @@ pub fn workers(text: &str) -> Result<u32, String> {
 pub fn of_processors() -> u32 {
     let found = std::thread::available_parallelism().map_or(1, usize::from);
     u32::try_from(found).map_or(MOST, |found| found.min(MOST))
+}
+
+/// How many descriptors this process may have once its limit is raised.
+pub fn descriptors() -> u64 {
+    // As few as any system allows, if it does not tell.
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(_soft, hard)| hard)
 }
 
 /// What workers take of the descriptors that the supervisor may have.

@@ -14,11 +14,10 @@ use clap::{ArgMatches, FromArgMatches};
 use shovel_edge::listener::addresses_of_environment;
 use shovel_router::variables::PREFIX;
 
-use super::Config;
 use super::file::{self, FileError, Value};
 use super::setting::{self, Setting};
+use super::{Config, count};
 use crate::service;
-use crate::worker::descriptors;
 
 /// Everything that settings are read from. The file is read anew each time.
 #[derive(Clone, Debug)]
@@ -314,7 +313,7 @@ fn default_address() -> Result<Choice, String> {
 /// Checks that there are descriptors for so many workers; if nobody has chosen how many, it is as many
 /// as there are descriptors for.
 fn config_that_fits(mut config: Config, choices: &Choices) -> Result<Config, ConfigError> {
-    let room = config.room(descriptors::most());
+    let room = config.room(count::descriptors());
     let chosen = choices.get("workers");
     if chosen.is_none() {
         config.workers = config.workers.min(room.most_workers()).max(1);

@@ -32,8 +32,8 @@ use self::starts::{Absent, Starts};
 use self::workers::Workers;
 use crate::admin::Doors;
 use crate::admin::desk::Desk;
-use crate::config::Config;
 use crate::config::sources::{Choices, Effective, Sources};
+use crate::config::{Config, count};
 use crate::service::ServiceManager;
 use crate::watch::Watch;
 use crate::worker::account::Account;
@@ -160,7 +160,7 @@ impl Driver {
         let Effective { config, choices, .. } = settings;
         let orphans = Orphans::new().context("cannot handle signals")?;
         let limit = descriptors::raise_limit();
-        let descriptors = descriptors::most();
+        let descriptors = count::descriptors();
         let watch = Watch::start(&config, log::has_colours(), limit)?;
         let (sender, news) = shovel_router::news();
         let count = config.io_threads as usize;

@@ -56,12 +56,6 @@ pub struct Limit {
     pub hard: rlim_t,
 }
 
-/// How many descriptors this process may have once [`raise_limit`] was called.
-pub fn most() -> u64 {
-    // As few as any system allows, if it does not tell.
-    getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(_soft, hard)| hard)
-}
-
 /// Allows as many descriptors as the system lets us: each client needs one.
 pub fn raise_limit() -> Option<Limit> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;

@@ -13,14 +13,31 @@ use crate::backend::{Backend, Refused};
 use crate::http::{self as semantics, Settings};
 use crate::http1::body::BrokenBody;
 use crate::http1::clock::Wait;
-use crate::http1::head::{self, Refusal};
+use crate::http1::head::Refusal;
 use crate::http1::response::put_head;
 
 /// How long a client may send on after our end, so that it can read what we have sent.
 const LINGERS: Duration = Duration::from_secs(2);
 
+/// So much of that is read in a turn: it costs its client nothing, and others wait meanwhile.
+const DROPPED_BYTES: usize = 8 * 1024;
+
 /// How long a client may take for the rest of a head when the server stops.
 const LAST_HEAD: Duration = Duration::from_secs(1);
+
+/// What the answer to a request has behind its head (RFC 9110 §9.3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// Nothing, though its head says how long that would be.
+    Head,
+    Content,
+}
+
+impl Asked {
+    pub(super) fn by(method: &Method) -> Self {
+        if *method == Method::HEAD { Asked::Head } else { Asked::Content }
+    }
+}
 
 impl<B: Backend> Connection<B> {
     /// Ends our side. To close with something unread would have the system throw away what the client
@@ -47,13 +64,11 @@ impl<B: Backend> Connection<B> {
     }
 
     pub(super) fn step_of_lingering(&mut self, context: &mut Context<'_>) -> Step<B> {
-        let buffers = self.server.turn.buffers();
-        self.input.take(self.input.bytes().len(), buffers);
         if self.input.has_ended() {
             return Step::End(End::Closed);
         }
-        match self.fill(context) {
-            // One read a turn: what is dropped costs its client nothing, and others wait meanwhile.
+        let buffers = self.server.turn.buffers();
+        match self.input.poll_drop(DROPPED_BYTES, &mut self.read, buffers, context) {
             Poll::Ready(Ok(())) => context.waker().wake_by_ref(),
             Poll::Ready(Err(_)) => return Step::End(End::Closed),
             Poll::Pending => {}
@@ -62,21 +77,25 @@ impl<B: Backend> Connection<B> {
         Step::Wait
     }
 
-    /// A head that no backend will see, of which this method is known; what comes behind it is not
-    /// looked at.
-    pub(super) fn refuse(&mut self, refusal: Refusal, method: Option<&Method>) -> Step<B> {
+    /// A head that no backend will see; what comes behind it is not looked at.
+    pub(super) fn refuse(&mut self, refusal: Refusal, asked: Asked) -> Step<B> {
         self.server.backend.refused(Refused::BadHead);
-        let is_to_head = match method {
-            Some(method) => *method == Method::HEAD,
-            None => head::asks_for_head(self.input.bytes()),
-        };
-        self.say_last(refusal.status, refusal.why, is_to_head);
+        self.say_last(refusal.status, refusal.why, asked);
         Step::Again
     }
 
-    /// Says this instead of an answer, and ends. `is_to_head`: a response to HEAD has no content, though
-    /// it says how long that would be (RFC 9110 §9.3.2).
-    pub(super) fn say_last(&mut self, status: StatusCode, why: &'static str, is_to_head: bool) {
+    /// What is asked for by a head that may not have come whole, or by the request under way.
+    pub(super) fn asked(&self) -> Asked {
+        if let State::Exchange(exchange) = &self.state {
+            return Asked::by(&exchange.asked.method);
+        }
+        let begin = self.input.bytes().iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
+        let head = begin.map_or(&[][..], |begin| &self.input.bytes()[begin..]);
+        if head.starts_with(b"HEAD ") { Asked::Head } else { Asked::Content }
+    }
+
+    /// Says this instead of an answer, and ends.
+    pub(super) fn say_last(&mut self, status: StatusCode, why: &'static str, asked: Asked) {
         if self.server.http().access_log {
             semantics::log_refused(&self.admitted.peer, status, why);
         }
@@ -90,7 +109,7 @@ impl<B: Backend> Connection<B> {
         }
         self.outbox.put(self.server.turn.buffers(), |out| {
             put_head(out, Version::HTTP_11, status, &headers, Some(false));
-            if !is_to_head {
+            if asked == Asked::Content {
                 out.extend_from_slice(why.as_bytes());
             }
         });
@@ -124,9 +143,8 @@ impl<B: Backend> Connection<B> {
             (Wait::Body | Wait::Head, _) if self.is_starved => None,
             (Wait::Head, _) => {
                 self.server.backend.refused(Refused::SlowHead);
-                let is_to_head = head::asks_for_head(self.input.bytes());
                 let why = "the head of the request does not come";
-                self.say_last(StatusCode::REQUEST_TIMEOUT, why, is_to_head);
+                self.say_last(StatusCode::REQUEST_TIMEOUT, why, self.asked());
                 None
             }
             (Wait::Body, State::Exchange(exchange))

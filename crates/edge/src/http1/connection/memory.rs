@@ -2,11 +2,10 @@
 
 use std::task::Context;
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 
 use super::{Connection, End, Stage, State};
 use crate::backend::{Backend, Relief};
-use crate::http1::head;
 use crate::ledger::{Held, Reads};
 use crate::outbox::Outbox;
 
@@ -50,13 +49,9 @@ impl<B: Backend> Connection<B> {
             self.outbox = Outbox::default();
             return Some(End::Closed);
         }
-        let is_to_head = match &self.state {
-            State::Exchange(exchange) => exchange.asked.method == Method::HEAD,
-            _ => head::asks_for_head(self.input.bytes()),
-        };
+        let asked = self.asked();
         self.input.take_all(self.server.turn.buffers());
-        let why = "clients hold too much memory";
-        self.say_last(StatusCode::SERVICE_UNAVAILABLE, why, is_to_head);
+        self.say_last(StatusCode::SERVICE_UNAVAILABLE, "clients hold too much memory", asked);
         None
     }
 }
