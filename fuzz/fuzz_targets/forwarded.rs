@@ -87,11 +87,15 @@ fn check_forwarded(before: &HeaderMap, seen: &Seen, is_trusted: bool) {
     let last = forwarded.rsplit(|byte| *byte == b',').next().unwrap_or_default().trim_ascii();
     assert!(last.starts_with(b"for=unknown;proto="), "{}", last.escape_ascii());
     assert!(headers.contains_key("x-forwarded-proto") && headers.contains_key("x-forwarded-host"));
-    let client = is_trusted.then(|| client_behind(headers)).flatten();
-    assert_eq!(seen.peer.address, client.map(|ip| SocketAddr::new(ip, 0)));
+    let proto = only(headers, "x-forwarded-proto").as_bytes();
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b".:-_[]".contains(byte);
+    assert!(!proto.is_empty() && proto.iter().all(is_plain), "one, which contradicts nothing");
+    assert!(last[b"for=unknown;proto=".len()..].starts_with(proto));
     if is_trusted {
+        check_client(before, seen);
         return;
     }
+    assert_eq!(seen.peer.address, None);
     assert_eq!(last, b"for=unknown;proto=http;host=\"a.test\"");
     assert_eq!(forwarded, last);
     assert_eq!(only(headers, "x-forwarded-proto"), "http");
@@ -105,15 +109,37 @@ fn check_forwarded(before: &HeaderMap, seen: &Seen, is_trusted: bool) {
     assert_eq!(headers.get_all(FORWARDED).iter().count(), 1);
 }
 
+/// Whom a trusted proxy speaks for. What `Forwarded` says in quotes is not read anew here.
+fn check_client(before: &HeaderMap, seen: &Seen) {
+    let of =
+        |name: &str| before.get_all(name).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>();
+    let list = of("x-forwarded-for");
+    let client = if before.contains_key("x-forwarded-for") {
+        client_behind(list.join(&b","[..]).split(|byte| *byte == b','))
+    } else {
+        let list = of("forwarded").join(&b","[..]);
+        if list.contains(&b'"') {
+            return;
+        }
+        client_behind(list.split(|byte| *byte == b',').map(|element| {
+            let mut pairs = element.split(|byte| *byte == b';').rev();
+            let of_client = pairs.find_map(|pair| {
+                let (name, value) = pair.split_at(pair.iter().position(|byte| *byte == b'=')?);
+                name.trim_ascii().eq_ignore_ascii_case(b"for").then(|| &value[1..])
+            });
+            // Whatever is no address.
+            of_client.unwrap_or(if element.trim_ascii().is_empty() { element } else { b"-" })
+        }))
+    };
+    assert_eq!(seen.peer.address, client.map(|ip| SocketAddr::new(ip, 0)));
+}
+
 /// The last address that is not of the trusted network, or else the first one of those that can be
 /// read from the end.
-fn client_behind(headers: &HeaderMap) -> Option<IpAddr> {
-    let lines = headers.get_all("x-forwarded-for").iter();
-    let list: Vec<_> = lines.map(HeaderValue::as_bytes).collect();
-    let list = list.join(&b","[..]);
+fn client_behind<'a>(list: impl DoubleEndedIterator<Item = &'a [u8]>) -> Option<IpAddr> {
     let mut client = None;
-    for one in list.split(|byte| *byte == b',').rev() {
-        let text = std::str::from_utf8(one).ok().map(str::trim);
+    for one in list.rev().filter(|one| !one.trim_ascii().is_empty()) {
+        let text = std::str::from_utf8(one.trim_ascii()).ok();
         let Some(ip) = text.and_then(read_address) else { break };
         client = Some(ip);
         if !matches!(ip, IpAddr::V4(ip) if ip.octets()[0] == 10) {
