@@ -106,6 +106,13 @@ async fn greedy_clients_of_all_kinds_are_kept_within_the_bound() {
     are_kept_within_the_bound(320, 16 * MIB, &all).await;
 }
 
+/// H160: what a process takes for any amount of it, and the allocator's part, is little of this one.
+#[tokio::test]
+async fn a_large_bound_is_kept_too() {
+    let all = [Greed::Echoes, Greed::BegunMessages, Greed::Responses, Greed::Uploads];
+    are_kept_within_the_bound(400, 64 * MIB, &all).await;
+}
+
 in_both_modes!(
     who_holds_too_much_is_closed_1008_and_told_why,
     Options::app().with("--max-client-memory", "1MiB")
