@@ -25,9 +25,7 @@ fn held(metrics: &Metrics) -> u64 {
 
 async fn are_kept_within_the_bound(clients: usize, limit: u64, all: &[Greed]) {
     let bound = format!("{}MiB", limit / MIB);
-    // That the client of a body which nobody reads has gone shows in no other way.
-    let options = Options::app().workers(2).with("--request-timeout", "8s");
-    let options = options.with("--max-client-memory", &bound);
+    let options = Options::app().workers(2).with("--max-client-memory", &bound);
     let watched = Watched::start(options).await;
     let (pool, address) = (&watched.pool, watched.pool.address());
     let mut healthy = WebSocket::connect(address, "/ws").await;
