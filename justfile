@@ -57,6 +57,10 @@ package *options:
 moves *options:
     scripts/moves.sh {{ options }}
 
+# What 10,000 hostile clients can take, and what honest ones see of it.
+hostile *options:
+    scripts/hostile.sh {{ options }}
+
 # The Autobahn suite against release builds; --quick leaves the long cases out.
 autobahn *options:
     scripts/autobahn.sh {{ options }}

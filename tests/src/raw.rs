@@ -103,6 +103,14 @@ impl Raw {
         self.write(masked_frame(opcode, payload)).await;
     }
 
+    /// Goes without a word: whatever is on its way is lost.
+    ///
+    /// # Panics
+    /// If the connection cannot be reset.
+    pub fn reset(self) {
+        self.stream.set_zero_linger().expect("an open socket");
+    }
+
     /// Ends this side, and only this one.
     ///
     /// # Panics

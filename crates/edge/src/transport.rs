@@ -1,14 +1,15 @@
 //! The byte stream to a client: what TLS will stand beside.
 
-use std::future::Future as _;
+use std::future::Future;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
 /// A connected client.
@@ -50,6 +51,36 @@ impl Transport {
     }
 }
 
+/// How often to look whether a client has gone that is not read. While it is read, the reactor wakes
+/// its task; what it has sent and nobody reads hides that.
+pub(crate) const LOOK_FOR_ENDS: Duration = Duration::from_secs(1);
+
+/// What the system knows of a client that is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Nothing speaks against it.
+    Lives,
+    /// It sends nothing more, and may take what it is sent.
+    HasEnded,
+    /// It is gone, and takes nothing either.
+    IsGone,
+}
+
+impl Fate {
+    /// By what the reactor has seen. No call to the system: it is asked for thousands at once.
+    fn of(ready: impl Future<Output = io::Result<Ready>>) -> Fate {
+        let mut context = Context::from_waker(Waker::noop());
+        match pin!(ready).poll(&mut context) {
+            Poll::Ready(Ok(ready)) if ready.is_error() || ready.is_write_closed() => Fate::IsGone,
+            Poll::Ready(Ok(ready)) if ready.is_read_closed() => Fate::HasEnded,
+            Poll::Ready(_) | Poll::Pending => Fate::Lives,
+        }
+    }
+}
+
+/// What [`Fate`] is told by.
+const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::ERROR);
+
 /// The half that the reader task reads.
 #[derive(Debug)]
 pub(crate) enum ReadHalf {
@@ -58,15 +89,19 @@ pub(crate) enum ReadHalf {
 }
 
 impl ReadHalf {
+    /// What is known of the client, whatever is still to be read of it.
+    #[cold]
+    pub(crate) fn fate(&self) -> Fate {
+        match self {
+            ReadHalf::Tcp(half) => Fate::of(half.ready(ALL)),
+            ReadHalf::Unix(half) => Fate::of(half.ready(ALL)),
+        }
+    }
+
     /// Whether the client has ended, whatever is still to be read of it.
     #[cold]
     pub(crate) fn has_ended(&self) -> bool {
-        let mut context = Context::from_waker(Waker::noop());
-        let ready = match self {
-            ReadHalf::Tcp(half) => pin!(half.ready(Interest::READABLE)).poll(&mut context),
-            ReadHalf::Unix(half) => pin!(half.ready(Interest::READABLE)).poll(&mut context),
-        };
-        matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed() || ready.is_error())
+        self.fate() != Fate::Lives
     }
 }
 
@@ -106,6 +141,14 @@ impl WriteHalf {
     /// cannot be told.
     pub(crate) fn untaken_bytes(&self) -> u64 {
         self.ask(libc::TIOCOUTQ)
+    }
+
+    /// What is known of the client, whatever is still to be read of it.
+    pub(crate) fn fate(&self) -> Fate {
+        match self {
+            WriteHalf::Tcp(half) => Fate::of(half.ready(ALL)),
+            WriteHalf::Unix(half) => Fate::of(half.ready(ALL)),
+        }
     }
 
     /// Whether the client has sent something that was not read yet.

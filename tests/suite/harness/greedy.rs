@@ -54,6 +54,9 @@ async fn be(greed: Greed, address: SocketAddr) -> io::Result<()> {
     let socket = TcpSocket::new_v4()?;
     socket.set_recv_buffer_size(RECEIVE_BYTES)?;
     let mut stream = socket.connect(address).await?;
+    // It vanishes as one that is killed with something unread: its end would stand behind what the pool
+    // does not read.
+    stream.set_zero_linger()?;
     match greed {
         Greed::Echoes => {
             upgrade(&mut stream).await?;

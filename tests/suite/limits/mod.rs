@@ -7,3 +7,4 @@ mod outbox;
 mod progress;
 mod rate;
 mod slow_clients;
+mod vanished;

@@ -7,10 +7,12 @@ mod exchange;
 mod memory;
 mod upload;
 
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use http::{Request, StatusCode, Version};
+use tokio::time::Sleep;
 
 use self::ending::Asked;
 use self::exchange::{Exchange, Stage};
@@ -51,6 +53,10 @@ pub(crate) struct Connection<B: Backend> {
     has_moved: bool,
     /// It is not read, since memory is short.
     is_starved: bool,
+    /// It was read, or would have been, in this step.
+    is_read: bool,
+    /// When to look whether it has gone, while it is not read.
+    next_look: Option<Pin<Box<Sleep>>>,
     stop: Stop,
     /// It has had a request before.
     has_served: bool,
@@ -143,6 +149,8 @@ impl<B: Backend> Connection<B> {
             account,
             has_moved: false,
             is_starved: false,
+            is_read: false,
+            next_look: None,
             stop: Stop::No,
             has_served: false,
             asking,
@@ -178,14 +186,21 @@ impl<B: Backend> Connection<B> {
             match self.step(context) {
                 Step::Again => {}
                 Step::End(end) => return Poll::Ready(end),
-                Step::Wait => match self.poll_clock(context) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(wait) => {
-                        if let Some(end) = self.be_late(wait) {
-                            return Poll::Ready(end);
+                Step::Wait => {
+                    match self.poll_unread(context) {
+                        Some(Step::End(end)) => return Poll::Ready(end),
+                        Some(Step::Again) => continue,
+                        Some(Step::Wait) | None => {}
+                    }
+                    match self.poll_clock(context) {
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(wait) => {
+                            if let Some(end) = self.be_late(wait) {
+                                return Poll::Ready(end);
+                            }
                         }
                     }
-                },
+                }
             }
         }
         // Nor does a client that has always more to say get more time than others.
@@ -199,6 +214,7 @@ impl<B: Backend> Connection<B> {
     }
 
     fn step(&mut self, context: &mut Context<'_>) -> Step<B> {
+        self.is_read = false;
         match &self.state {
             State::Head { .. } => self.step_of_head(context),
             State::Exchange(_) => self.step_of_exchange(context),
@@ -272,6 +288,7 @@ impl<B: Backend> Connection<B> {
         if !self.may_fill() {
             return Poll::Pending;
         }
+        self.is_read = true;
         let buffers = self.server.turn.buffers();
         let filled = self.input.poll_fill(&mut self.read, buffers, context);
         // A head has its time in all, however it comes.

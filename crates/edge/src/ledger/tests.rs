@@ -242,3 +242,23 @@ async fn of_those_that_all_wait_with_what_they_have_begun_some_may_finish() {
     }
     assert_eq!(seen, [true; 10]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn of_many_that_are_to_be_closed_or_read_again_a_few_are_at_a_time() {
+    let ledger = ledger(MIB);
+    let holders: Vec<_> = (0..300).map(|_| with_outgoing(&ledger, 8 * KIB)).collect();
+    advance(Duration::from_secs(11)).await;
+    let closed = || holders.iter().filter(|its| its.take_eviction()).count();
+    ledger.look_after();
+    assert_eq!(closed(), 64);
+    // There is room for what they hold, but for them to be read it takes their turn.
+    assert!(holders.iter().all(|its| matches!(its.reads(), Reads::Little(_))));
+    let greedy: Vec<_> = (0..300).map(|_| with_outgoing(&ledger, 20 * KIB)).collect();
+    assert!(greedy.iter().all(|its| its.reads() == UNREAD));
+    ledger.limit(100 * MIB);
+    let waiting = || ledger.0.waiting.borrow().len();
+    for left in [236, 172, 108, 44, 0] {
+        ledger.look_after();
+        assert_eq!(waiting(), left);
+    }
+}

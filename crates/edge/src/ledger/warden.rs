@@ -15,8 +15,9 @@ const TICK: Duration = Duration::from_millis(250);
 /// And at most so often.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// How often those that are not read are to look whether their clients have gone.
-const LOOK_FOR_ENDS: Duration = Duration::from_secs(1);
+/// So many clients are closed at once, or read again, and the next after a pause. Each takes time, in
+/// which nobody else is served: 10,000 took 30 ms.
+const AT_ONCE: usize = 64;
 
 /// So many clients at once may finish what they have begun, although each holds more than its share.
 /// If none could, all might wait for ever for what the others hold.
@@ -38,13 +39,9 @@ impl Ledger {
     pub async fn run(self) {
         loop {
             self.0.changed.notified().await;
-            let (mut told, mut looked) = (Told::default(), Instant::now());
-            while !self.tell(&mut told) {
+            let mut told = Told::default();
+            while !self.tell(&mut told) || !self.0.waiting.borrow().is_empty() {
                 self.look_after();
-                if looked.elapsed() >= LOOK_FOR_ENDS {
-                    self.0.waiting.borrow().iter().for_each(|entry| entry.wake());
-                    looked = Instant::now();
-                }
                 sleep(PAUSE).await;
                 // Cancel-safe: both only wait.
                 tokio::select! {
@@ -80,24 +77,32 @@ impl Ledger {
             })
             .collect();
         let evictions = self.policy().evict(self.held_bytes(), &looked_at);
-        for place in evictions.places {
-            holders[place].is_evicted.set(true);
-            holders[place].wake();
+        for place in evictions.places.iter().take(AT_ONCE) {
+            holders[*place].is_evicted.set(true);
+            holders[*place].wake();
+        }
+        if evictions.places.len() > AT_ONCE {
+            self.0.changed.notify_one();
         }
         self.0.refuses.set(evictions.is_not_enough);
     }
 
     /// Wakes those that may be read again.
     fn let_go_on(&self) {
-        let mut waiting = self.0.waiting.borrow_mut();
+        let (mut waiting, mut woken) = (self.0.waiting.borrow_mut(), 0);
         waiting.retain(|entry| {
-            let waits = entry.bytes() > 0 && !self.lets_read(entry);
+            let holds = entry.bytes() > 0;
+            let waits = holds && (woken == AT_ONCE || !self.lets_read(entry));
             if !waits {
+                woken += usize::from(holds);
                 entry.is_waiting.set(false);
                 entry.wake();
             }
             waits
         });
+        if woken == AT_ONCE {
+            self.0.changed.notify_one();
+        }
         let left = waiting.len();
         waiting.shrink_to(2 * left);
     }

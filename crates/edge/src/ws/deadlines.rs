@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use super::progress::LOOKS;
 use super::socket::{Due, WeakSocket};
 use super::{CLOSE_TIMEOUT, Settings};
+use crate::transport::LOOK_FOR_ENDS;
 
 /// The deadlines of a thread's connections; clones are the same.
 #[derive(Clone, Debug)]
@@ -21,7 +22,7 @@ pub struct Deadlines(Rc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    queues: [Queue; 6],
+    queues: [Queue; 7],
     close_timeout: Cell<Duration>,
     changed: Notify,
 }
@@ -34,7 +35,8 @@ struct Queue {
 }
 
 /// In the order of their numbers.
-const DUES: [Due; 6] = [Due::Ping, Due::Pong, Due::Close, Due::Settle, Due::Taken, Due::Message];
+const DUES: [Due; 7] =
+    [Due::Ping, Due::Pong, Due::Close, Due::Settle, Due::Taken, Due::Message, Due::Unread];
 
 /// How long after it is set this is due.
 fn after(due: Due, settings: &Settings) -> Duration {
@@ -45,6 +47,7 @@ fn after(due: Due, settings: &Settings) -> Duration {
         Due::Settle => CLOSE_TIMEOUT,
         Due::Taken => settings.write_timeout / LOOKS,
         Due::Message => settings.read_timeout / LOOKS,
+        Due::Unread => LOOK_FOR_ENDS,
     }
 }
 

@@ -181,7 +181,7 @@ impl<B: Backend> Reader<B> {
                 turn.buffers().with_read(|buffer| self.read_once(context, &mut buffer[..most]));
             match read {
                 Poll::Pending => return,
-                Poll::Ready(is_crowded) if is_crowded => break,
+                Poll::Ready(is_much) if is_much => break,
                 Poll::Ready(_) => {}
             }
         }
@@ -220,12 +220,15 @@ impl<B: Backend> Reader<B> {
             }
             Poll::Ready(Ok(())) => {}
         }
+        // There is more of it, and others wait: what so many bytes bring takes a while.
+        let is_full = buffer.remaining() == 0;
         self.message_bytes += buffer.filled().len() as u64;
         let taken = self.decode(buffer.filled_mut());
         if taken < buffer.filled().len() {
             self.carry = buffer.filled()[taken..].to_vec();
         }
-        Poll::Ready(self.pace.note(self.decoder.take_frames(), buffer.filled().len()))
+        let is_crowded = self.pace.note(self.decoder.take_frames(), buffer.filled().len());
+        Poll::Ready(is_crowded || is_full)
     }
 
     /// A message came of a client whose rate is limited.

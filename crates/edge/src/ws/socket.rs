@@ -53,6 +53,8 @@ pub(crate) enum Due {
     Taken,
     /// A look whether the client goes on with its message.
     Message,
+    /// A look whether the client has gone that is not read.
+    Unread,
 }
 
 #[derive(Debug)]

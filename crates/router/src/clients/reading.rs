@@ -41,6 +41,7 @@ impl Router {
         let Some((id, connection)) = custody.on_route(route) else { return };
         let link =
             connection.owner().and_then(|owner| custody.worker(owner)).map(|its| its.0.clone());
+        let is_handled = connection.is_handling();
         let full_link = link.filter(|link| link.is_over());
         let is_paused = connection.is_accepted()
             && (!connection.has_room()
@@ -48,7 +49,7 @@ impl Router {
                 || full_link.is_some()
                 || keeps_too_much);
         if let Some(link) = full_link.filter(|_| is_paused) {
-            link.note_paused(id);
+            link.note_paused(id, is_handled);
         }
         if let Some((_, connection)) = custody.on_route_mut(route) {
             let client = &mut connection.client;

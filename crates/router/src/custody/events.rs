@@ -1,6 +1,5 @@
 //! How workers come and go, as custody is told.
 
-use std::collections::HashSet;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -57,9 +56,9 @@ impl Router {
             }
         };
         let weak = Rc::downgrade(self);
-        let on_room = Box::new(move |unread: HashSet<LeaseId>| {
+        let on_room = Box::new(move |paused: Vec<LeaseId>| {
             if let Some(router) = weak.upgrade() {
-                unread.into_iter().for_each(|connection| router.go_on_with(connection));
+                paused.into_iter().for_each(|connection| router.go_on_with(connection));
                 router.queue.look_again();
             }
         });

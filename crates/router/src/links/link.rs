@@ -13,9 +13,10 @@ use shovel_protocol::control::Welcome;
 use shovel_protocol::head::Kind;
 use shovel_protocol::{LeaseId, RequestId, ToWorker, WorkerId, WorkerIndex, WsMessage};
 use tokio::sync::Notify;
-use tokio::task::spawn_local;
+use tokio::task::{spawn_local, yield_now};
 
 use super::cell::SharedCell;
+use super::paused::Paused;
 use crate::counts::{OfWorker, WorkerTally};
 
 /// Bytes that may wait on a link before its clients are no longer read, nor requests given to it.
@@ -65,10 +66,12 @@ pub struct Link {
     dirty: Cell<bool>,
     full: Cell<bool>,
     ended: Cell<bool>,
-    /// All its clients are paused, since it has no room.
+    /// All its clients are paused, since it has no room, and some still are.
     pauses: Cell<bool>,
+    /// A task lets them go on.
+    lets_go_on: Cell<bool>,
     /// Connections whose clients are paused until the link has room.
-    unread: RefCell<HashSet<LeaseId>>,
+    paused: RefCell<Paused>,
     roomy: Notify,
     on_room: OnRoom,
     me: Weak<Link>,
@@ -84,8 +87,8 @@ struct Outstanding {
     to_leave: Cell<bool>,
 }
 
-/// Called with those connections when their link has room again.
-pub type OnRoom = Box<dyn Fn(HashSet<LeaseId>)>;
+/// Called with some of those connections when their link has room again.
+pub type OnRoom = Box<dyn Fn(Vec<LeaseId>)>;
 
 impl Link {
     pub fn new(
@@ -122,7 +125,8 @@ impl Link {
             full: Cell::new(false),
             ended: Cell::new(false),
             pauses: Cell::new(false),
-            unread: RefCell::default(),
+            lets_go_on: Cell::new(false),
+            paused: RefCell::default(),
             roomy: Notify::new(),
             me: me.clone(),
         })
@@ -260,12 +264,13 @@ impl Link {
     /// bytes.
     pub fn note_over(&self, connection: LeaseId, bytes: usize) {
         self.forgiven_bytes.set(self.forgiven_bytes.get().saturating_add(bytes));
-        self.note_paused(connection);
+        self.note_paused(connection, true);
     }
 
-    /// Has a paused connection told when the link has room again.
-    pub fn note_paused(&self, connection: LeaseId) {
-        self.unread.borrow_mut().insert(connection);
+    /// Has a paused connection told when the link has room again. `is_handled`: the worker has
+    /// something of it.
+    pub fn note_paused(&self, connection: LeaseId, is_handled: bool) {
+        self.paused.borrow_mut().put(connection, is_handled);
     }
 
     /// Nothing will be read from it or written to it any more.
@@ -344,13 +349,27 @@ impl Link {
     /// Lets those go on who wait for room, if there is some.
     fn look_for_room(&self) {
         if self.waiting_bytes() < WAITING_LIMIT_BYTES / 2 {
-            self.pauses.set(false);
             self.forgiven_bytes.set(0);
             self.answer_bytes.set(0);
             self.roomy.notify_waiters();
-            let unread = std::mem::take(&mut *self.unread.borrow_mut());
-            (self.on_room)(unread);
+            if self.let_few_go_on()
+                && let Some(me) = self.me.upgrade()
+                && !self.lets_go_on.replace(true)
+            {
+                spawn_local(let_go_on(me));
+            }
         }
+    }
+
+    /// All that wait for room may try, but of the clients that are paused only a few. Whether there are
+    /// more of these.
+    fn let_few_go_on(&self) -> bool {
+        let (few, are_more) = self.paused.borrow_mut().take_few();
+        if !are_more {
+            self.pauses.set(false);
+        }
+        (self.on_room)(few);
+        are_more
     }
 
     fn mark(&self) {
@@ -379,6 +398,19 @@ async fn wait_for_room(link: Rc<Link>) {
     link.full.set(false);
     link.clone().write_out();
     link.look_for_room();
+}
+
+/// Has the clients that are paused read again, a few after the other, until there is no room again. If
+/// all were at once, the first would take it, and all be paused anew: who has luck would go on.
+async fn let_go_on(link: Rc<Link>) {
+    loop {
+        // Those before are read now.
+        yield_now().await;
+        if link.is_over() || !link.let_few_go_on() {
+            break;
+        }
+    }
+    link.lets_go_on.set(false);
 }
 
 /// Whether frames of this kind carry the id of a request.

@@ -4,4 +4,5 @@
 pub(crate) mod cell;
 pub(crate) mod frames;
 pub(crate) mod link;
+mod paused;
 pub(crate) mod reader;

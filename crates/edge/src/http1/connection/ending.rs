@@ -1,11 +1,14 @@
 //! How a connection ends: what is said last, who is late, and what is read until the client has ended too.
 
+use std::future::Future as _;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::header::{ALLOW, HeaderValue, RETRY_AFTER};
 use http::{Method, StatusCode, Version};
+
+use tokio::time::{Instant, sleep};
 
 use super::exchange::Stage;
 use super::{Connection, End, State, Step};
@@ -15,6 +18,7 @@ use crate::http1::body::BrokenBody;
 use crate::http1::clock::Wait;
 use crate::http1::head::Refusal;
 use crate::http1::response::put_head;
+use crate::transport::{Fate, LOOK_FOR_ENDS};
 
 /// How long a client may send on after our end, so that it can read what we have sent.
 const LINGERS: Duration = Duration::from_secs(2);
@@ -115,6 +119,29 @@ impl<B: Backend> Connection<B> {
         });
         self.clock.note_progress();
         self.state = State::Last;
+    }
+
+    /// Looks whether a client has gone that is not read: what it has sent, and nobody takes, hides its
+    /// end. `None` if that is not to be looked at now.
+    pub(super) fn poll_unread(&mut self, context: &mut Context<'_>) -> Option<Step<B>> {
+        if self.is_read {
+            self.next_look = None;
+            return None;
+        }
+        let has_gone_if_ended = matches!(self.state, State::Exchange(_)) && self.end_means_gone();
+        let look = self.next_look.get_or_insert_with(|| Box::pin(sleep(LOOK_FOR_ENDS)));
+        while look.as_mut().poll(context).is_ready() {
+            look.as_mut().reset(Instant::now() + LOOK_FOR_ENDS);
+            match self.read.fate() {
+                Fate::Lives => {}
+                Fate::IsGone => return Some(Step::End(End::Closed)),
+                // It is read to its end: nothing else frees what it holds.
+                Fate::HasEnded if self.is_starved => return Some(Step::Again),
+                Fate::HasEnded if has_gone_if_ended => return Some(Step::End(End::Closed)),
+                Fate::HasEnded => {}
+            }
+        }
+        None
     }
 
     pub(super) fn poll_clock(&mut self, context: &mut Context<'_>) -> Poll<Wait> {

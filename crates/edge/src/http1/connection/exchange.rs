@@ -78,10 +78,14 @@ impl<B: Backend> Connection<B> {
         Step::Wait
     }
 
-    /// Whether the client has ended while its answer is made, and that means that it has gone: a FIN is
-    /// also what closing a socket sends.
+    /// Whether the client has ended while its answer is made, and that means that it has gone.
     fn is_gone(&self) -> bool {
-        self.input.has_ended() && self.server.http().half_close == HalfClose::Cancel
+        self.input.has_ended() && self.end_means_gone()
+    }
+
+    /// Whether a client that ends has gone: a FIN is also what closing a socket sends.
+    pub(super) fn end_means_gone(&self) -> bool {
+        self.server.http().half_close == HalfClose::Cancel
     }
 
     /// Gets on with the answer. `None` if nothing has become of it.

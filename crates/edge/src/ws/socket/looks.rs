@@ -2,10 +2,13 @@
 //!
 //! The client alone is judged. Nothing here counts while we do not read it, or have nothing for it.
 
+use std::io::ErrorKind;
+
 use shovel_protocol::CloseCode;
 use tokio::time::Instant;
 
 use super::{Due, Phase, Socket, State, WeakSocket};
+use crate::transport::Fate;
 use crate::ws::progress::{LOOKS, Standing, Watch};
 use crate::ws::{Why, encoder};
 
@@ -23,11 +26,14 @@ pub(super) struct Looks {
     /// The next look of this kind has its time already.
     pub(super) at_taken: bool,
     pub(super) at_message: bool,
+    pub(super) at_unread: bool,
     at_close: bool,
     /// What waits for a client that is closed is not waited for beyond this.
     close_by: Option<Instant>,
     /// It takes nothing of what its handlers send, who may wait for that.
     is_stalled: bool,
+    /// It was sent a ping since it has ended and is not read.
+    is_probed: bool,
 }
 
 impl Socket {
@@ -41,6 +47,7 @@ impl Socket {
             Due::Ping => Some(self.ping_unless_heard(&mut state)),
             Due::Pong => state.look_for_pong(),
             Due::Taken => state.look_at_taken(),
+            Due::Unread => self.look_at_unread(&mut state),
             Due::Message if state.has_stopped_in_message() => {
                 drop(state);
                 let reason = "message not finished in time";
@@ -82,6 +89,26 @@ impl Socket {
         Due::Pong
     }
 
+    /// Whether a client that is not read has gone. What it has sent is dropped then: nobody would take
+    /// an answer, and what waits for its handlers, and they for it, would be kept.
+    fn look_at_unread(&self, state: &mut State) -> Option<Due> {
+        let fate = state.write.as_ref().filter(|_| state.is_unread()).map(|write| write.fate());
+        state.looks.at_unread = fate.is_some();
+        match fate? {
+            Fate::Lives => {}
+            Fate::IsGone => state.end(Why::Failed(ErrorKind::ConnectionReset)),
+            // If memory is short it is read to its end: nothing else frees what it holds.
+            Fate::HasEnded if state.starved => state.wake(),
+            // It may still take what it is sent. If there is nobody any more, its system says so.
+            Fate::HasEnded if !std::mem::replace(&mut state.looks.is_probed, true) => {
+                state.outbox.put(self.0.turn.buffers(), |out| encoder::put_ping(out, b""));
+                self.mark();
+            }
+            Fate::HasEnded => {}
+        }
+        Some(Due::Unread)
+    }
+
     /// A close that waits for handlers, which may wait for their client to read.
     fn look_at_finish(&self, state: &mut State) -> Due {
         if !self.0.over.get() {
@@ -112,9 +139,10 @@ impl State {
             return Some(Due::Ping);
         }
         if self.is_unread() {
-            // While we do not read, its pong cannot be seen.
+            // While we do not read, its pong cannot be seen. If it has gone, the next ping has its system
+            // say so, though its end may stand behind what is not read.
             self.looks.pong = Watch::default();
-            return Some(Due::Pong);
+            return Some(Due::Ping);
         }
         // A client that takes what is ahead of the ping lives, however slow it is.
         let now = self.standing();

@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use shovel_protocol::{Close, CloseCode};
 
-use super::{Due, Emptied, Phase, Socket, Why};
+use super::{Due, Emptied, Phase, Socket, State, Why};
 use crate::Turn;
 use crate::ledger::{Held, Reads};
 use crate::outbox::Outbox;
@@ -49,8 +49,10 @@ impl Socket {
         state.withheld = withheld;
         state.message = message;
         if message.is_some() && !std::mem::replace(&mut state.looks.at_message, true) {
-            drop(state);
             self.0.deadlines.set(Due::Message, self.downgrade());
+        }
+        if withheld {
+            self.look_for_end(&mut state);
         }
     }
 
@@ -67,7 +69,18 @@ impl Socket {
 
     /// Nothing is read of the client for now, since memory is short; or no longer so.
     pub(crate) fn starve(&self, is_starved: bool) {
-        self.0.state.borrow_mut().starved = is_starved;
+        let mut state = self.0.state.borrow_mut();
+        state.starved = is_starved;
+        if is_starved {
+            self.look_for_end(&mut state);
+        }
+    }
+
+    /// It is not read: looks whether its client has gone, from now on.
+    fn look_for_end(&self, state: &mut State) {
+        if !std::mem::replace(&mut state.looks.at_unread, true) {
+            self.0.deadlines.set(Due::Unread, self.downgrade());
+        }
     }
 
     /// Notes what is held of what came of the client.
