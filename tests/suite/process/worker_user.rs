@@ -110,6 +110,23 @@ async fn workers_are_another_user_with_its_groups_and_no_capabilities() {
     pool.terminate().await;
 }
 
+/// L234.
+#[tokio::test]
+async fn a_pool_says_once_that_its_workers_are_root() {
+    if !is_root() {
+        return;
+    }
+    for (options, expected) in
+        [(Options::app(), 1), (Options::app().with("--worker-user", NOBODY), 0)]
+    {
+        let pool = Pool::start(options).await;
+        pool.reload(2).await;
+        let lines = pool.log().lines().clone();
+        let told = lines.iter().filter(|line| line.raw.contains("workers are root")).count();
+        assert_eq!(told, expected, "{}", pool.log());
+    }
+}
+
 /// L108: as after a login, and what is written to by its name too.
 #[tokio::test]
 async fn a_script_of_another_user_has_its_home_and_can_open_its_streams() {
