@@ -159,9 +159,12 @@ impl Rogue {
             }
             ("/bad-trailer", _) => {
                 let head = ResponseHead { status: 200, headers: Headers::default() };
-                self.link.put(&ToSupervisor::Response { request, head, end: false })?;
                 let trailers = Headers(vec![("x-split", b"a\r\nx-second: b")]);
-                self.link.put(&ToSupervisor::ResponseEnd { request, trailers })
+                // In one write: nothing of it has been sent to the client then.
+                let mut batch = Vec::new();
+                ToSupervisor::Response { request, head, end: false }.put(&mut batch);
+                ToSupervisor::ResponseEnd { request, trailers }.put(&mut batch);
+                self.link.write(&batch)
             }
             ("/subscriptions", _) => {
                 self.link.put(&ToSupervisor::Subscribe { channel: "one" })?;
