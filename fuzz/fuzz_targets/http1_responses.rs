@@ -216,6 +216,7 @@ fn check_head(one: &Exchange<'_>, got: &ClientResponse) {
         "connection",
         "keep-alive",
         "proxy-connection",
+        "te",
         "transfer-encoding",
         "upgrade",
         "proxy-authenticate",

@@ -262,6 +262,26 @@ pub enum BadFrame {
         /// In bytes.
         limit: usize,
     },
+    /// More payloads that have begun and not ended than a well-meaning peer has, or more of their bytes.
+    #[error(
+        "{kind} frame beside too many that are not whole: over {payloads}, or {bytes} bytes in all"
+    )]
+    TooManyPieces {
+        /// The frame's name.
+        kind: &'static str,
+        /// So many may be under way.
+        payloads: usize,
+        /// And so many bytes of them.
+        bytes: usize,
+    },
+    /// A message that is longer than any may be.
+    #[error("{kind} frame with a message of more than {limit} bytes")]
+    MessageTooLong {
+        /// The frame's name.
+        kind: &'static str,
+        /// In bytes.
+        limit: usize,
+    },
     /// A frame that only the other side may send.
     #[error("{kind} frame from the wrong side")]
     WrongSide {

@@ -27,6 +27,10 @@ pub const CONNECTION_WINDOW_BYTES: usize = 256 * 1024;
 /// Longest attachment of a connection, in bytes.
 pub const ATTACHMENT_BYTES: usize = 16 * 1024;
 
+/// Most that one `ws:upgrade`, or one commit, may do to its connection, in acts. They take place in one
+/// step, for which all other connections of the thread wait: some milliseconds.
+pub const ACTS: usize = 64 * 1024;
+
 /// Longest payload in pieces, in bytes: the longest message that `hello` allows, and room for what
 /// may stand beside it.
 pub fn payload_bytes(max_message_bytes: u64) -> usize {

@@ -49,8 +49,8 @@ impl Pieces {
     /// pieces have to come.
     ///
     /// # Errors
-    /// [`BadFrame::PiecesTooLong`] if a payload, or all unfinished ones together, exceed their
-    /// bound.
+    /// [`BadFrame::PiecesTooLong`] if a payload exceeds its bound, [`BadFrame::TooManyPieces`] if all
+    /// unfinished ones together exceed theirs.
     pub fn push<'a>(&'a mut self, frame: Frame<'a>) -> Result<Option<Frame<'a>>, BadFrame> {
         if self.is_whole(&frame) {
             return Ok(Some(frame));
@@ -90,12 +90,13 @@ impl Pieces {
 
     fn append(&mut self, at: usize, frame: Frame<'_>) -> Result<(), BadFrame> {
         let len = frame.payload.len();
-        let too_long = self.held[at].payload.len() + len > self.limit_bytes
-            || self.held_bytes + len > self.limit_bytes.saturating_mul(4)
-            || self.held.len() > OPEN_PAYLOADS;
         let kind = Kind::from_wire(frame.kind).map_or("unknown", Kind::name);
+        let (payloads, bytes) = (OPEN_PAYLOADS, self.limit_bytes.saturating_mul(4));
+        if self.held_bytes + len > bytes || self.held.len() > payloads {
+            return Err(BadFrame::TooManyPieces { kind, payloads, bytes });
+        }
         let payload = &mut self.held[at].payload;
-        if too_long {
+        if payload.len() + len > self.limit_bytes {
             return Err(BadFrame::PiecesTooLong { kind, limit: self.limit_bytes });
         }
         payload.extend_from_slice(frame.payload);
@@ -140,7 +141,8 @@ mod tests {
     fn a_payload_over_the_limit_is_refused() {
         let mut pieces = Pieces::new(10);
         assert_eq!(pieces.push(piece(1, b"12345678", true)), Ok(None));
-        assert!(pieces.push(piece(1, b"901", false)).is_err());
+        let refused = pieces.push(piece(1, b"901", false));
+        assert!(matches!(refused, Err(BadFrame::PiecesTooLong { .. })), "{refused:?}");
     }
 
     #[test]
@@ -153,6 +155,8 @@ mod tests {
     #[test]
     fn payloads_without_bytes_are_bounded_too() {
         let mut pieces = Pieces::new(10);
-        assert!((0..10_000).any(|id| pieces.push(piece(id, b"", true)).is_err()));
+        let mut all = (0..10_000).map(|id| pieces.push(piece(id, b"", true)).map(|_| ()));
+        let refused = all.find(Result::is_err);
+        assert!(matches!(refused, Some(Err(BadFrame::TooManyPieces { .. }))), "{refused:?}");
     }
 }

@@ -5,6 +5,7 @@ use crate::control::{self, AskFields, Effect, Headers, ResponseHead, UpgradeHead
 use crate::handshake::{Capabilities, Greeting};
 use crate::head::{self, BadFrame, Frame, Kind, flags};
 use crate::id::{LeaseId, PublishToken, RequestId};
+use crate::limits::ACTS;
 use crate::when::When;
 use crate::{MessageKind, channel_payload};
 
@@ -212,7 +213,14 @@ impl<'a> ToSupervisor<'a> {
             Kind::WsUpgrade => {
                 let (upgrade, rest) = control::read(name, payload)?;
                 let effects = Effects(rest);
-                effects.into_iter().try_for_each(|effect| act::check_effect(name, effect?))?;
+                let mut count = 0;
+                effects.into_iter().try_for_each(|effect| {
+                    count += 1;
+                    if count > ACTS {
+                        return Err(BadFrame::Payload { kind: name, why: "too many effects" });
+                    }
+                    act::check_effect(name, effect?)
+                })?;
                 let portable = frame.has(flags::STAGED);
                 ToSupervisor::Upgrade { connection, upgrade, portable, effects }
             }
@@ -291,6 +299,24 @@ mod tests {
         mark_last(&mut batch);
         let (frame, _) = Frame::cut(&batch).unwrap().unwrap();
         assert_eq!(ToSupervisor::read(frame), Ok(Some(send(true))));
+    }
+
+    #[test]
+    fn an_upgrade_with_more_effects_than_may_be_is_a_bad_frame() {
+        let with = |count| {
+            let mut effects = Vec::new();
+            let effect = Effect::SlowConsumer { policy: None };
+            (0..count).for_each(|_| put_effect(&mut effects, &effect));
+            let upgrade = UpgradeHead { request: 1, protocol: None, headers: Headers::default() };
+            let mut payload = Vec::new();
+            control::put(&mut payload, &upgrade);
+            payload.extend_from_slice(&effects);
+            let frame = Frame { kind: Kind::WsUpgrade as u8, flags: 0, id: 0, payload: &payload };
+            ToSupervisor::read(frame).map(|_| ())
+        };
+        assert_eq!(with(ACTS), Ok(()));
+        let why = "too many effects";
+        assert_eq!(with(ACTS + 1), Err(BadFrame::Payload { kind: "ws:upgrade", why }));
     }
 
     #[test]

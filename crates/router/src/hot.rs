@@ -10,7 +10,7 @@ use shovel_protocol::{Again, BadFrame, Effect, LeaseId, MessageKind, When, WsMes
 
 use crate::counts::OfWorker;
 use crate::custody::state::KeptMessage;
-use crate::links::frames::{drop_stray, out_of_turn};
+use crate::links::frames::{check_length, drop_stray, out_of_turn};
 use crate::links::link::Link;
 use crate::router::Router;
 
@@ -73,6 +73,7 @@ impl Router {
     ) -> Result<(), BadFrame> {
         // Taken apart where the short way ends: handed on whole, it would be put into memory for each.
         let WsSend { connection, when, kind, data, last } = send;
+        check_length(link, Kind::WsSend, data)?;
         match (when, last) {
             (When::Now, _) => self.send_now(link, send),
             (When::Staged, true) => self.commit_with(link, connection, kind, data),

@@ -151,8 +151,8 @@ pub enum PublishError {
         /// The supervisor's `--max-message-size`.
         limit_bytes: usize,
     },
-    /// The fetch handler did over 16 MiB to the connection before it was accepted.
-    #[error("over 16 MiB were sent before the connection was accepted; return the upgrade first")]
+    /// The fetch handler did over 16 MiB, or over 65,536 things, to the connection before it was accepted.
+    #[error("too much was sent before the connection was accepted; return the upgrade first")]
     TooMuch,
     /// Another worker has the connection by now, so nothing is published through it here.
     #[error("the connection has moved to another worker")]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use harness::{CONNECTION, REQUEST, State, Supervisor, UUID_TEXT, app, text};
 use shovel_protocol::close::{Close, CloseCode};
 use shovel_protocol::control::Effect;
+use shovel_protocol::limits::ACTS;
 use shovel_protocol::{ToSupervisor, ToWorker};
 use shovel_worker::{
     App, Bytes, Error, FetchEvent, HeaderValue, Response, SendError, StatusCode, UpgradeError,
@@ -82,6 +83,29 @@ async fn an_upgrade_that_is_not_returned_is_not_accepted() {
     supervisor.expect_nothing().await;
     assert!(heard.nothing_more());
     supervisor.shut_down().await;
+}
+
+/// H233: more than one frame may say, or can, accepts nothing, and the app is told.
+#[tokio::test]
+async fn an_upgrade_to_which_too_much_was_done_before_is_not_accepted() {
+    let (app, _shared, mut heard) = app();
+    let app = app.on_fetch(async |mut event: FetchEvent<State>| {
+        let (connection, response) = event.upgrade_websocket()?;
+        let times = if event.request().uri().path() == "/most" { ACTS } else { ACTS + 1 };
+        for _ in 1..times {
+            connection.send("").await?;
+        }
+        connection.subscribe("news")?;
+        Ok::<_, Error>(response)
+    });
+    let mut supervisor = Supervisor::start(app).await;
+    supervisor.offer("/more").await;
+    assert_eq!(supervisor.response().await, (500, b"Internal Server Error".to_vec()));
+    assert!(heard.nothing_more());
+    supervisor.offer("/most").await;
+    let seen = supervisor.next().await;
+    let ToSupervisor::Upgrade { effects, .. } = seen.read() else { panic!("no upgrade") };
+    assert_eq!(effects.count(), ACTS);
 }
 
 /// A12.

@@ -119,6 +119,9 @@ impl Rogue {
             }
             ("/garbage", _) => self.write_garbage(),
             ("/bad-header", _) => self.answer(request, &[("x-split", b"a\r\nx-second: b")]),
+            ("/hop-by-hop", _) => {
+                self.answer(request, &[("te", b"trailers"), ("date", b"now"), ("date", b"then")])
+            }
             ("/bad-name", _) => self.answer(request, &[("x split: ", b"a")]),
             ("/many-headers", _) => self.answer(request, &[("a", &b"1"[..]); 50_000]),
             ("/many-names", _) => {
@@ -154,6 +157,19 @@ impl Rogue {
                     self.link.put(&ToSupervisor::Subscribe { channel })?;
                 }
                 self.answer(request, &[])
+            }
+            ("/bad-trailer", _) => {
+                let head = ResponseHead { status: 200, headers: Headers::default() };
+                let trailers = Headers(vec![("x-split", b"a\r\nx-second: b")]);
+                // In one write: nothing of it has been sent to the client then.
+                let mut batch = Vec::new();
+                ToSupervisor::Response { request, head, end: false }.put(&mut batch);
+                ToSupervisor::ResponseEnd { request, trailers }.put(&mut batch);
+                self.link.write(&batch)
+            }
+            ("/subscriptions", _) => {
+                self.link.put(&ToSupervisor::Subscribe { channel: "one" })?;
+                self.flood(&ToSupervisor::Subscribe { channel: "two" })
             }
             ("/pongs", _) => self.flood(&ToSupervisor::Pong { nonce: 7 }),
             ("/leave-unasked", _) => self.link.put(&ToSupervisor::ShutdownComplete),
@@ -211,6 +227,10 @@ impl Rogue {
     }
 
     fn on_message(&mut self, connection: LeaseId, data: &[u8]) -> io::Result<()> {
+        if let Some(bytes) = data.strip_prefix(b"bytes ") {
+            let bytes = std::str::from_utf8(bytes).ok().and_then(|bytes| bytes.parse().ok());
+            return self.send(connection, &vec![b'x'; bytes.expect("a number")]);
+        }
         match data {
             b"die" => {
                 for number in 0..1000 {

@@ -96,9 +96,10 @@ async fn workers_are_another_user_with_its_groups_and_no_capabilities() {
     assert_eq!(field(worker, "Gid:"), ["64321"; 4].join(" "));
     let groups = field(worker, "Groups:");
     assert!(!groups.split(' ').any(|group| group == "0"), "{groups}");
-    for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
+    for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
         assert_eq!(field(worker, set), "0".repeat(16), "{set}");
     }
+    assert_eq!(field(worker, "NoNewPrivs:"), "1");
     assert_eq!(field(pool.pid(), "Uid:"), ["0"; 4].join(" "));
     assert_eq!(get(pool.address(), "/info").await.status, 200);
     let mut socket = WebSocket::connect(pool.address(), "/ws").await;
@@ -107,6 +108,23 @@ async fn workers_are_another_user_with_its_groups_and_no_capabilities() {
     let worker = pool.workers()[0].pid;
     assert_eq!(field(worker, "Uid:"), ["65534"; 4].join(" "));
     pool.terminate().await;
+}
+
+/// L234.
+#[tokio::test]
+async fn a_pool_says_once_that_its_workers_are_root() {
+    if !is_root() {
+        return;
+    }
+    for (options, expected) in
+        [(Options::app(), 1), (Options::app().with("--worker-user", NOBODY), 0)]
+    {
+        let pool = Pool::start(options).await;
+        pool.reload(2).await;
+        let lines = pool.log().lines().clone();
+        let told = lines.iter().filter(|line| line.raw.contains("workers are root")).count();
+        assert_eq!(told, expected, "{}", pool.log());
+    }
 }
 
 /// L108: as after a login, and what is written to by its name too.
@@ -222,8 +240,37 @@ async fn a_supervisor_with_capabilities_starts_workers_without() {
     for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
         assert_eq!(field(worker, set), "0".repeat(16), "{set}");
     }
+    // Its bounding set is as the supervisor's, which may not change it, but nothing brings it back.
+    assert_eq!(field(worker, "NoNewPrivs:"), "1");
     pool.reload(2).await;
     pool.terminate().await;
+}
+
+/// L230: nothing but their output leads to the terminal from which the pool was started.
+#[tokio::test]
+async fn a_worker_has_a_session_of_its_own_without_the_supervisors_terminal() {
+    let folder = TempDir::new().unwrap();
+    let told = folder.path().join("told");
+    let deploy = Deploy::of("any");
+    let app = program("fixture-app");
+    // What opens the terminal that controls it, whichever that is.
+    let look = "if (: < /dev/tty) 2>/dev/null; then echo terminal; else echo none; fi";
+    deploy.script(&format!("{look} > '{}'; exec '{}'", told.display(), app.display()));
+    // The supervisor has one, whose other end stays open with it.
+    let in_terminal = "import fcntl, os, pty, sys, termios\n\
+                       os.setsid(); theirs, ours = pty.openpty()\n\
+                       fcntl.ioctl(ours, termios.TIOCSCTTY, 0)\n\
+                       os.set_inheritable(theirs, True); os.execv(sys.argv[1], sys.argv[1:])";
+    let launcher = format!("set -- python3 -c '{in_terminal}' \"$@\"");
+    let options = Options::deployed(&deploy).after(&launcher);
+    let pool = Pool::start(options).await;
+    let worker = pool.workers()[0].pid;
+    assert_eq!(fs::read_to_string(&told).unwrap(), "none\n");
+    let stat = fs::read_to_string(format!("/proc/{worker}/stat")).unwrap();
+    let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    let (group, session, terminal) = (fields[2], fields[3], fields[4]);
+    let own = worker.to_string();
+    assert_eq!((group, session, terminal), (&*own, &*own, "0"));
 }
 
 /// L109: a script has its image open, as 4 with one link.

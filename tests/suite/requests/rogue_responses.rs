@@ -47,6 +47,16 @@ async fn the_next_response_on_a_kept_connection_is_not_preceded_by_a_body_that_m
     }
 }
 
+/// D37: what concerns the hop to the app alone, and a second time at which it was made.
+#[tokio::test]
+async fn what_only_the_supervisor_is_to_read_of_a_response_goes_no_further() {
+    let pool = Pool::start(Options::rogue("honest")).await;
+    let answer = answer_to(&pool, "GET", "/hop-by-hop").await;
+    assert!(answer.starts_with("http/1.1 200 ") && !answer.contains("\r\nte:"), "{answer}");
+    assert!(answer.contains("\r\ndate: now\r\n"), "{answer}");
+    assert_eq!(answer.matches("\r\ndate:").count(), 1, "{answer}");
+}
+
 /// D37 and RFC 9110 §8.6.
 #[tokio::test]
 async fn a_content_length_that_is_none_is_a_502() {
@@ -115,7 +125,25 @@ async fn a_response_that_ends_with_its_connection_and_breaks_off_is_reset() {
 async fn a_response_that_is_aborted_before_its_head_is_a_502() {
     let pool = Pool::start(Options::rogue("honest")).await;
     assert_eq!(get(pool.address(), "/abort").await.status, 502);
+    let is_it =
+        |line: &Line| line.level() == "WARN" && line.text("why").contains("before it began");
+    pool.wait_for("a warning", is_it).await;
     assert_eq!(get(pool.address(), "/").await.status, 200, "the link survives");
+}
+
+/// D37 and J231: the log says why, once.
+#[tokio::test]
+async fn a_trailer_that_is_none_is_a_502_and_told_in_the_log_once() {
+    let pool = Pool::start(Options::rogue("honest")).await;
+    for _ in 0..3 {
+        assert_eq!(get(pool.address(), "/bad-trailer").await.status, 502);
+    }
+    assert_eq!(get(pool.address(), "/bad-name").await.status, 502);
+    for why in ["a header with a bad name", "a trailer with a bad name"] {
+        let is_it = |line: &Line| line.level() == "WARN" && line.text("why").contains(why);
+        pool.wait_for(why, is_it).await;
+        assert_eq!(pool.log().lines().iter().filter(|line| is_it(line)).count(), 1, "{why}");
+    }
 }
 
 /// A133 and RFC 6455 §4.2.2: the client would have to fail the connection.

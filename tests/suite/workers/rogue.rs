@@ -8,8 +8,9 @@ const ONE_WORKER_BYTES: u64 = 96 << 20;
 
 /// Has one of two workers do this, and expects that it is ended for it, that little is held meanwhile
 /// and that the other is not touched.
-async fn expect_end_for(path: &'static str, why: &str) {
-    let pool = Pool::start(Options::rogue("honest").workers(2)).await;
+async fn expect_end_for(path: &'static str, why: &str) -> Pool {
+    let options = Options::rogue("honest").workers(2).with("--max-channels-per-worker", "1");
+    let pool = Pool::start(options).await;
     let both = pool.workers();
     let before = resident_bytes(pool.pid());
     let address = pool.address();
@@ -21,6 +22,7 @@ async fn expect_end_for(path: &'static str, why: &str) {
     // The request may have been tried again, and so may have cost the other its link.
     asking.abort();
     assert!(pool.exited().iter().all(|worker| both.contains(worker)), "{}", pool.log());
+    pool
 }
 
 /// E130: +770 MB in 5 s, and others were killed as hanging behind it.
@@ -72,6 +74,32 @@ async fn what_all_handlers_of_a_link_stage_without_an_end_is_bounded() {
     pool.wait_until_ready(1, 2).await;
     assert_eq!(pool.exited(), [worker]);
     assert_eq!(get(pool.address(), "/info").await.status, 200);
+}
+
+/// H131 and J231: 390,000 lines in a few seconds, which displaced the end of another worker from the log.
+#[tokio::test]
+async fn refusals_that_are_not_read_end_the_link_and_the_log_tells_of_the_first() {
+    let pool = expect_end_for("/subscriptions", "does not read its link").await;
+    let lines = pool.log().lines().clone();
+    let told = lines.iter().filter(|line| line.raw.contains("it would be one too many"));
+    let told: Vec<_> = told.map(|line| line.number("worker")).collect();
+    assert!(!told.is_empty() && told.is_sorted_by(|one, next| one < next), "{}", pool.log());
+}
+
+/// H232: it is no longer than the pool's own clients may send, in whole or in pieces.
+#[tokio::test]
+async fn a_message_to_a_client_that_is_too_long_ends_the_link_of_whoever_sent_it() {
+    for (longest, bytes) in [("4KiB", 4096), ("128KiB", 131_072)] {
+        let pool = Pool::start(Options::rogue("honest").with("--max-message-size", longest)).await;
+        let mut socket = WebSocket::connect(pool.address(), "/ws").await;
+        let message = socket.ask(&format!("bytes {bytes}")).await;
+        assert_eq!(message.len(), bytes);
+        socket.send(&format!("bytes {}", bytes + 1)).await;
+        let line = pool.wait_for("the end of the worker", |line| line.is("worker exited")).await;
+        let why = format!("message of more than {bytes} bytes");
+        assert!(line.text("status").contains(&why), "{}", line.raw);
+        socket.expect_close_code(1011).await;
+    }
 }
 
 /// E130: another nonce answers another ping.

@@ -7,6 +7,7 @@
 mod subscriptions;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use shovel_protocol::WorkerId;
 
@@ -21,7 +22,7 @@ pub struct ChannelIndex(pub u32);
 /// All channels of a thread that have subscribers.
 #[derive(Debug, Default)]
 pub struct Channels {
-    names: BTreeMap<Box<str>, ChannelIndex>,
+    names: BTreeMap<Arc<str>, ChannelIndex>,
     channels: Vec<Channel>,
     free: Vec<ChannelIndex>,
     /// The channels of each worker that subscribed itself.
@@ -61,7 +62,8 @@ impl Default for Limits {
 
 #[derive(Debug, Default)]
 struct Channel {
-    name: Box<str>,
+    /// Held once for both: names may be long.
+    name: Arc<str>,
     connections: Vec<Slot>,
     workers: Vec<WorkerId>,
 }
@@ -213,8 +215,9 @@ impl Channels {
             self.channels.push(Channel::default());
             ChannelIndex(self.channels.len() as u32 - 1)
         });
-        self.channels[index.0 as usize].name = name.into();
-        self.names.insert(name.into(), index);
+        let name = Arc::<str>::from(name);
+        self.channels[index.0 as usize].name = name.clone();
+        self.names.insert(name, index);
         index
     }
 

@@ -2,8 +2,8 @@
 
 use super::events::{Subject, What};
 use super::{
-    ClientState, Fate, OFFERED_BYTES, OwnClose, Plain, Portable, Running, STAGED_BYTES, Staging,
-    State, Tenure,
+    ClientState, Fate, OFFERED_ACTS, OFFERED_BYTES, OwnClose, Plain, Portable, Running,
+    STAGED_ACTS, STAGED_BYTES, Staging, State, Tenure,
 };
 
 /// What an app does to a connection, as far as it matters here.
@@ -96,7 +96,8 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
                 if *closed && !matches!(deed, Deed::Publish { .. }) {
                     return Err(Refused::Closed);
                 }
-                if deed.bytes().is_some_and(|bytes| acts.bytes() + bytes > OFFERED_BYTES) {
+                let is_full = acts.acts() >= OFFERED_ACTS;
+                if deed.bytes().is_some_and(|b| is_full || acts.bytes() + b > OFFERED_BYTES) {
                     return Err(Refused::TooMuch);
                 }
                 *closed |= deed == Deed::Close;
@@ -208,8 +209,8 @@ impl<E, S: Staging, A> Portable<E, S, A> {
 
 impl<A> Running<A> {
     fn place<'a, S: Staging>(&'a mut self, deed: Deed, staged: &'a mut S) -> Destination<'a, S> {
-        let before = staged.bytes();
-        if before > 0 && deed.bytes().is_some_and(|bytes| before + bytes > STAGED_BYTES) {
+        let (before, more) = (staged.bytes(), deed.bytes().unwrap_or(0));
+        if before > 0 && (before + more > STAGED_BYTES || staged.acts() >= STAGED_ACTS) {
             return Destination::Full(self.flush(staged));
         }
         if deed == Deed::Close {

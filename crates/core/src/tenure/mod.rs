@@ -25,6 +25,7 @@ pub use acts::{Attach, Deed, Destination, Flush, Refused};
 pub use events::{Answer, Conclusion, Next, Outcome, What};
 
 use events::Subject;
+use shovel_protocol::limits::ACTS;
 
 /// What was done to a connection and waits.
 ///
@@ -33,12 +34,22 @@ pub trait Staging: Default {
     /// How much it is, of [`STAGED_BYTES`] and [`OFFERED_BYTES`].
     fn bytes(&self) -> usize;
 
+    /// How many acts these are, of [`STAGED_ACTS`] and [`OFFERED_ACTS`].
+    fn acts(&self) -> usize;
+
     /// Forgets it all.
     fn clear(&mut self);
 }
 
 /// More than this is let out before its handler has ended.
 pub const STAGED_BYTES: usize = 1024 * 1024;
+
+/// And so are as many acts: half of what the supervisor does in one step.
+pub const STAGED_ACTS: usize = ACTS / 2;
+
+/// Most acts of a fetch handler before its connection is accepted. Messages beyond them are refused;
+/// of others there may be more, and then it cannot be accepted.
+pub const OFFERED_ACTS: usize = ACTS;
 
 /// Most that a fetch handler may do to its connection before it is accepted.
 pub const OFFERED_BYTES: usize = 16 * 1024 * 1024;
@@ -193,6 +204,14 @@ impl<E, S: Staging, A> Tenure<E, S, A> {
     pub fn pin(&mut self) {
         if let State::Offered { fate, .. } = &mut self.0 {
             *fate = Fate::Ends;
+        }
+    }
+
+    /// What the fetch handler has done so far, if it has not been accepted.
+    pub fn offers(&self) -> Option<&S> {
+        match &self.0 {
+            State::Offered { acts, .. } => Some(acts),
+            State::Plain(_) | State::Portable(_) | State::Withdrawn | State::Moved { .. } => None,
         }
     }
 

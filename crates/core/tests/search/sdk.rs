@@ -52,6 +52,10 @@ impl Staging for Staged {
         self.0.len()
     }
 
+    fn acts(&self) -> usize {
+        self.0.len()
+    }
+
     fn clear(&mut self) {
         self.0.clear();
     }

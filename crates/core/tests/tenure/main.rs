@@ -9,8 +9,8 @@ mod pressure;
 mod staging;
 
 use shovel_core::tenure::{
-    Accepted, Answer, Attach, Conclusion, Deed, Destination, Next, OnPressure, Outcome, Refused,
-    STAGED_BYTES, Staging, Tenure, What,
+    Accepted, Answer, Attach, Conclusion, Deed, Destination, Next, OFFERED_ACTS, OnPressure,
+    Outcome, Refused, STAGED_ACTS, STAGED_BYTES, Staging, Tenure, What,
 };
 
 /// What waits, word by word; a word is as long as a test wants it to be.
@@ -23,6 +23,10 @@ struct Words {
 impl Staging for Words {
     fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    fn acts(&self) -> usize {
+        self.words.len()
     }
 
     fn clear(&mut self) {

@@ -27,6 +27,19 @@ fn a_fetch_handler_may_do_16_mib_and_no_more() {
 }
 
 #[test]
+fn a_fetch_handler_may_do_so_many_things_and_send_no_more() {
+    let mut side = Side::new(Tenure::offered());
+    for _ in 0..OFFERED_ACTS {
+        side.act("", Deed::Send { bytes: 0 }, 0).unwrap();
+    }
+    assert_eq!(side.send(""), Err(Refused::TooMuch));
+    assert_eq!(side.publish(""), Err(Refused::TooMuch));
+    // Nobody could tell the app: it shows when the upgrade is accepted.
+    side.act("news", Deed::Subscribe, 4).unwrap();
+    assert_eq!(side.tenure.offers().unwrap().acts(), OFFERED_ACTS + 1);
+}
+
+#[test]
 fn a_connection_that_the_fetch_handler_has_closed_takes_no_messages() {
     for portable in [false, true] {
         let mut side = Side::new(Tenure::offered());
@@ -114,6 +127,23 @@ fn more_than_1_mib_is_let_out_before_the_handler_has_ended() {
     assert_eq!(side.written(), "long during");
     side.done();
     assert_eq!(side.written(), "more, commit 1");
+}
+
+#[test]
+fn more_acts_than_take_place_at_once_are_let_out_too_whatever_they_are() {
+    for deed in [Deed::Send { bytes: 0 }, Deed::Publish { bytes: 0 }, Deed::Subscribe] {
+        let mut side = Side::portable();
+        side.begin(1);
+        for _ in 0..STAGED_ACTS {
+            side.act("one", deed, 1).unwrap();
+        }
+        assert_eq!(side.written(), "");
+        side.act("more", deed, 1).unwrap();
+        let out = side.written();
+        assert_eq!(out.matches("one during").count(), STAGED_ACTS, "{deed:?}");
+        side.done();
+        assert_eq!(side.written(), "more, commit 1");
+    }
 }
 
 #[test]

@@ -111,6 +111,7 @@ pub(super) fn clean_response<Body>(response: &mut Response<Body>) {
     let headers = response.headers_mut();
     remove_hop_by_hop(headers);
     headers.remove(PROXY_AUTHENTICATE);
+    headers.remove(TE);
     if keeps_upgrade && headers.contains_key(UPGRADE) {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     } else {

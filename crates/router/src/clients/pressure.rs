@@ -5,8 +5,11 @@
 //! up and fall behind again before the first answer is there, so answers are counted: only the last
 //! one says that the owner knows of the present pressure.
 
+use shovel_protocol::head::HEADER_BYTES;
+
 /// What a worker may still send after it was told of pressure, beside one message: what its own
-/// bound and both socket buffers hold.
+/// bound and both socket buffers hold. A message counts as it is on the link, with the frame's header: so
+/// many empty ones are bounded too, each of which waits for the client as more than its bytes.
 const GRACE_BYTES: usize = 4 * 1024 * 1024;
 
 /// What the owner of a connection was told, and has answered.
@@ -58,13 +61,14 @@ impl Pressure {
         self.is_on
     }
 
-    /// Whether a send over the limit is forgiven, since the owner did not know when it sent it.
+    /// Whether a send of so many bytes over the limit is forgiven, since the owner did not know when it
+    /// sent it.
     pub fn forgives(&mut self, bytes: usize) -> bool {
         if !self.is_on {
             // Not told yet: that happens at the end of the turn.
             return true;
         }
-        let left = self.grace_bytes.checked_sub(bytes);
+        let left = self.grace_bytes.checked_sub(bytes.saturating_add(HEADER_BYTES));
         self.grace_bytes = left.unwrap_or(0);
         left.is_some() && (self.unanswered > 0 || self.was_found)
     }
@@ -81,7 +85,8 @@ mod tests {
         let mut pressure = Pressure::default();
         assert!(pressure.forgives(usize::MAX));
         pressure.begin(MESSAGE);
-        assert!(pressure.forgives(GRACE_BYTES) && pressure.forgives(MESSAGE));
+        assert!(pressure.forgives(GRACE_BYTES - HEADER_BYTES));
+        assert!(pressure.forgives(MESSAGE - HEADER_BYTES));
         assert!(!pressure.forgives(1));
         pressure.begin(MESSAGE);
         pressure.answered();
@@ -89,6 +94,14 @@ mod tests {
         assert!(!pressure.forgives(1));
         pressure.end();
         assert!(pressure.forgives(1));
+    }
+
+    #[test]
+    fn messages_without_bytes_are_not_forgiven_without_end() {
+        let mut pressure = Pressure::default();
+        pressure.begin(0);
+        let forgiven = (0..).take_while(|_| pressure.forgives(0)).count();
+        assert_eq!(forgiven, GRACE_BYTES / HEADER_BYTES);
     }
 
     #[test]

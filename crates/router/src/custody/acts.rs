@@ -9,12 +9,13 @@ use shovel_core::channels::Full;
 use shovel_core::custody::Attachment;
 use shovel_core::slots::Slot;
 use shovel_protocol::control::Effect;
+use shovel_protocol::limits::ACTS;
 use shovel_protocol::to_supervisor::Effects;
 use shovel_protocol::{Act, BadFrame, CloseCode, MessageKind, PublishToken, ToWorker, When};
 
 use crate::clients::client::AllSubscriptions;
 use crate::counts::OfThread;
-use crate::links::frames::{drop_stray, out_of_turn};
+use crate::links::frames::{check_effect, drop_stray, out_of_turn};
 use crate::links::link::Link;
 use crate::router::Router;
 
@@ -31,6 +32,7 @@ impl Router {
     pub(crate) fn on_act(self: &Rc<Self>, link: &Rc<Link>, act: Act<'_>) -> Result<(), BadFrame> {
         let (id, kind) = (act.connection, act.kind());
         let bad = |why| out_of_turn(kind, why);
+        check_effect(link, kind, &act.effect)?;
         let mut custody = self.custody.borrow_mut();
         let is_its = match act.when {
             When::Now => custody.act(id, link.worker, false).map_err(bad)?,
@@ -41,7 +43,8 @@ impl Router {
                 staged.put(&link.staged, &act.effect);
                 let most = self.settings.get().ws.max_message_bytes.saturating_add(STAGED_BYTES);
                 let in_all = most.saturating_add(STAGED_IN_ALL_BYTES);
-                if staged.len() > most || link.staged.bytes() > in_all {
+                let is_long = staged.len() > most || staged.acts() > ACTS;
+                if is_long || link.staged.bytes() > in_all {
                     let why = "more is staged than handlers may do";
                     return Err(BadFrame::OutOfTurn { kind: kind.name(), why });
                 }
@@ -64,7 +67,7 @@ impl Router {
     pub(crate) fn do_act(self: &Rc<Self>, link: &Rc<Link>, slot: Slot, effect: Effect<'_>) {
         match effect {
             Effect::Send { binary, data } => self.send(link, slot, MessageKind::of(binary), data),
-            Effect::Subscribe { channel } => self.subscribe(slot, channel),
+            Effect::Subscribe { channel } => self.subscribe(link, slot, channel),
             Effect::Unsubscribe { channel } => self.unsubscribe(slot, channel),
             Effect::Publish { token, channel, binary, data } => {
                 let token = PublishToken::from_wire(token);
@@ -96,7 +99,7 @@ impl Router {
         }
     }
 
-    fn subscribe(&self, slot: Slot, channel: &str) {
+    fn subscribe(&self, link: &Link, slot: Slot, channel: &str) {
         self.share_channel(channel);
         let mut custody = self.custody.borrow_mut();
         let Some(connection) = custody.at_mut(slot) else { return };
@@ -108,10 +111,13 @@ impl Router {
             self.channels.borrow_mut().subscribe(channel, slot, &mut client.subscriptions);
         let Err(full) = subscribed else { return };
         let (socket, limit) = (client.socket.clone(), self.refuse_subscription(full));
-        tracing::warn!(
-            connection = %client.uuid, limit,
-            "a connection is closed that was to be subscribed to one channel too many"
-        );
+        if let Some(times) = link.faults.note("a connection with too many channels") {
+            // The target is what the log knows lines by that others can cause.
+            tracing::warn!(
+                target: "refusals", connection = %client.uuid, limit, times,
+                "a connection is closed that was to be subscribed to one channel too many"
+            );
+        }
         drop(custody);
         self.leave_channels(slot);
         let why = "subscribed to too many channels";
@@ -144,11 +150,13 @@ impl Router {
         }
         if let Err(full) = channels.subscribe_worker(channel, link.worker) {
             let limit = self.refuse_subscription(full);
-            tracing::warn!(
-                worker = %link.worker, limit,
-                "a worker is not subscribed to a channel: it would be one too many"
-            );
-            link.send(&ToWorker::ChannelRefused { channel });
+            if let Some(times) = link.faults.note("a worker with too many channels") {
+                tracing::warn!(
+                    target: "refusals", worker = %link.worker, limit, times,
+                    "a worker is not subscribed to a channel: it would be one too many"
+                );
+            }
+            link.answer(&ToWorker::ChannelRefused { channel });
         }
     }
 }

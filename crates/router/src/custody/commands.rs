@@ -162,7 +162,7 @@ impl Router {
             GiveUpCause::Refused => {
                 self.measures.tally.add(OfThread::Refused, 1);
                 tracing::warn!(
-                    connection = %connection, worker = worker_id, given_up,
+                    target: "refusals", connection = %connection, worker = worker_id, given_up,
                     "the app refuses to adopt a connection; it is closed"
                 );
             }
@@ -196,11 +196,11 @@ impl Router {
                 );
             }
             Loss::NoWorker => tracing::warn!(
-                connection = %client.uuid, given_up,
+                target: "refusals", connection = %client.uuid, given_up,
                 "no worker could adopt a connection in time; it is closed"
             ),
             Loss::End if given_up > 0 => tracing::warn!(
-                connection = %client.uuid, given_up,
+                target: "refusals", connection = %client.uuid, given_up,
                 "the pool ends before a worker has handled what was read of a connection"
             ),
             Loss::WorkerDied | Loss::Unable | Loss::Refused | Loss::TimeUp(_) | Loss::End => {}

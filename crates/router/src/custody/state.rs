@@ -22,6 +22,8 @@ pub type ThreadCustody = custody::Custody<Linked, Client, KeptMessage, Staged>;
 #[derive(Default)]
 pub struct Staged {
     acts: Vec<u8>,
+    /// How many.
+    count: usize,
     pot: Option<Rc<Pot>>,
 }
 
@@ -30,12 +32,17 @@ impl Staged {
     pub fn put(&mut self, pot: &Rc<Pot>, effect: &Effect<'_>) {
         let before = self.acts.len();
         put_effect(&mut self.acts, effect);
+        self.count += 1;
         let pot = self.pot.get_or_insert_with(|| pot.clone());
         pot.add(self.acts.len() - before);
     }
 
     pub fn len(&self) -> usize {
         self.acts.len()
+    }
+
+    pub fn acts(&self) -> usize {
+        self.count
     }
 
     pub fn is_empty(&self) -> bool {

@@ -11,11 +11,12 @@ use shovel_edge::{Accepted, Failure};
 use shovel_protocol::control::UpgradeHead;
 use shovel_protocol::head::Kind;
 use shovel_protocol::to_supervisor::Effects;
-use shovel_protocol::{BadFrame, LeaseId, RequestId, ToSupervisor, ToWorker};
+use shovel_protocol::{BadFrame, Effect, LeaseId, RequestId, ToSupervisor, ToWorker};
 
 use super::link::Link;
 use crate::counts::{OfThread, OfWorker};
-use crate::requests::head::header_map;
+use crate::requests::head::{Unfit, header_map};
+use crate::requests::response::tell_unfit;
 use crate::requests::table::Outcome;
 use crate::router::Router;
 
@@ -35,6 +36,7 @@ impl Router {
                 self.on_commit(link, connection, Some(seq))?
             }
             ToSupervisor::Publish { token, channel, kind, data } => {
+                check_length(link, Kind::ChannelPublish, data)?;
                 self.publish(link, token, channel, kind, data);
             }
             ToSupervisor::Subscribe { channel } => self.subscribe_worker(link, channel, true),
@@ -48,6 +50,9 @@ impl Router {
             ToSupervisor::Pressed { connection } => self.on_pressed(link, connection),
             ToSupervisor::Ask { connection, ask } => self.on_ask(link, connection, ask)?,
             ToSupervisor::Upgrade { connection, upgrade, portable, effects } => {
+                effects
+                    .flatten()
+                    .try_for_each(|effect| check_effect(link, Kind::WsUpgrade, &effect))?;
                 self.on_upgrade(link, connection, &upgrade, portable, effects);
             }
             ToSupervisor::Response { request, head, end } => {
@@ -58,8 +63,12 @@ impl Router {
             }
             ToSupervisor::ResponseEnd { request, trailers } => {
                 self.end_response(link, request, |download| match header_map(&trailers) {
-                    Some(trailers) => download.finish(Some(trailers)),
-                    None => download.abort("a trailer with a bad name or value"),
+                    Ok(trailers) => download.finish(Some(trailers)),
+                    Err(unfit) => {
+                        let why = unfit.of_trailers();
+                        tell_unfit(link, why);
+                        download.abort(why);
+                    }
                 });
             }
             ToSupervisor::Abort { request } => {
@@ -149,9 +158,13 @@ impl Router {
         }
         let headers = header_map(&upgrade.headers);
         let protocol = upgrade.protocol.map(http::HeaderValue::from_str).transpose();
-        let (Some(headers), Ok(protocol)) = (headers, protocol) else {
-            drop(custody);
-            return self.refuse_upgrade(link, request, id, "an upgrade with a bad header");
+        let (headers, protocol) = match (headers, protocol) {
+            (Ok(headers), Ok(protocol)) => (headers, protocol),
+            (headers, _) => {
+                drop(custody);
+                let why = headers.map_or_else(Unfit::of_head, |_| "a subprotocol that is none");
+                return self.refuse_upgrade(link, request, id, why);
+            }
         };
         if !upgrade.protocol.is_none_or(|picked| self.offers(request, picked)) {
             drop(custody);
@@ -192,7 +205,10 @@ impl Router {
         id: LeaseId,
         why: &'static str,
     ) {
-        tracing::warn!(worker = %link.worker, why, "an upgrade cannot be passed on");
+        if let Some(times) = link.faults.note(why) {
+            let worker = link.worker;
+            tracing::warn!(target: "refusals", %worker, why, times, "an upgrade cannot be passed on");
+        }
         if let Some(mut request) = self.take_request(request, LateUpgrade::Refused) {
             request.answer(Outcome::Failed(Failure::BadGateway(why)));
         }
@@ -211,6 +227,28 @@ fn count_stray(link: &Link, kind: Kind) {
 pub(crate) fn drop_stray(link: &Link, kind: Kind) -> Result<(), BadFrame> {
     count_stray(link, kind);
     Ok(())
+}
+
+/// Refuses a message that is longer than the worker was told it may be.
+#[inline]
+pub(crate) fn check_length(link: &Link, kind: Kind, data: &[u8]) -> Result<(), BadFrame> {
+    let limit = link.max_message_bytes;
+    match data.len() <= limit {
+        true => Ok(()),
+        false => Err(BadFrame::MessageTooLong { kind: kind.name(), limit }),
+    }
+}
+
+/// The same of whatever an act sends or publishes.
+pub(crate) fn check_effect(link: &Link, kind: Kind, effect: &Effect<'_>) -> Result<(), BadFrame> {
+    match effect {
+        Effect::Send { data, .. } | Effect::Publish { data, .. } => check_length(link, kind, data),
+        Effect::Subscribe { .. }
+        | Effect::Unsubscribe { .. }
+        | Effect::Close { .. }
+        | Effect::Attach { .. }
+        | Effect::SlowConsumer { .. } => Ok(()),
+    }
 }
 
 pub(crate) fn out_of_turn(kind: Kind, why: OutOfTurn) -> BadFrame {

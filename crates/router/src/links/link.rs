@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::task::{spawn_local, yield_now};
 
 use super::cell::SharedCell;
+use super::faults::Faults;
 use super::paused::Paused;
 use crate::counts::{OfWorker, WorkerTally};
 
@@ -43,6 +44,10 @@ pub struct Link {
     pub cell: Arc<SharedCell>,
     /// What this thread has seen of the worker.
     pub tally: WorkerTally,
+    /// What it was blamed for.
+    pub faults: Faults,
+    /// The longest message that it was told it may send.
+    pub max_message_bytes: usize,
     pub socket: Socket,
     reaped: Notify,
     /// How its process ended.
@@ -107,6 +112,8 @@ impl Link {
             links: welcome.links,
             cell,
             tally: WorkerTally::default(),
+            faults: Faults::default(),
+            max_message_bytes: message_bytes,
             socket,
             reaped: Notify::new(),
             death: Cell::new(Death::Ours),

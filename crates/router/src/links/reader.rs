@@ -193,7 +193,10 @@ mod tests {
     use shovel_core::custody::{Phase, Route};
     use shovel_core::fleet::Death;
     use shovel_edge::ws::Socket;
-    use shovel_protocol::{Act, Effect, LeaseId, When};
+    use shovel_protocol::control::{Headers, UpgradeHead};
+    use shovel_protocol::limits::ACTS;
+    use shovel_protocol::to_supervisor::{Effects, put_effect};
+    use shovel_protocol::{Act, Effect, LeaseId, MessageKind, PublishToken, When};
     use tokio::time::Instant;
 
     use super::*;
@@ -345,6 +348,44 @@ mod tests {
             });
             cut_at(around.into_iter().flatten(), LONG, is_last);
         }
+    }
+
+    /// H232, H233: of whatever kind, and at whatever time.
+    #[test]
+    fn messages_that_are_too_long_and_commits_that_do_too_much_are_bad_frames() {
+        run(async || {
+            let world = World::new();
+            let (connection, longest) = (world.id, world.link.max_message_bytes);
+            let data = &vec![b'x'; longest + 1][..];
+            let binary = true;
+            let act = |when, effect| ToSupervisor::Act(Act::new(connection, when, effect));
+            let publish = |data| Effect::Publish { token: 0, channel: "news", binary, data };
+            let mut effects = Vec::new();
+            put_effect(&mut effects, &Effect::Send { binary, data });
+            let upgrade = UpgradeHead { request: 0, protocol: None, headers: Headers::default() };
+            let (token, channel, kind) = (PublishToken::NONE, "news", MessageKind::Binary);
+            let effects = Effects::new(&effects);
+            for frame in [
+                act(When::Now, Effect::Send { binary, data }),
+                act(When::During, Effect::Send { binary, data }),
+                act(When::Staged, Effect::Send { binary, data }),
+                act(When::During, publish(data)),
+                act(When::Staged, publish(data)),
+                ToSupervisor::Publish { token, channel, kind, data },
+                ToSupervisor::Upgrade { connection, upgrade, portable: false, effects },
+            ] {
+                let done = world.thread.router.on_frame(&world.link, frame.clone());
+                let is_bad = matches!(done, Err(BadFrame::MessageTooLong { .. }));
+                assert!(is_bad, "{}", format!("{frame:?}").split_at(60).0);
+            }
+            let longest = act(When::Staged, publish(&data[1..]));
+            assert_eq!(world.thread.router.on_frame(&world.link, longest), Ok(()));
+            let more = || act(When::Staged, Effect::Unsubscribe { channel: "news" });
+            for _ in 1..ACTS {
+                assert_eq!(world.thread.router.on_frame(&world.link, more()), Ok(()));
+            }
+            assert!(world.thread.router.on_frame(&world.link, more()).is_err());
+        });
     }
 
     /// G55: a worker's child may hold the other end of the link open for longer than the worker

@@ -1,6 +1,6 @@
 //! Heads of requests and responses, as the edge has them and as they stand in frames.
 
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, DATE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 use shovel_edge::Peer;
@@ -42,15 +42,43 @@ pub fn headers(headers: &HeaderMap) -> Headers<'_> {
     Headers(headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect())
 }
 
-/// As a worker sent them; `None` if a name or value may not stand in a header, or if there are more
-/// than a map takes (which panics if it is not asked first).
-pub fn header_map(headers: &Headers<'_>) -> Option<HeaderMap> {
-    let mut map = HeaderMap::try_with_capacity(headers.0.len()).ok()?;
-    for (name, value) in &headers.0 {
-        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-        map.try_append(name, HeaderValue::from_bytes(value).ok()?).ok()?;
+/// Why headers of a worker cannot be passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// A name or value that may not stand in a header.
+    Malformed,
+    /// More than a map takes, which panics if it is not asked first.
+    TooMany,
+}
+
+impl Unfit {
+    /// Of the head of a response.
+    pub fn of_head(self) -> &'static str {
+        match self {
+            Unfit::Malformed => "a header with a bad name or value",
+            Unfit::TooMany => "more headers than a response can have",
+        }
     }
-    Some(map)
+
+    /// Of what comes behind its body.
+    pub fn of_trailers(self) -> &'static str {
+        match self {
+            Unfit::Malformed => "a trailer with a bad name or value",
+            Unfit::TooMany => "more trailers than a response can have",
+        }
+    }
+}
+
+/// As a worker sent them.
+pub fn header_map(headers: &Headers<'_>) -> Result<HeaderMap, Unfit> {
+    let too_many = |_| Unfit::TooMany;
+    let mut map = HeaderMap::try_with_capacity(headers.0.len()).map_err(too_many)?;
+    for (name, value) in &headers.0 {
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Unfit::Malformed)?;
+        let value = HeaderValue::from_bytes(value).map_err(|_| Unfit::Malformed)?;
+        map.try_append(name, value).map_err(too_many)?;
+    }
+    Ok(map)
 }
 
 /// The head of a response as the edge takes it, and how long its body must be.
@@ -63,7 +91,7 @@ pub fn response_head(
 ) -> Result<(Response<()>, Length), &'static str> {
     let status = StatusCode::from_u16(head.status).ok();
     let status = status.filter(|status| !status.is_informational()).ok_or("impossible status")?;
-    let mut headers = header_map(&head.headers).ok_or("a header with a bad name or value")?;
+    let mut headers = header_map(&head.headers).map_err(Unfit::of_head)?;
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let length = match (lengths.next(), lengths.next()) {
         (None, _) => Length::Unknown,
@@ -85,6 +113,12 @@ pub fn response_head(
         (Length::Bytes(_), _) if is_head => Length::OfAnother,
         (length, _) => length,
     };
+    // One time only: which of several is meant, the next hop might see otherwise.
+    if headers.get_all(DATE).iter().nth(1).is_some()
+        && let Some(first) = headers.get(DATE).cloned()
+    {
+        headers.insert(DATE, first);
+    }
     let mut response = Response::new(());
     *response.status_mut() = status;
     *response.headers_mut() = headers;
@@ -103,7 +137,15 @@ mod tests {
     #[test]
     fn more_headers_than_a_map_takes_are_refused() {
         assert!(read(200, &[("a", "b"); 10]).is_ok());
-        assert!(read(200, &[("a", "b"); 50_000]).is_err());
+        let why = read(200, &[("a", "b"); 50_000]).unwrap_err();
+        assert_eq!(why, "more headers than a response can have");
+    }
+
+    #[test]
+    fn of_several_dates_the_first_stays() {
+        let (response, _) = read(200, &[("date", "one"), ("a", "b"), ("date", "two")]).unwrap();
+        let dates: Vec<_> = response.headers().get_all(DATE).iter().collect();
+        assert_eq!(dates, ["one"]);
     }
 
     #[test]

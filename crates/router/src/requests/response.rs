@@ -42,7 +42,7 @@ impl Router {
             Ok(read) => read,
             Err(why) => {
                 drop(requests);
-                tracing::warn!(worker = %link.worker, why, "a response cannot be passed on");
+                tell_unfit(link, why);
                 self.fail(id, Failure::BadGateway(why));
                 return Ok(());
             }
@@ -107,7 +107,9 @@ impl Router {
         let download = request.download.clone();
         drop(requests);
         let Some(download) = download else {
-            return self.fail(id, Failure::BadGateway("the response ended before it began"));
+            let why = "the response ended before it began";
+            tell_unfit(link, why);
+            return self.fail(id, Failure::BadGateway(why));
         };
         drop(self.forget_request(id));
         end(&download);
@@ -116,11 +118,23 @@ impl Router {
     }
 }
 
+/// Tells of a response that its client does not get as the worker sent it.
+pub(crate) fn tell_unfit(link: &Link, why: &'static str) {
+    if let Some(times) = link.faults.note(why) {
+        let worker = link.worker;
+        // The target is what the log knows lines by that others can cause.
+        tracing::warn!(target: "refusals", %worker, why, times, "a response cannot be passed on");
+    }
+}
+
 /// Tells of a body of another length than its head has said. What its client sees is a 502 if nothing
 /// was sent yet, or a connection that breaks off.
 fn tell_fault(link: &Link, download: &Download) {
-    if let Some(why) = download.take_fault() {
-        let worker = link.worker;
-        tracing::warn!(%worker, why, "a response has another length than its Content-Length says");
+    let fault = download.take_fault();
+    if let Some((why, times)) = fault.and_then(|why| Some((why, link.faults.note(why)?))) {
+        tracing::warn!(
+            target: "refusals", worker = %link.worker, why, times,
+            "a response has another length than its Content-Length says"
+        );
     }
 }

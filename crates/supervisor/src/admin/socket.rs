@@ -128,7 +128,7 @@ fn may_ask(stream: &Stream) -> bool {
     let user = stream.peer_creds().ok().and_then(|peer| peer.euid());
     let may = user.is_some_and(|user| Uid::from_raw(user).is_root() || user == geteuid().as_raw());
     if !may {
-        tracing::warn!(user, "refused an operator who is neither this user nor root");
+        tracing::warn!(target: "refusals", user, "refused an operator who is neither this user nor root");
     }
     may
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use nix::unistd::geteuid;
 use shovel_core::fleet::{Fleet, Report, Severity, WorkerView};
 use shovel_edge::http::AllowedOrigin;
 use shovel_protocol::WorkerId;
@@ -51,8 +52,14 @@ pub fn log(report: &Report, fleet: &Fleet, workers: &Workers) {
     }
 }
 
-/// Tells the operator what is open to everybody.
+/// Tells the operator what is open to everybody, and to workers.
 pub fn openness(config: &Config) {
+    if config.worker_user.is_none() && geteuid().is_root() {
+        tracing::warn!(
+            "workers are root, and can take their supervisor's memory and its clients' sockets; \
+             --worker-user has them be another user"
+        );
+    }
     if config.proxy_protocol && config.trust_proxy.is_empty() {
         tracing::warn!("--proxy-protocol does nothing without proxies that --trust-proxy names");
     }

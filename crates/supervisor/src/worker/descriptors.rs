@@ -14,7 +14,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::socket::{AddressFamily, getsockname, sockopt};
-use nix::unistd::{setgroups, setresgid, setresuid};
+use nix::unistd::{setgroups, setresgid, setresuid, setsid};
 use shovel_edge::listener::Bound;
 
 use super::account::Account;
@@ -74,7 +74,7 @@ pub fn hide_memory() {
 
 /// Prepares what happens in the new process before the program begins: nothing but the first
 /// `inherited` descriptors stays open, the limit on descriptors is as the operator set it, the
-/// process is who it is to be, and dies with its supervisor.
+/// process is who it is to be, has a session of its own, and dies with its supervisor.
 ///
 /// The death signal is bound to the *thread* that spawns, so spawn from one that lives as long as
 /// the process.
@@ -97,6 +97,9 @@ pub fn before_exec(
         if let Some(Limit { soft, hard }) = limit {
             setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;
         }
+        // Ctrl-C in a terminal reaches the supervisor alone, and so does the terminal: who has it could
+        // write to it past the log, or type into it as its operator does.
+        setsid()?;
         if let Some(account) = &account {
             become_user(account)?;
         }
@@ -119,6 +122,10 @@ fn become_user(account: &Account) -> io::Result<()> {
         // SAFETY: a system call on numbers, without memory.
         let _ = unsafe { libc::fchown(stream, account.user.as_raw(), account.group.as_raw()) };
     }
+    // Nothing that it executes gives it more: neither a file with capabilities nor one with another
+    // user's bit.
+    nix::sys::prctl::set_no_new_privs()?;
+    empty_bounding_set()?;
     setgroups(&account.groups)?;
     setresgid(account.group, account.group, account.group)?;
     setresuid(account.user, account.user, account.user)?;
@@ -131,4 +138,23 @@ fn become_user(account: &Account) -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Takes all capabilities out of what this process can ever have. Only who has CAP_SETPCAP may, so it
+/// is done before the change of user, and left where it is not allowed.
+fn empty_bounding_set() -> io::Result<()> {
+    for capability in 0.. {
+        // SAFETY: a system call on numbers, without memory.
+        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } == 0 {
+            continue;
+        }
+        // Beyond the last that the system knows it says EINVAL.
+        return match io::Error::last_os_error() {
+            error if [libc::EINVAL, libc::EPERM].map(Some).contains(&error.raw_os_error()) => {
+                Ok(())
+            }
+            error => Err(error),
+        };
+    }
+    Ok(())
 }

@@ -72,9 +72,7 @@ impl Launch {
             .args(&image.args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            // A group of its own, so that Ctrl-C in a terminal reaches the supervisor alone.
-            .process_group(0);
+            .stderr(Stdio::piped());
         keep_to_ourselves(&mut command);
         if let Some(entry) = self.account.as_ref().and_then(|account| account.entry.as_ref()) {
             command.env("HOME", &entry.home).env("SHELL", &entry.shell);

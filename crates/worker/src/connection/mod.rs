@@ -88,8 +88,8 @@ pub enum SendError {
     /// Another worker has the connection by now: it goes on there.
     #[error("the connection has moved to another worker")]
     Moved,
-    /// Over 16 MiB were sent before the connection was accepted.
-    #[error("over 16 MiB were sent before the connection was accepted; return the upgrade first")]
+    /// Over 16 MiB, or 65,536 messages and other things, were sent before the connection was accepted.
+    #[error("too much was sent before the connection was accepted; return the upgrade first")]
     TooMuch,
     /// The message is longer than the supervisor allows.
     #[error("message has {len} bytes; at most {limit_bytes} are allowed by --max-message-size")]

@@ -203,7 +203,12 @@ impl<S: Send + Sync + 'static> Dispatch<S> {
         let accepted = response.extensions().get::<Accepted>().cloned();
         let accepted = accepted.as_ref().map(|accepted| &accepted.0);
         let headers = respond::wire_headers(response.headers());
-        // Headers that cannot be sent accept nothing.
+        // Headers that cannot be sent accept nothing, nor does what cannot be done beside them.
+        let fits = accepted.is_none_or(|connection| connection.tenure.fits());
+        let headers = headers.and_then(|headers| match fits {
+            true => Ok(headers),
+            false => Err(ImpossibleResponse::TooMuch),
+        });
         let accepted = accepted.filter(|_| headers.is_ok());
         match exchange.settle(accepted, headers.clone().unwrap_or_default()) {
             Settled::Upgrade => Ok(None),

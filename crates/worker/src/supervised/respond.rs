@@ -29,6 +29,8 @@ pub(crate) enum ImpossibleResponse {
     HeadersTooLarge,
     #[error("status {0} is no answer")]
     Status(StatusCode),
+    #[error("it accepts an upgrade to which more was done before than can be sent with it")]
+    TooMuch,
     #[error("it accepts an upgrade that is another request's, or was withdrawn")]
     Stray,
 }

@@ -132,12 +132,14 @@ impl SharedTenure {
     }
 
     fn let_out(&self, flush: Flush<'_, Staged>) -> Result<(), Full> {
-        self.link.try_put_frames(self.wire.to_wire(), |out| {
-            flush.take(|staged, owed| {
-                staged.let_out(out);
-                self.put_pressed(out, owed);
-            });
-        })
+        self.link.try_put_frames(self.wire.to_wire(), |out| self.write_out(flush, out))
+    }
+
+    fn write_out(&self, flush: Flush<'_, Staged>, out: &mut Vec<u8>) {
+        flush.take(|staged, owed| {
+            staged.let_out(out);
+            self.put_pressed(out, owed);
+        });
     }
 
     /// Does something where it belongs.
@@ -155,7 +157,18 @@ impl SharedTenure {
                     return Ok(());
                 }
                 Destination::Full(flush) => {
-                    self.let_out(flush)?;
+                    match effect {
+                        Effect::Send { .. } | Effect::Publish { .. } => self.let_out(flush)?,
+                        // As below.
+                        Effect::Close { .. }
+                        | Effect::Subscribe { .. }
+                        | Effect::Unsubscribe { .. }
+                        | Effect::Attach { .. }
+                        | Effect::SlowConsumer { .. } => {
+                            let id = self.wire.to_wire();
+                            self.link.put_frames(id, |out| self.write_out(flush, out));
+                        }
+                    }
                     continue;
                 }
             }

@@ -18,8 +18,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::task::Waker;
 
 use http::{HeaderMap, Uri};
-use shovel_core::tenure::{Accepted, OnPressure};
+use shovel_core::tenure::{Accepted, OFFERED_ACTS, OnPressure, Staging};
 use shovel_protocol::control::{AdoptHead, Headers, UpgradeHead};
+use shovel_protocol::limits::CONTROL_BYTES;
 use shovel_protocol::{ConnectionUuid, Effect, LeaseId, RequestId, ToSupervisor};
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -100,6 +101,14 @@ impl SharedTenure {
 
     pub(crate) fn link(&self) -> &Link {
         &self.link
+    }
+
+    /// Whether one frame can say all that the fetch handler did.
+    pub(crate) fn fits(&self) -> bool {
+        // Beside it stand headers, of which `wire_headers` allows half of this.
+        let most_bytes = self.link.max_message_bytes.saturating_add(CONTROL_BYTES / 4);
+        let fits = |acts: &Staged| acts.acts() <= OFFERED_ACTS && acts.bytes() <= most_bytes;
+        lock(&self.state).decided.offers().is_none_or(fits)
     }
 
     /// Accepts the request as this connection. `false` if it has been withdrawn meanwhile.

@@ -18,6 +18,7 @@ const KEPT_BYTES: usize = 1024;
 #[derive(Default)]
 pub(crate) struct Staged {
     bytes: Vec<u8>,
+    acts: usize,
     /// Where the last frame stands, if it is a send as a whole.
     last_send: Option<usize>,
 }
@@ -27,9 +28,14 @@ impl Staging for Staged {
         self.bytes.len()
     }
 
+    fn acts(&self) -> usize {
+        self.acts
+    }
+
     fn clear(&mut self) {
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_BYTES);
+        self.acts = 0;
         self.last_send = None;
     }
 }
@@ -38,6 +44,7 @@ impl Staged {
     /// Appends what a fetch handler does.
     pub(super) fn offer(&mut self, effect: &Effect<'_>) {
         put_effect(&mut self.bytes, effect);
+        self.acts += 1;
     }
 
     /// What a fetch handler did.
@@ -48,6 +55,7 @@ impl Staged {
     /// Appends what a handler does.
     pub(super) fn push(&mut self, act: &Act<'_>) {
         let start = self.bytes.len();
+        self.acts += 1;
         act.put(&mut self.bytes);
         let is_whole = !is_more(&self.bytes[start..]);
         self.last_send = (act.kind() == Kind::WsSend && is_whole).then_some(start);
