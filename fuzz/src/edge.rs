@@ -87,7 +87,7 @@ impl Backend for Actor {
 
     async fn fetch(
         self: Rc<Self>,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
         peer: Rc<Peer>,
         _: Notes,
     ) -> Result<Response<ScriptedBody>, Failure> {
@@ -108,13 +108,14 @@ impl Backend for Actor {
 
     async fn upgrade(
         self: Rc<Self>,
-        parts: Parts,
+        parts: Box<Parts>,
         peer: Rc<Peer>,
         _: Notes,
         _: Socket,
     ) -> Result<Answer<Self>, Failure> {
         let Scripted { head, body } = (self.script.borrow_mut())(&parts);
         let (seen, trailers) = (Vec::new(), Some(HeaderMap::new()));
+        let parts = *parts;
         self.seen.borrow_mut().push(Seen { parts, peer, body: seen, trailers, is_upgrade: true });
         Ok(Upgrade::Declined(head.map(|()| body)))
     }

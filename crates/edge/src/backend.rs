@@ -30,7 +30,7 @@ pub trait Backend: 'static {
     /// Answers a request. Dropping the future means that the client has gone.
     fn fetch(
         self: Rc<Self>,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
         peer: Rc<Peer>,
         notes: Notes,
     ) -> impl Future<Output = Result<Response<Self::Body>, Failure>>;
@@ -40,7 +40,7 @@ pub trait Backend: 'static {
     /// gone.
     fn upgrade(
         self: Rc<Self>,
-        request: Parts,
+        request: Box<Parts>,
         peer: Rc<Peer>,
         notes: Notes,
         socket: Socket,

@@ -51,7 +51,7 @@ impl Backend for Echo {
 
     async fn fetch(
         self: Rc<Self>,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
         _: Rc<Peer>,
         _: Notes,
     ) -> Result<Response<NoBody>, Failure> {
@@ -64,7 +64,7 @@ impl Backend for Echo {
 
     async fn upgrade(
         self: Rc<Self>,
-        _: Parts,
+        _: Box<Parts>,
         _: Rc<Peer>,
         _: Notes,
         socket: Socket,

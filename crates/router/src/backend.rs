@@ -22,12 +22,12 @@ impl Backend for Router {
 
     async fn fetch(
         self: Rc<Self>,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
         peer: Rc<Peer>,
         notes: Notes,
     ) -> Result<Response<ResponseBody>, Failure> {
         let (parts, body) = request.into_parts();
-        let body = (!body.is_end_stream()).then_some(body);
+        let (parts, body) = (Box::new(parts), (!body.is_end_stream()).then_some(body));
         match self.measure(ClientRequest { parts, peer, notes, body, socket: None }).await? {
             Outcome::Response(response) => Ok(response),
             Outcome::Accepted(_)
@@ -39,7 +39,7 @@ impl Backend for Router {
 
     async fn upgrade(
         self: Rc<Self>,
-        parts: Parts,
+        parts: Box<Parts>,
         peer: Rc<Peer>,
         notes: Notes,
         socket: Socket,

@@ -134,12 +134,10 @@ async fn ask_on<A: Asks>(number: u32, of: u32, seen: Rc<RefCell<Seen>>, mut asks
         ticks.tick().await;
         let sent = Instant::now();
         let result = timeout(PATIENCE, asks.ask()).await;
-        let mut seen = seen.borrow_mut();
-        A::seen(&mut seen).push(sent.elapsed());
+        A::seen(&mut seen.borrow_mut()).push(sent.elapsed());
         if !matches!(result, Ok(Ok(()))) {
-            seen.failed += 1;
+            seen.borrow_mut().failed += 1;
             // Another one would ask again.
-            drop(seen);
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }

@@ -26,8 +26,8 @@ use http_body::Body as _;
 use self::access::Access;
 pub(crate) use self::access::log_refused;
 use self::body::Body;
-use self::forwarded::Told;
 pub(crate) use self::headers::is_for_proxies;
+use self::identity::Names;
 pub use self::origins::{AllowedOrigin, Origin};
 pub use self::proxies::Proxy;
 pub(crate) use self::proxies::trusts;
@@ -129,16 +129,13 @@ pub(crate) struct Switch<B: Backend> {
 /// Answers one request. Never fails: what goes wrong has a status.
 pub(crate) async fn answer<B: Backend>(
     server: Rc<Server<B>>,
-    mut request: Request<RequestBody>,
+    mut request: Box<Request<RequestBody>>,
     admitted: Rc<Admitted>,
 ) -> Reply<B> {
     let settings = server.http();
-    let is_trusted = trusts(&settings.trusted_proxies, &admitted.peer);
-    let names = identity::identify(request.headers_mut(), is_trusted);
-    let told = is_trusted.then(|| forwarded::told(&settings.trusted_proxies, request.headers()));
-    let peer = peer_of(&admitted, told.as_ref());
-    headers::set_forwarded(request.headers_mut(), &admitted.peer, told);
+    let (names, peer) = introduce(request.headers_mut(), &admitted, &settings.trusted_proxies);
     if !settings.access_log {
+        drop(names);
         return respond(&server, request, peer, Notes::default()).await;
     }
     let notes = Notes::kept();
@@ -155,18 +152,23 @@ pub(crate) async fn answer<B: Backend>(
     }
 }
 
-/// Who asks: whoever was admitted, or the client that a trusted proxy names. The port of the latter is
-/// not known, and is 0.
-fn peer_of(admitted: &Admitted, told: Option<&Told>) -> Rc<Peer> {
-    match told.and_then(|told| told.client) {
+/// Says in the headers what the request is called and who asks. That is whoever was admitted, or the
+/// client that a trusted proxy names. The port of the latter is not known, and is 0.
+fn introduce(headers: &mut HeaderMap, admitted: &Admitted, proxies: &[Proxy]) -> (Names, Rc<Peer>) {
+    let is_trusted = trusts(proxies, &admitted.peer);
+    let names = identity::identify(headers, is_trusted);
+    let told = is_trusted.then(|| forwarded::told(proxies, headers));
+    let peer = match told.as_ref().and_then(|told| told.client) {
         Some(address) => Rc::new(Peer::new(Some((address, 0).into()))),
         None => admitted.peer.clone(),
-    }
+    };
+    headers::set_forwarded(headers, &admitted.peer, told);
+    (names, peer)
 }
 
 async fn respond<B: Backend>(
     server: &Rc<Server<B>>,
-    request: Request<RequestBody>,
+    request: Box<Request<RequestBody>>,
     peer: Rc<Peer>,
     notes: Notes,
 ) -> Reply<B> {
@@ -203,7 +205,7 @@ async fn respond<B: Backend>(
 
 async fn fetch<B: Backend>(
     server: &Rc<Server<B>>,
-    mut request: Request<RequestBody>,
+    mut request: Box<Request<RequestBody>>,
     peer: Rc<Peer>,
     notes: Notes,
 ) -> Result<Response<Body<B::Body>>, Failure> {
@@ -215,13 +217,14 @@ async fn fetch<B: Backend>(
 
 async fn upgrade<B: Backend>(
     server: &Rc<Server<B>>,
-    mut request: Request<RequestBody>,
+    mut request: Box<Request<RequestBody>>,
     peer: Rc<Peer>,
     notes: Notes,
     offer: ClientHandshake,
 ) -> Result<Reply<B>, Failure> {
     headers::clean_upgrade(request.headers_mut());
     let (parts, _) = request.into_parts();
+    let parts = Box::new(parts);
     let socket = server.socket();
     match server.backend.clone().upgrade(parts, peer, notes, socket.clone()).await? {
         Upgrade::Declined(mut response) => {

@@ -271,7 +271,7 @@ impl<B: Backend> Connection<B> {
         let (body, inlet) = body(length, self.server.turn.ledger());
         let takes_trailers = version == Version::HTTP_11 && semantics::takes_trailers(&headers);
         let asked = ResponseContext { method: method.clone(), version, takes_trailers };
-        let mut request = Request::new(body);
+        let mut request = Box::new(Request::new(body));
         *request.method_mut() = method;
         *request.uri_mut() = uri;
         *request.version_mut() = version;

@@ -29,7 +29,7 @@ use crate::router::Router;
 
 /// What a client asks for.
 pub struct ClientRequest {
-    pub parts: Parts,
+    pub parts: Box<Parts>,
     pub peer: Rc<Peer>,
     /// Where to note who has it.
     pub notes: Notes,
@@ -79,15 +79,17 @@ impl Router {
     /// sent, is asked again if its worker dies, or asked of another while its worker is late. Once in
     /// all: it may be the reason.
     async fn ask(self: &Rc<Self>, mut request: ClientRequest) -> Result<Outcome, Failure> {
-        let settings = self.settings.get();
-        let timeout = match request.socket {
-            Some(_) => settings.upgrade_timeout,
-            None => settings.request_timeout,
+        let (timeout, queue_timeout) = {
+            let settings = self.settings.get();
+            let is_upgrade = request.socket.is_some();
+            let timeout =
+                if is_upgrade { settings.upgrade_timeout } else { settings.request_timeout };
+            (timeout, settings.queue_timeout)
         };
         let mut may_ask_again = request.parts.method.is_idempotent() && request.body.is_none();
         let mut deadline = None;
         loop {
-            let link = self.pick(settings.queue_timeout).await?;
+            let link = self.pick(queue_timeout).await?;
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + timeout);
             // The handler of an upgrade would run in both workers, and one of its connections be withdrawn.
             let may_ask_another = may_ask_again && request.socket.is_none();

@@ -80,7 +80,9 @@ impl RequestQueue {
                 }
             }
         };
-        tokio::time::timeout(timeout, picked).await.ok().flatten().ok_or(unavailable)
+        // Apart: each request would carry what only those need that wait.
+        let picked = Box::pin(tokio::time::timeout(timeout, picked));
+        picked.await.ok().flatten().ok_or(unavailable)
     }
 }
 
