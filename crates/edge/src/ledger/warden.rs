@@ -16,7 +16,7 @@ const TICK: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// So many clients are closed at once, or read again, and the next after a pause. Each takes time, in
-/// which nobody else is served: 10,000 took 30 ms.
+/// which nobody else is served.
 const AT_ONCE: usize = 64;
 
 /// So many clients at once may finish what they have begun, although each holds more than its share.
