@@ -55,8 +55,7 @@ impl Build {
             // What it says is shown on a terminal, though not by itself.
             shell.env("CARGO_TERM_COLOR", "always").env("CLICOLOR_FORCE", "1");
         }
-        // A group of its own, to be ended as a whole and not by Ctrl-C.
-        std::os::unix::process::CommandExt::process_group(&mut shell, 0);
+        // It has a session of its own then, and so a group, to be ended as a whole and not by Ctrl-C.
         descriptors::before_exec(&mut shell, 3, limit, None);
         let begun = Instant::now();
         let child = tokio::process::Command::from(shell).spawn()?;
