@@ -23,6 +23,7 @@ mod lists;
 mod outbox;
 pub mod proxy_header;
 pub mod socket_file;
+pub mod stall;
 pub mod transport;
 pub mod turn;
 pub mod ws;

@@ -33,7 +33,7 @@ const ROOMY_BYTES: usize = LIMIT_BYTES / 4;
 /// (PIPE_BUF).
 const PIECE_BYTES: usize = 4096;
 
-/// A log that takes nothing for so long is not waited for until it does.
+/// A log that has no room for so long is not waited for until it takes what waits in less.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long the end may take if the log does take something.
@@ -85,7 +85,7 @@ struct State {
     told: u64,
     /// How often something has been written.
     writes: u64,
-    /// Somebody has waited in vain, and nothing has been written since.
+    /// Somebody has waited in vain, and no batch has been written fast enough since.
     is_stuck: bool,
     is_ending: bool,
     has_ended: bool,
@@ -152,20 +152,25 @@ impl Pen {
         self.0.lock().dropped
     }
 
-    /// Waits for room, for those who would rather wait than have a line dropped. A log that takes
-    /// nothing at all is waited for once.
+    /// Waits for room, for those who would rather wait than have a line dropped. A log that takes nothing,
+    /// or less than is said, is waited for once.
     pub async fn room(&self) {
-        loop {
-            // Registered before the look, so that no change is missed.
-            let room = self.0.room.notified();
-            let writes = match &*self.0.lock() {
-                state if state.waiting.len() < ROOMY_BYTES || state.is_stuck => return,
-                state => state.writes,
-            };
-            if tokio::time::timeout(PATIENCE, room).await.is_err() {
-                let mut state = self.0.lock();
-                state.is_stuck |= state.writes == writes;
+        let is_crowded = || {
+            let state = self.0.lock();
+            state.waiting.len() >= ROOMY_BYTES && !state.is_stuck
+        };
+        let for_room = async {
+            loop {
+                // Registered before the look, so that no change is missed.
+                let room = self.0.room.notified();
+                if !is_crowded() {
+                    return;
+                }
+                room.await;
             }
+        };
+        if tokio::time::timeout(PATIENCE, for_room).await.is_err() {
+            self.0.lock().is_stuck = true;
         }
     }
 }
@@ -205,7 +210,11 @@ impl Shared {
             match self.next(&mut batch) {
                 Work::Write => {
                     self.room.notify_waiters();
+                    let begun = Instant::now();
                     self.write(&mut to, &batch);
+                    if begun.elapsed() <= PATIENCE {
+                        self.lock().is_stuck = false;
+                    }
                     batch.clear();
                 }
                 // This comes back as a line.
@@ -249,9 +258,7 @@ impl Shared {
                 }
                 Err(_) => return,
             }
-            let mut state = self.lock();
-            state.writes += 1;
-            state.is_stuck = false;
+            self.lock().writes += 1;
         }
     }
 }
@@ -364,6 +371,37 @@ mod tests {
         let begun = Instant::now();
         pen.room().await;
         assert!(begun.elapsed() < PATIENCE);
+    }
+
+    /// J71. A pipe that is read at some 130 KiB/s.
+    struct Slow;
+
+    impl Write for Slow {
+        fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+            thread::sleep(3 * PAUSE);
+            Ok(lines.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_wants_room_waits_once_for_a_log_that_takes_less_than_is_said() {
+        let scribe = Scribe::start(Slow).unwrap();
+        let (pen, mut waited) = (scribe.pen(), Duration::ZERO);
+        while pen.0.lock().writes < 100 {
+            (0..100).for_each(|_| put(&pen, Cause::Others));
+            let begun = Instant::now();
+            pen.room().await;
+            waited += begun.elapsed();
+            tokio::time::sleep(PAUSE / 10).await;
+        }
+        assert!(pen.dropped() > 0);
+        assert!(waited < 2 * PATIENCE, "{waited:?}");
+        // Its end would take seconds.
+        std::mem::forget(scribe);
     }
 
     #[test]

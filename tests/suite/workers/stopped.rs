@@ -44,6 +44,26 @@ async fn requests_that_may_be_repeated_do_not_wait_for_a_stopped_worker() {
     assert!(is_back, "nothing is given to it any more");
 }
 
+/// E130: nor if that is on its way out: 10 of 10 were 502 when its time to drain was over.
+#[tokio::test]
+async fn requests_do_not_wait_for_a_stopped_worker_that_drains() {
+    let options = Options::app().workers(2).with("--drain-timeout", "1h");
+    let pool = Pool::start(options).await;
+    let stopped = pool.workers()[0].pid;
+    signal(stopped, Signal::SIGSTOP);
+    let address = pool.address();
+    let asking = (0..15).map(|_| tokio::spawn(async move { get(address, "/info").await }));
+    let asking: Vec<_> = asking.collect();
+    pool.sighup();
+    pool.wait_until_ready(2, 2).await;
+    for asked in asking {
+        let answer = asked.await.unwrap();
+        assert_eq!(answer.status, 200);
+        assert_ne!(answer.json()["pid"], stopped);
+    }
+    assert!(is_alive(stopped), "it has 30 s");
+}
+
 /// E130: what may not be repeated waits for the worker that has it.
 #[tokio::test]
 async fn a_post_waits_for_its_stopped_worker() {

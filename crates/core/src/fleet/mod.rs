@@ -81,7 +81,7 @@ pub struct Fleet {
     recycle: Recycle,
     workers: BTreeMap<WorkerId, Worker>,
     offered: Vec<WorkerId>,
-    /// Ready, and not offered since they answer late.
+    /// Serving, and not offered since they answer late.
     late: Vec<WorkerId>,
     ever_ready: bool,
     next_worker: u32,
@@ -272,27 +272,27 @@ impl Fleet {
     /// worker out of service, so that nothing new is on its way to it by then.
     fn settle_offer(&mut self) {
         let serving = self.serving.generation;
-        let (mut offer, mut late) = match self.phase {
+        let able = match self.phase {
             Phase::Running => {
-                let ready =
-                    self.ids_where(|worker| worker.generation == serving && worker.is_ready());
-                ready.into_iter().partition(|id| !self.workers[id].is_late())
+                self.ids_where(|worker| worker.generation == serving && worker.is_ready())
             }
             // Clients that are connected already are served until their worker stops.
-            Phase::Terminating(_) => {
-                let offer = self.ids_where(|worker| {
-                    let is_new = worker.generation == serving && worker.is_ready();
-                    let was_offered = self.offered.binary_search(&worker.id).is_ok();
-                    is_new || (worker.is_serving() && was_offered)
-                });
-                (offer, Vec::new())
-            }
-            Phase::Leaving { .. } | Phase::Exited => (Vec::new(), Vec::new()),
+            Phase::Terminating(_) => self.ids_where(|worker| {
+                let is_new = worker.generation == serving && worker.is_ready();
+                let was_offered = self.offered.binary_search(&worker.id).is_ok()
+                    || self.late.binary_search(&worker.id).is_ok();
+                is_new || (worker.is_serving() && was_offered)
+            }),
+            Phase::Leaving { .. } | Phase::Exited => Vec::new(),
         };
-        if offer.is_empty() {
+        let (on_time, late): (Vec<_>, _) =
+            able.into_iter().partition(|id| !self.workers[id].is_late());
+        let (offer, late) = match on_time.is_empty() {
             // Nobody is better.
-            (offer, late) = (late, Vec::new());
-        }
+            true => (late, Vec::new()),
+            // Of one that is on its way out, too, others take over what it has not answered.
+            false => (on_time, self.ids_where(|worker| worker.is_serving() && worker.is_late())),
+        };
         if offer != self.offered || late != self.late {
             self.report_late(&offer, &late);
             self.offered.clone_from(&offer);

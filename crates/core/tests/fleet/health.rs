@@ -166,10 +166,11 @@ fn a_draining_worker_that_dies_is_not_restarted() {
 fn a_draining_worker_that_hangs_is_killed_and_not_restarted() {
     let mut simulation = draining();
     simulation.answers_pings = false;
-    // Worker 2 is left to answer.
+    // Worker 2 is left to answer, and takes over what the other has not.
     simulation.pass(seconds(10));
-    simulation.event(Event::Ponged { worker: worker(2) });
-    assert_eq!(simulation.pass(seconds(20)), [kill(1)]);
+    let commands = simulation.event(Event::Ponged { worker: worker(2) });
+    assert_eq!(commands, [offer_but(&[2], &[1])]);
+    assert_eq!(simulation.pass(seconds(20)), [offer(&[2]), kill(1)]);
     simulation.answers_pings = true;
     simulation.event(Event::Ponged { worker: worker(2) });
     assert_eq!(simulation.gone(1, Exit::Signal(9)), [drop_image(1)]);

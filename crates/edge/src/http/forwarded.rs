@@ -11,6 +11,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::headers::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use super::proxies::{Proxy, trusts_address};
 
+/// What a client can have asked by.
+const SCHEMES: [&str; 4] = ["http", "https", "ws", "wss"];
+
 /// What they say; `None` of what they do not say, or not in a way that can be believed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Told {
@@ -35,7 +38,8 @@ pub(super) fn told(proxies: &[Proxy], headers: &HeaderMap) -> Told {
         };
         said.filter(|said| is_one(said))?.parse().ok()
     };
-    let proto = at_hop(&X_FORWARDED_PROTO, "proto");
+    let proto: Option<HeaderValue> = at_hop(&X_FORWARDED_PROTO, "proto");
+    let proto = proto.filter(|proto| SCHEMES.iter().any(|scheme| proto == scheme));
     Told { client, proto, host: at_hop(&X_FORWARDED_HOST, "host") }
 }
 
@@ -186,6 +190,7 @@ mod tests {
             // The inner one sets what it knows.
             (&[(xff, "7.7.7.7, 10.1.1.1"), (proto, "https"), (host, "a")], ["https", "a"]),
             (&[(proto, "h;t"), (host, "a b")], ["", ""]),
+            (&[(proto, "javascript"), (host, "a")], ["", "a"]),
             (&[(proto, ""), (host, "ÿ")], ["", ""]),
         ] {
             let [_, proto, host] = told(lines);

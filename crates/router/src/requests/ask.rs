@@ -9,7 +9,7 @@ use http::header::EXPECT;
 use http::request::Parts;
 use shovel_core::custody::{LateUpgrade, Route};
 use shovel_edge::ws::{Socket, handshake};
-use shovel_edge::{Failure, Notes, Peer, RequestBody};
+use shovel_edge::{Failure, Notes, Peer, RequestBody, stall};
 use shovel_protocol::control::OfferedConnection;
 use shovel_protocol::{RequestId, ToWorker};
 use tokio::sync::oneshot;
@@ -224,12 +224,15 @@ impl<'a> Pending<'a> {
         mut deadline: Instant,
         timeout: Duration,
     ) -> Result<Result<Outcome, oneshot::error::RecvError>, Elapsed> {
+        let mut had_respite = false;
         loop {
             match timeout_at(deadline, &mut answer).await {
                 Ok(outcome) => return Ok(outcome),
                 Err(late) => {
                     let until = self.client_until().filter(|until| *until + timeout > deadline);
-                    deadline = until.ok_or(late)? + timeout;
+                    let respite = stall::respite(deadline).filter(|_| !had_respite);
+                    had_respite = respite.is_some();
+                    deadline = until.map(|until| until + timeout).or(respite).ok_or(late)?;
                 }
             }
         }

@@ -36,7 +36,12 @@ impl World {
                 .filter(|(_, process)| process.generation == serving && process.can_serve());
             let indexes: BTreeSet<_> = expected.clone().map(|(_, process)| process.index).collect();
             assert_eq!(indexes.len(), expected.clone().count(), "two workers serve in one place");
-            let mut offered: Vec<_> = self.offer.iter().chain(&self.late).collect();
+            // Of those that are on their way out what they have not answered is others' too.
+            let is_new = |id: &&WorkerId| {
+                self.process(**id).generation == serving && self.process(**id).can_serve()
+            };
+            let mut offered: Vec<_> =
+                self.offer.iter().chain(self.late.iter().filter(is_new)).collect();
             offered.sort();
             assert!(offered.into_iter().eq(expected.map(|(id, _)| id)), "{:?}", self.offer);
             let hangs = |id: &WorkerId| self.process(*id).is(Fact::Hung);
